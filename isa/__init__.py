@@ -1,5 +1,19 @@
 """The contract between compiler and simulator: instruction table, text, binary, machine descriptions."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from isa.costs import (
+    accumulator_reads,
+    mac_stream_cycles,
+    register_visit_cycles,
+    row_overhead_cycles,
+    row_sweep_cycles,
+    vector_cycles,
+    vector_function,
+)
 from isa.errors import (
     AssemblyError,
     EncodingError,
@@ -31,6 +45,33 @@ from isa.program import (
 )
 from isa.spec import REGISTER_COUNT, InstructionSpec, Kind, Operand
 
+if TYPE_CHECKING:
+    from isa.machine import Machine
+    from isa.machine_loader import load_machine, machine_names, machine_schema
+    from isa.near_bank import NearBank
+    from isa.yaml_loader import YamlFile, parse_yaml, read_yaml
+
+_LAZY = {
+    "Machine": "isa.machine",
+    "NearBank": "isa.near_bank",
+    "YamlFile": "isa.yaml_loader",
+    "load_machine": "isa.machine_loader",
+    "machine_names": "isa.machine_loader",
+    "machine_schema": "isa.machine_loader",
+    "parse_yaml": "isa.yaml_loader",
+    "read_yaml": "isa.yaml_loader",
+}
+"""Names whose modules import a heavy package; they load at the first use."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'isa' has no attribute '{name}'")
+    value = getattr(import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
 __all__ = [
     "INSTRUCTIONS",
     "REGISTER_COUNT",
@@ -44,9 +85,11 @@ __all__ = [
     "Instruction",
     "InstructionSpec",
     "Kind",
+    "Machine",
     "MachineError",
     "MismatchError",
     "MissingPackageError",
+    "NearBank",
     "Operand",
     "OperandValue",
     "PimcError",
@@ -61,5 +104,18 @@ __all__ = [
     "Source",
     "Symbol",
     "UnsupportedError",
+    "YamlFile",
+    "accumulator_reads",
     "instruction",
+    "load_machine",
+    "mac_stream_cycles",
+    "machine_names",
+    "machine_schema",
+    "parse_yaml",
+    "read_yaml",
+    "register_visit_cycles",
+    "row_overhead_cycles",
+    "row_sweep_cycles",
+    "vector_cycles",
+    "vector_function",
 ]

@@ -247,7 +247,7 @@ _NEAR_BANK = (
             _CHANNELS,
             _ACCUMULATOR,
             _value("count", 6, "number of accumulators"),
-            Operand("source", Kind.CHOICE, 1, default="zero", choices=("zero", "buffer"), meaning="where data come from"),
+            Operand("source", Kind.CHOICE, 1, default="zero", choices=("zero", "buffer"), meaning="origin of the data"),
             Operand("src", Kind.SHARED_BUFFER, 24, indexed=True, default=0, meaning="first word"),
             *_COORDINATES,
             _ITEM_STRIDE,
@@ -258,8 +258,8 @@ _NEAR_BANK = (
         0x42,
         "B",
         "channel",
-        "for o < outs, i < cols, in all banks: acc[acc + o*astride] += bank[addr + o*bstride + i] . gb[gb + o*gstride + i]"
-        " (MAC16, opens rows as needed)",
+        "for o < outs, i < cols, in all banks:"
+        " acc[acc + o*astride] += bank[addr + o*bstride + i] . gb[gb + o*gstride + i] (MAC16, opens rows as needed)",
         (
             _CHANNELS,
             _BANK_ADDRESS,
@@ -268,7 +268,7 @@ _NEAR_BANK = (
             _value("outs", 8, "number of outputs", 1),
             _ACCUMULATOR,
             _stride("bstride", "bank columns from one output to the next"),
-            Operand("gstride", Kind.UNSIGNED, 8, default=0, meaning="global buffer columns from one output to the next"),
+            Operand("gstride", Kind.UNSIGNED, 8, default=0, meaning="buffer columns from one output to the next"),
             Operand("astride", Kind.UNSIGNED, 6, default=1, meaning="accumulators from one output to the next"),
         ),
     ),
@@ -285,7 +285,7 @@ _NEAR_BANK = (
             _words("dst", "first word"),
             *_COORDINATES,
             _ITEM_STRIDE,
-            Operand("mode", Kind.CHOICE, 1, default="set", choices=("set", "add"), meaning="overwrite dst, or add to it"),
+            Operand("mode", Kind.CHOICE, 1, default="set", choices=("set", "add"), meaning="overwrite dst or add to it"),
         ),
     ),
     InstructionSpec(

@@ -62,7 +62,9 @@ def instruction(mnemonic: str, *positional: OperandValue, **named: OperandValue)
     spec = INSTRUCTIONS[mnemonic]
     if len(positional) > len(spec.operands):
         raise ValueError(f"{mnemonic}: {len(positional)} operands given, {len(spec.operands)} allowed")
-    given = dict(zip((operand.name for operand in spec.operands), positional, strict=False))
+    given: dict[str, OperandValue | None] = dict(
+        zip((operand.name for operand in spec.operands), positional, strict=False)
+    )
     for name, value in named.items():
         spec.operand(name)
         if name in given:
@@ -70,10 +72,10 @@ def instruction(mnemonic: str, *positional: OperandValue, **named: OperandValue)
         given[name] = value
     values: list[OperandValue] = []
     for operand in spec.operands:
-        value = given.get(operand.name, operand.default)
-        if value is None:
+        chosen = given.get(operand.name, operand.default)
+        if chosen is None:
             raise ValueError(f"{mnemonic}: operand '{operand.name}' is missing")
-        values.append(value)
+        values.append(chosen)
     built = Instruction(spec, tuple(values))
     check_values(built)
     return built

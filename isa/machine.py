@@ -1,0 +1,141 @@
+"""Machines: validated, immutable descriptions of the hardware that a program runs on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cached_property
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from isa.near_bank import NearBank
+
+_Count = Annotated[int, Field(ge=1)]
+_Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_WORD_BYTES = 4
+
+
+class Component(BaseModel):
+    """A part of a machine. Unknown keys are refused, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Sequencer(Component):
+    """Fetches instructions, runs control and scalar instructions, hands the rest to the units in order.
+
+    Attributes:
+        cycles_per_instruction: Cycles between two instructions handed over.
+        queue_depth: Instructions that each unit may have waiting.
+        energy_pj_per_instruction: Fetch and decode of one 32-byte word.
+        area_mm2: Silicon area, when known.
+    """
+
+    cycles_per_instruction: _Count
+    queue_depth: _Count
+    energy_pj_per_instruction: _Number = 0.0
+    area_mm2: _Number | None = None
+
+
+class SharedBuffer(Component):
+    """The controller's buffer of 32-bit words (memory space `sb`).
+
+    Attributes:
+        capacity_bytes: Size, at most what 24 address bits reach.
+        read_energy_pj_per_word: Energy of reading one 32-bit word.
+        write_energy_pj_per_word: Energy of writing one 32-bit word.
+        leakage_mw: Static power.
+        area_mm2: Silicon area, when known.
+    """
+
+    capacity_bytes: Annotated[int, Field(ge=4, le=_WORD_BYTES << 24, multiple_of=_WORD_BYTES)]
+    read_energy_pj_per_word: _Number
+    write_energy_pj_per_word: _Number
+    leakage_mw: _Number = 0.0
+    area_mm2: _Number | None = None
+
+    @property
+    def capacity_words(self) -> int:
+        """Number of 32-bit words."""
+        return self.capacity_bytes // _WORD_BYTES
+
+
+class VectorUnit(Component):
+    """Works on ranges of the shared buffer: cycles = startup + cycles_per_pass * passes * ceil(elements / lanes).
+
+    Attributes:
+        lanes: Elements that one pass takes.
+        startup_cycles: Cycles before the first pass.
+        cycles_per_pass: Cycles from one pass to the next.
+        special_passes: Passes of each function that needs more than one; `division` stands for `vdiv`.
+        operation_energy_pj: Energy of one lane operation, without the buffer.
+        special_energy_pj: Energy of one lane operation of a function in `special_passes`.
+        leakage_mw: Static power.
+        area_mm2: Silicon area, when known.
+    """
+
+    lanes: _Count
+    startup_cycles: Annotated[int, Field(ge=0)]
+    cycles_per_pass: _Count
+    special_passes: dict[str, _Count] = Field(default_factory=dict[str, int])
+    operation_energy_pj: _Number
+    special_energy_pj: _Number
+    leakage_mw: _Number = 0.0
+    area_mm2: _Number | None = None
+
+    @field_validator("special_passes")
+    @classmethod
+    def _known_functions(cls, passes: dict[str, int]) -> dict[str, int]:
+        from isa.instructions import VECTOR_FUNCTIONS
+
+        for name in passes:
+            if name != "division" and name not in VECTOR_FUNCTIONS:
+                raise ValueError(f"'{name}' is neither 'division' nor a function of the vector unit")
+        return passes
+
+    def passes(self, function: str) -> int:
+        """Passes over the lanes that `function` (or `division`) takes."""
+        return self.special_passes.get(function, 1)
+
+    def energy_pj(self, function: str) -> float:
+        """Energy of one lane operation of `function`, in pJ."""
+        return self.special_energy_pj if function in self.special_passes else self.operation_energy_pj
+
+
+class Machine(Component):
+    """A machine: a composition of components, each of which brings an ISA extension.
+
+    Attributes:
+        name: Unique name.
+        description: One line for people.
+        clock_ns: Length of one cycle.
+        controller: How a DRAM channel orders its commands: `in_order`, or as the published AiM simulator does.
+        sequencer: Control and scalar instructions (extension I).
+        shared_buffer: Memory space `sb` (extension I).
+        vector_unit: Vector instructions (extension I).
+        near_bank: DRAM channels with compute units at the banks (extension B), or `None`.
+        sources: For a dotted path of this description, where its numbers were read; a path covers what is below it.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=64)]
+    description: str = ""
+    clock_ns: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    controller: Literal["in_order", "aim_reference"] = "in_order"
+    sequencer: Sequencer
+    shared_buffer: SharedBuffer
+    vector_unit: VectorUnit
+    near_bank: NearBank | None = None
+    sources: dict[str, str] = Field(default_factory=dict[str, str])
+
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        """Letters of the ISA extensions that the components bring."""
+        return ("I", "B") if self.near_bank is not None else ("I",)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the resolved description without its prose (`description`, `sources`)."""
+        facts = self.model_dump(mode="json", exclude={"description", "sources"})
+        text = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()
