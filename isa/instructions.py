@@ -81,6 +81,14 @@ _COORDINATES = (
     _stride("sj", "words per (channel mod cdiv)"),
 )
 _ITEM_STRIDE = _stride("sn", "words from one item to the next", 16)
+_FORM = Operand(
+    "form",
+    Kind.CHOICE,
+    1,
+    default="element",
+    choices=("element", "word"),
+    meaning="element: a lane holds a word, rounded to the bank's type; word: two lanes hold a word, exactly",
+)
 
 
 def _scalar(mnemonic: str, opcode: int, meaning: str) -> InstructionSpec:
@@ -285,7 +293,7 @@ _NEAR_BANK = (
             _words("dst", "first word"),
             *_COORDINATES,
             _ITEM_STRIDE,
-            Operand("mode", Kind.CHOICE, 1, default="set", choices=("set", "add"), meaning="overwrite dst or add to it"),
+            Operand("mode", Kind.CHOICE, 1, default="set", choices=("set", "add"), meaning="overwrite, or add to dst"),
         ),
     ),
     InstructionSpec(
@@ -302,7 +310,7 @@ _NEAR_BANK = (
         "B",
         "channel",
         "read `cols` columns of one bank to the shared buffer (RD)",
-        (_CHANNELS, _BANK, _BANK_ADDRESS, _COLUMNS, _words("dst", "first word"), *_COORDINATES, _ITEM_STRIDE),
+        (_CHANNELS, _BANK, _BANK_ADDRESS, _COLUMNS, _words("dst", "first word"), *_COORDINATES, _ITEM_STRIDE, _FORM),
     ),
     InstructionSpec(
         "stb",
@@ -310,7 +318,7 @@ _NEAR_BANK = (
         "B",
         "channel",
         "write `cols` columns of one bank from the shared buffer (WR)",
-        (_CHANNELS, _BANK, _BANK_ADDRESS, _COLUMNS, _words("src", "first word"), *_COORDINATES, _ITEM_STRIDE),
+        (_CHANNELS, _BANK, _BANK_ADDRESS, _COLUMNS, _words("src", "first word"), *_COORDINATES, _ITEM_STRIDE, _FORM),
     ),
     InstructionSpec(
         "stlane",
