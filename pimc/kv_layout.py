@@ -132,15 +132,22 @@ class KvLayout:
         return tuple(np.broadcast_arrays(channel, bank, linear * self.banks + lane))
 
 
-def choose_groups(kv_heads: int, channels: int) -> tuple[int, int]:
-    """Groups and channels per group with the fewest slots a token: minimal heads per group / channels per group.
+_VISIT_SLOTS = 12
+"""Cost of serving one head of a group (row activation, mode switches, register input and output, about 300 cycles),
+in slots (about 24 cycles: four MAC columns and one accumulator for each of three query heads)."""
 
-    Among equals the most groups win, because a short context then fills its slots better.
+
+def choose_groups(kv_heads: int, channels: int, tokens: int) -> tuple[int, int]:
+    """Groups and channels per group with the lowest cost for a cache of `tokens` tokens.
+
+    The heads of a group are served one after the other, each for a fixed cost and a cost per slot; among equals the
+    most groups win, because a short context then fills its slots better.
     """
-    best: tuple[float, int, int] | None = None
+    token_groups = -(-tokens // 16)
+    best: tuple[int, int, int] | None = None
     for groups in (count for count in range(1, min(kv_heads, channels) + 1) if kv_heads % count == 0):
         width = channels // groups
-        candidate = ((kv_heads // groups) / width, -groups, width)
+        candidate = ((kv_heads // groups) * (-(-token_groups // width) + _VISIT_SLOTS), -groups, width)
         if best is None or candidate < best:
             best = candidate
     if best is None:
