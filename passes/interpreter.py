@@ -1,0 +1,223 @@
+"""Evaluation of graphs with numpy: the reference meaning that every rewrite must keep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from isa import GraphError, InputError, PimcError, Place
+from passes.dims import Affine, bind
+from passes.interpreter_attention import FUSED_MEANINGS, attend
+from passes.interpreter_ops import MEANINGS, Array
+from passes.interpreter_symbols import Caches, bind_symbols
+from passes.ir import Attribute, Cache, Graph, Node, Value
+
+_ALL_MEANINGS = {**MEANINGS, **FUSED_MEANINGS}
+
+
+def interpret(
+    graph: Graph,
+    inputs: Mapping[str, Array],
+    symbols: Mapping[str, int] | None = None,
+    caches: Caches | None = None,
+    wanted: Sequence[Value] | None = None,
+) -> dict[str, Array]:
+    """Run a graph.
+
+    float32 is computed as numpy float32; float16 and bfloat16 are computed in float32 and rounded after every node.
+
+    Args:
+        graph: Any graph whose operations stand in `passes.ops`.
+        inputs: Arrays by ONNX input name. Past keys and values of the graph's caches may be among them: they replace
+            what the cache holds.
+        symbols: Numbers for symbols that the shapes of the inputs do not determine.
+        caches: State of the resident caches; `cached_attention` appends to it. An absent cache starts empty.
+        wanted: Values to compute instead of the graph outputs; nothing that they do not need is computed.
+
+    Returns:
+        Graph outputs by ONNX output name together with the present keys and values of the caches, or with `wanted` the
+        wanted values by value name.
+
+    Raises:
+        InputError: An input is missing, unknown, or of a type or shape that the graph does not have.
+        GraphError: A node cannot be evaluated.
+    """
+    state: Caches = {} if caches is None else caches
+    _load_caches(graph, inputs, state)
+    numbers = bind_symbols(graph, inputs, symbols or {}, state)
+    targets = list(graph.outputs.values()) if wanted is None else list(wanted)
+    nodes = _needed(graph, targets)
+    values = _input_values(graph, inputs, nodes, targets)
+    _run(graph, nodes, values, numbers, state, targets)
+    if wanted is not None:
+        return {value.name: values[value] for value in targets}
+    results = {name: values[value] for name, value in graph.outputs.items()}
+    for cache in graph.caches.values():
+        results.update(_present(cache, state))
+    return results
+
+
+def evaluate(
+    graph: Graph,
+    targets: Sequence[Value],
+    symbols: Mapping[str, int],
+    inputs: Mapping[str, Array] | None = None,
+) -> list[Array]:
+    """Compute some values of a graph at given lengths, and nothing that they do not need.
+
+    Args:
+        graph: The graph that holds the values.
+        targets: Values to compute.
+        symbols: Numbers of all symbols that the needed nodes mention.
+        inputs: Arrays by name for the graph inputs that the targets depend on; others are not looked at.
+
+    Raises:
+        GraphError: A needed input or symbol is missing, or a node cannot be evaluated.
+    """
+    nodes = _needed(graph, targets)
+    values: dict[Value, Array] = {}
+    for value in _sources(nodes, targets):
+        if inputs is None or value.name not in inputs:
+            raise GraphError(f"'{value.name}' must be given to evaluate {', '.join(t.name for t in targets)}")
+        values[value] = np.asarray(inputs[value.name])
+    _run(graph, nodes, values, dict(symbols), {}, targets)
+    return [values[target] for target in targets]
+
+
+def _load_caches(graph: Graph, inputs: Mapping[str, Array], state: Caches) -> None:
+    for cache in graph.caches.values():
+        key, value = cache.past_key, cache.past_value
+        if key is not None and value is not None and key in inputs and value in inputs:
+            state[cache.name] = (np.asarray(inputs[key]), np.asarray(inputs[value]))
+
+
+def _present(cache: Cache, state: Caches) -> dict[str, Array]:
+    if cache.name not in state:
+        return {}
+    names = (cache.present_key, cache.present_value)
+    return {name: array for name, array in zip(names, state[cache.name], strict=True) if name}
+
+
+def _needed(graph: Graph, targets: Iterable[Value]) -> list[Node]:
+    """The ancestors of the targets in evaluation order."""
+    wanted: set[Node] = set()
+    stack = [value.producer for value in targets if value.producer is not None]
+    while stack:
+        node = stack.pop()
+        if node not in wanted:
+            wanted.add(node)
+            stack += [v.producer for v in node.inputs if v is not None and v.producer is not None]
+    return [node for node in graph.nodes if node in wanted]
+
+
+def _sources(nodes: Iterable[Node], targets: Iterable[Value]) -> list[Value]:
+    """Graph inputs that the nodes and targets read."""
+    read = [value for node in nodes for value in node.inputs if value is not None]
+    return [v for v in dict.fromkeys([*read, *targets]) if v.producer is None and not v.is_constant]
+
+
+def _input_values(
+    graph: Graph, inputs: Mapping[str, Array], nodes: list[Node], targets: list[Value]
+) -> dict[Value, Array]:
+    values: dict[Value, Array] = {}
+    for value in _sources(nodes, targets):
+        if value.name not in inputs:
+            raise InputError(f"the input '{value.name}' is missing", notes=[f"it has type {value.type}"])
+        array = np.asarray(inputs[value.name])
+        if array.dtype.name != value.type.dtype:
+            raise InputError(f"the input '{value.name}' has dtype {array.dtype.name}, but must have {value.type.dtype}")
+        values[value] = array
+    return values
+
+
+def _run(
+    graph: Graph,
+    nodes: list[Node],
+    values: dict[Value, Array],
+    numbers: Mapping[str, int],
+    state: Caches,
+    targets: Sequence[Value],
+) -> None:
+    """Evaluate the nodes into `values`; arrays are dropped after their last use unless they are targets."""
+    for target in targets:
+        if target.constant is not None:
+            values[target] = np.asarray(target.constant)
+    last_use = {value: node for node in nodes for value in node.inputs if value is not None}
+    kept = set(targets)
+    for node in nodes:
+        operands = [None if v is None else _operand(v, values) for v in node.inputs]
+        with np.errstate(all="ignore"):
+            results = _evaluate_node(graph, node, operands, numbers, state)
+        for value, result in zip(node.outputs, results, strict=False):
+            values[value] = _checked(node, value, result, numbers)
+        for used in node.inputs:
+            if used is not None and last_use[used] is node and used not in kept:
+                values.pop(used, None)
+
+
+def _operand(value: Value, values: Mapping[Value, Array]) -> Array:
+    return np.asarray(value.constant) if value.constant is not None else values[value]
+
+
+def _evaluate_node(
+    graph: Graph, node: Node, operands: list[Array | None], numbers: Mapping[str, int], state: Caches
+) -> tuple[Array, ...]:
+    attributes = {name: _bound(attribute, numbers) for name, attribute in node.attributes.items()}
+    try:
+        if node.op == "cached_attention":
+            return _cached_attention(graph, operands, attributes, state)
+        results = _ALL_MEANINGS[node.op](*operands, **attributes)
+    except PimcError as problem:
+        raise GraphError(problem.message, _place(node), problem.notes, problem.help) from None
+    except (ValueError, IndexError, TypeError) as problem:
+        shapes = [None if operand is None else list(operand.shape) for operand in operands]
+        notes = [f"operand shapes: {shapes}"]
+        raise GraphError(f"cannot evaluate {node!r}: {problem}", _place(node), notes) from problem
+    return results if isinstance(results, tuple) else (results,)
+
+
+def _cached_attention(
+    graph: Graph, operands: list[Array | None], attributes: dict[str, Any], state: Caches
+) -> tuple[Array, ...]:
+    cache = graph.caches[attributes.pop("cache")]
+    query, key, value, *mask = operands
+    if query is None or key is None or value is None:
+        raise GraphError("query, key and value must be present")
+    batch = query.shape[0]
+    empty = (
+        np.zeros((batch, cache.kv_heads, 0, cache.head_dim), key.dtype),
+        np.zeros((batch, cache.kv_heads, 0, cache.value_dim), value.dtype),
+    )
+    past_key, past_value = state.get(cache.name, empty)
+    result, *state_after = attend(query, key, value, past_key, past_value, mask[0] if mask else None, **attributes)
+    state[cache.name] = (state_after[0], state_after[1])
+    return (result,)
+
+
+def _bound(attribute: Attribute, numbers: Mapping[str, int]) -> Attribute:
+    if isinstance(attribute, Affine):
+        dim = bind(attribute, numbers)
+        if isinstance(dim, Affine):
+            raise GraphError(f"the dimension '{attribute}' is not bound", notes=[f"unbound: {sorted(dim.symbols)}"])
+        return dim
+    if isinstance(attribute, tuple):
+        return tuple(_bound(part, numbers) for part in attribute)
+    return attribute
+
+
+def _checked(node: Node, value: Value, result: Array, numbers: Mapping[str, int]) -> Array:
+    """The result in the value's dtype; its shape must be the one that the value's type says."""
+    said = [bind(dim, numbers) for dim in value.shape]
+    if len(said) != result.ndim or any(isinstance(d, int) and d != s for d, s in zip(said, result.shape, strict=True)):
+        raise GraphError(
+            f"{node!r} gives shape {list(result.shape)}, but its result '{value.name}' is {value.type}",
+            _place(node),
+            notes=[f"{name} = {number}" for name, number in sorted(numbers.items())],
+        )
+    return result.astype(value.type.dtype, copy=False)
+
+
+def _place(node: Node) -> Place:
+    return Place(node=node.origins[0] if node.origins else node.name)
