@@ -1,0 +1,159 @@
+"""Pass: give every weight matrix a place in the banks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from isa import Machine, ResourceLimitError
+from passes.ir import Graph, Node, Value
+from passes.matrix_layout import MatrixLayout, best_layout
+
+BUFFER_TABLE_WORDS = 4096
+"""Lookup tables of at most this many elements stay in the shared buffer."""
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedMatrix:
+    """A matrix in the banks.
+
+    Attributes:
+        name: Name of its symbol.
+        weights: Constants [inputs, outputs_i], side by side along the outputs; a lookup table [outputs, inputs] alone.
+        is_table: Whether the only weight is stored the other way round, as a lookup table.
+        layout: How it is spread.
+        column: First linear column of every bank.
+    """
+
+    name: str
+    weights: tuple[Value, ...]
+    is_table: bool
+    layout: MatrixLayout
+    column: int
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where all matrices are.
+
+    Attributes:
+        matrices: In order of columns.
+        by_use: For (node name, role) the index into `matrices`; roles are `linear`, `table`, `in`, `down`.
+        columns: Linear columns of every bank that the matrices take.
+    """
+
+    matrices: tuple[PlacedMatrix, ...]
+    by_use: Mapping[tuple[str, str], int]
+    columns: int
+
+    def matrix(self, node: Node, role: str) -> PlacedMatrix:
+        """The matrix that `node` uses in `role`."""
+        return self.matrices[self.by_use[node.name, role]]
+
+
+@dataclass(frozen=True)
+class _Use:
+    node: Node
+    role: str
+    weights: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class PlaceWeights:
+    """Give every weight matrix a place in the banks.
+
+    Precondition: products with constants are `linear` or `feed_forward`, lookups are `gather` on axis 0.
+    Effect: writes a `Placement` to `graph.facts["place_weights"]`. A lookup table that is also the (transposed) matrix
+    of a product is stored once. Every matrix begins at a row.
+    Postcondition: no two matrices overlap; the graph itself is unchanged.
+
+    Attributes:
+        machine: The machine, which must have near-bank units.
+    """
+
+    machine: Machine
+    name: str = field(default="place_weights", init=False)
+    optional: bool = field(default=False, init=False)
+
+    def run(self, graph: Graph) -> bool:
+        """Place all matrices; returns False because no node changes."""
+        near_bank = self.machine.near_bank
+        if near_bank is None:
+            raise ResourceLimitError(f"the machine '{self.machine.name}' has no banks to place weights in")
+        matrices: list[PlacedMatrix] = []
+        by_use: dict[tuple[str, str], int] = {}
+        column = 0
+        for use in (use for node in graph.nodes for use in _uses(node)):
+            twin = _find_twin(matrices, use)
+            if twin is None:
+                placed = self._place(use, column, _is_looked_up(graph, use))
+                column += -(-placed.layout.columns // near_bank.columns_per_row) * near_bank.columns_per_row
+                twin = len(matrices)
+                matrices.append(placed)
+            by_use[use.node.name, use.role] = twin
+        graph.facts["place_weights"] = Placement(tuple(matrices), by_use, column)
+        return False
+
+    def _place(self, use: _Use, column: int, looked_up: bool) -> PlacedMatrix:
+        is_table = use.role == "table"
+        shapes = [tuple(int(str(dim)) for dim in weight.shape) for weight in use.weights]
+        inputs = shapes[0][1] if is_table else shapes[0][0]
+        outputs = shapes[0][0] if is_table else sum(shape[1] for shape in shapes)
+        layout = best_layout(self.machine, inputs, outputs, (1,) if looked_up else None)
+        name = use.weights[0].name if len(use.weights) == 1 else f"{use.node.name}.{use.role}"
+        return PlacedMatrix(name, use.weights, is_table, layout, column)
+
+
+def is_bank_table(node: Node) -> bool:
+    """Whether `node` looks rows up in a constant table that is too large for the shared buffer."""
+    table = node.inputs[0] if node.op == "gather" else None
+    if table is None or table.constant is None or node.attributes["axis"] != 0 or table.type.rank != 2:
+        return False
+    return table.constant.size > BUFFER_TABLE_WORDS and table.constant.dtype.kind not in "iub"
+
+
+def _uses(node: Node) -> Iterator[_Use]:
+    if node.op == "linear":
+        yield _Use(node, "linear", (node.operand(1),))
+    elif node.op == "feed_forward":
+        up, gate = node.operand(1), node.inputs[3]
+        yield _Use(node, "in", (up,) if gate is None else (gate, up))
+        yield _Use(node, "down", (node.operand(5),))
+    elif is_bank_table(node):
+        yield _Use(node, "table", (node.operand(0),))
+
+
+def _is_looked_up(graph: Graph, use: _Use) -> bool:
+    if use.role == "table":
+        return True
+    return any(
+        _same_matrix(use.weights, False, (node.operand(0),), True) for node in graph.nodes if is_bank_table(node)
+    )
+
+
+def _find_twin(matrices: list[PlacedMatrix], use: _Use) -> int | None:
+    for number, placed in enumerate(matrices):
+        if _same_matrix(placed.weights, placed.is_table, use.weights, use.role == "table"):
+            return number
+    return None
+
+
+def _same_matrix(first: tuple[Value, ...], first_table: bool, second: tuple[Value, ...], second_table: bool) -> bool:
+    if len(first) != len(second):
+        return False
+    return all(_same_weight(a, first_table != second_table, b) for a, b in zip(first, second, strict=True))
+
+
+def _same_weight(first: Value, crossed: bool, second: Value) -> bool:
+    if first is second:
+        return not crossed
+    if first.constant is None or second.constant is None:
+        return False
+    other = second.constant.T if crossed else second.constant
+    if first.constant.shape != other.shape:
+        return False
+    if not np.array_equal(first.constant[:1], other[:1]):
+        return False
+    return bool(np.array_equal(first.constant, other))
