@@ -46,12 +46,18 @@ from isa.program import (
 from isa.spec import REGISTER_COUNT, InstructionSpec, Kind, Operand
 
 if TYPE_CHECKING:
+    from isa.container import load_program, save_program
+    from isa.encoding import decode_instructions, encode_instructions
     from isa.machine import Machine
     from isa.machine_loader import load_machine, machine_names, machine_schema
     from isa.near_bank import NearBank
     from isa.yaml_loader import YamlFile, parse_yaml, read_yaml
 
 _LAZY = {
+    "decode_instructions": "isa.encoding",
+    "encode_instructions": "isa.encoding",
+    "load_program": "isa.container",
+    "save_program": "isa.container",
     "Machine": "isa.machine",
     "NearBank": "isa.near_bank",
     "YamlFile": "isa.yaml_loader",
@@ -106,8 +112,11 @@ __all__ = [
     "UnsupportedError",
     "YamlFile",
     "accumulator_reads",
+    "decode_instructions",
+    "encode_instructions",
     "instruction",
     "load_machine",
+    "load_program",
     "mac_stream_cycles",
     "machine_names",
     "machine_schema",
@@ -116,6 +125,7 @@ __all__ = [
     "register_visit_cycles",
     "row_overhead_cycles",
     "row_sweep_cycles",
+    "save_program",
     "vector_cycles",
     "vector_function",
 ]

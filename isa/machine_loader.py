@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from isa.errors import MachineError, Place
 from isa.machine import Machine
+from isa.strict_json import as_object
 from isa.yaml_loader import KeyPath, YamlFile, read_yaml
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 _FOLDER = Path(__file__).parent / "machines"
 _MAXIMUM_BASES = 8
@@ -62,9 +66,10 @@ def _resolve(path: Path, seen: tuple[Path, ...]) -> YamlFile:
     if path.resolve() in seen or len(seen) >= _MAXIMUM_BASES:
         raise MachineError("'extends' goes round in a circle or is too deep", Place(shown))
     own = read_yaml(path, shown, MachineError)
-    if not isinstance(own.data, dict):
+    mapping = as_object(own.data)
+    if mapping is None:
         raise MachineError("a machine description is a mapping", Place(shown, 1))
-    data: dict[str, Any] = dict(own.data)
+    data = dict(mapping)
     base_name = data.pop("extends", None)
     if base_name is None:
         return YamlFile(own.file, data, own.places)
@@ -74,15 +79,37 @@ def _resolve(path: Path, seen: tuple[Path, ...]) -> YamlFile:
     if "name" not in data:
         raise MachineError("name: a machine that extends another one needs its own name", Place(shown, line))
     base = _resolve(_locate(base_name, path.parent), (*seen, path.resolve()))
-    return YamlFile(own.file, _merge(base.data, data), {**base.places, **own.places})
+    return _refine(base, own, data)
+
+
+def _refine(base: YamlFile, own: YamlFile, data: Mapping[str, Any]) -> YamlFile:
+    """`data` of `own` laid over `base`; sources of what `own` takes away go with it."""
+    merged = _merge(base.data, data)
+    stated = as_object(data.get("sources")) or {}
+    sources = as_object(merged.get("sources")) or {}
+    if sources:
+        merged["sources"] = {path: text for path, text in sources.items() if path in stated or _exists(merged, path)}
+    replaced = {path for path in own.places if as_object(_at(own.data, path)) is None}
+    kept = {
+        path: place
+        for path, place in base.places.items()
+        if not any(path[:length] in replaced for length in range(1, len(path)))
+    }
+    return YamlFile(own.file, merged, {**kept, **own.places})
+
+
+def _at(data: Any, path: KeyPath) -> Any:
+    for key in path:
+        data = data[key]
+    return data
 
 
 def _merge(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """`base` with `own` laid over it: mappings merge key by key, everything else is replaced."""
     merged = dict(base)
     for key, value in own.items():
-        below = merged.get(key)
-        merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+        below, above = as_object(merged.get(key)), as_object(value)
+        merged[key] = value if below is None or above is None else _merge(below, above)
     return merged
 
 
@@ -90,7 +117,7 @@ def _validate(description: YamlFile) -> Machine:
     try:
         machine = Machine.model_validate(description.data)
     except ValidationError as problem:
-        errors = [(tuple(error["loc"]), error["msg"]) for error in problem.errors(include_url=False)]
+        errors = [(error["loc"], _message(error)) for error in problem.errors(include_url=False)]
     else:
         errors = [
             (("sources", path), "no such path in the description")
@@ -103,18 +130,42 @@ def _validate(description: YamlFile) -> Machine:
     raise MachineError("the machine description is not valid\n  " + "\n  ".join(lines))
 
 
+def _message(error: ErrorDetails) -> str:
+    if error["type"] == "extra_forbidden":
+        *parents, key = error["loc"]
+        close = difflib.get_close_matches(str(key), _keys(parents), 1)
+        return f"unknown key; did you mean '{close[0]}'?" if close else "unknown key"
+    if error["type"] == "missing":
+        return "this key is missing"
+    text = error["msg"].removeprefix("Value error, ")
+    return text[0].lower() + text[1:]
+
+
+def _keys(parents: Sequence[str | int]) -> list[str]:
+    """Keys that the mapping at the end of `parents` may have."""
+    model: type[BaseModel] = Machine
+    for parent in parents:
+        field = model.model_fields.get(str(parent))
+        choices = [field.annotation, *get_args(field.annotation)] if field else []
+        models = [each for each in choices if isinstance(each, type) and issubclass(each, BaseModel)]
+        if not models:
+            return []
+        model = models[0]
+    return list(model.model_fields)
+
+
 def _line(description: YamlFile, loc: KeyPath, message: str) -> str:
     place = loc
     while place and place not in description.places:
         place = place[:-1]
     file, line = description.places.get(place, (description.file, 1))
-    text = message.removeprefix("Value error, ")
-    return f"{file}:{line}: {'.'.join(str(part) for part in loc)}: {text[0].lower()}{text[1:]}"
+    return f"{file}:{line}: {'.'.join(str(part) for part in loc)}: {message}"
 
 
 def _exists(data: Any, path: str) -> bool:
     for key in path.split("."):
-        if not isinstance(data, dict) or key not in data:
+        mapping = as_object(data)
+        if mapping is None or key not in mapping:
             return False
-        data = data[key]
+        data = mapping[key]
     return True

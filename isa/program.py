@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,12 +13,17 @@ from numpy.typing import NDArray
 from isa.instructions import INSTRUCTIONS
 from isa.spec import InstructionSpec, Kind
 
+_BINARY32_OVERFLOW = 2.0**128 - 2.0**103  # from here on, rounding to binary32 gives infinity
+
 
 class Indexed(NamedTuple):
     """Value of an indexed operand that names a register: immediate + register."""
 
     immediate: int
     register: int
+
+    def __str__(self) -> str:
+        return f"{self.immediate}+r{self.register}"
 
 
 OperandValue = int | float | str | Indexed
@@ -30,6 +36,10 @@ class Instruction:
 
     spec: InstructionSpec
     values: tuple[OperandValue, ...]
+
+    def __repr__(self) -> str:
+        pairs = zip(self.spec.operands, self.values, strict=True)
+        return " ".join((f"<{self.mnemonic}", *(f"{operand.name}={value}" for operand, value in pairs))) + ">"
 
     @property
     def mnemonic(self) -> str:
@@ -94,6 +104,8 @@ def check_values(built: Instruction) -> None:
         elif operand.kind is Kind.FLOAT:
             if not isinstance(value, int | float):
                 raise ValueError(f"{where} is not a number")
+            if isfinite(value) and abs(value) >= _BINARY32_OVERFLOW:
+                raise ValueError(f"{where} is outside the range of binary32")
         else:
             _check_integer(where, operand.kind, operand.bits, operand.indexed, value)
 

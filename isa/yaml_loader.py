@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -16,6 +16,8 @@ MAXIMUM_BYTES = 1 << 20
 MAXIMUM_DEPTH = 32
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)$")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
+_compose: Callable[..., yaml.Node | None] = cast("Any", yaml).compose
+_parse: Callable[..., Iterable[yaml.Event]] = cast("Any", yaml).parse
 _SPECIAL = {"": None, "~": None, "null": None, "true": True, "false": False}
 
 KeyPath = tuple[str | int, ...]
@@ -61,7 +63,7 @@ def parse_yaml(text: str, file: str, error: type[InputError] = InputError) -> Ya
     """
     try:
         _refuse_references(text, file, error)
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = _compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as problem:
         mark = problem.problem_mark or problem.context_mark
         place = Place(file, mark.line + 1, mark.column + 1) if mark else Place(file)
@@ -77,8 +79,9 @@ def parse_yaml(text: str, file: str, error: type[InputError] = InputError) -> Ya
 
 def _refuse_references(text: str, file: str, error: type[InputError]) -> None:
     depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        place = Place(file, event.start_mark.line + 1, event.start_mark.column + 1)
+    for event in _parse(text, Loader=yaml.SafeLoader):
+        mark = event.start_mark
+        place = Place(file, mark.line + 1, mark.column + 1) if mark else Place(file)
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise error("anchors and aliases are not allowed", place)
         if getattr(event, "tag", None):
