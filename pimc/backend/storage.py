@@ -1,0 +1,217 @@
+"""Where the values of a phase live in the shared buffer, and for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from passes import Node, Value
+from pimc.backend.emitter import Emitter, Words
+from pimc.backend.schedule import Phase, step_operands
+from pimc.backend.shared_buffer import BufferAllocator
+from pimc.backend.token_axes import TokenAxes
+
+_CONSTANT_UNIT = 16
+"""Constants begin at multiples of this many words, so that a transfer of whole columns stays inside them."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """Words that hold a value.
+
+    Attributes:
+        word: First word.
+        size: Words of one token's part, padded.
+        per_token: Whether there is a part for every token of the run (`size` words apart), or one that is reused.
+    """
+
+    word: int
+    size: int
+    per_token: bool
+
+
+def alias(node: Node, value: Value, axes: TokenAxes) -> tuple[Value, int] | None:
+    """(operand, offset) when `value`, a result of `node`, is a contiguous part of one token's part of the operand."""
+    if node.op in ("reshape", "identity"):
+        return node.operand(0), 0
+    if node.op == "cast":
+        same_words = node.operand(0).type.dtype.startswith(("float", "bfloat")) and value.type.dtype.startswith("float")
+        return (node.operand(0), 0) if same_words else None
+    if node.op == "transpose":
+        order = [axis for axis in node.attributes["perm"] if node.operand(0).shape[axis] != 1]
+        return (node.operand(0), 0) if _keeps_order(order, axes.axes.get(node.operand(0))) else None
+    if node.op not in ("split", "slice"):
+        return None
+    axis = int(node.attributes["axis"]) % value.type.rank
+    token_axis = axes.axes.get(value)
+    outer = [dim for position, dim in enumerate(value.shape[:axis]) if position != token_axis]
+    if any(dim != 1 for dim in outer):
+        return None
+    inner = 1
+    for position, dim in enumerate(value.shape[axis + 1 :], start=axis + 1):
+        inner *= dim if isinstance(dim, int) and position != token_axis else 1
+    if node.op == "slice":
+        return (node.operand(0), int(node.attributes["start"]) * inner) if node.attributes["step"] == 1 else None
+    place = node.outputs.index(value)
+    return node.operand(0), sum(int(size) for size in node.attributes["sizes"][:place]) * inner
+
+
+def _keeps_order(order: list[int], token_axis: int | None) -> bool:
+    rest = [axis for axis in order if axis != token_axis]
+    return rest == sorted(rest)
+
+
+@dataclass
+class Storage:
+    """Rooms of all values, allocated when they are computed and released after their last use.
+
+    Attributes:
+        emitter: Receives the instructions that compute per-token offsets.
+        allocator: The shared buffer.
+        axes: Token axes.
+        unit: Every room is a multiple of this many words, what one accumulator of all banks and channels covers.
+        constants: (first word, raw words) of constants placed so far.
+        token: Register of the token's index in the run, inside a phase.
+    """
+
+    emitter: Emitter
+    allocator: BufferAllocator
+    axes: TokenAxes
+    unit: int
+    constants: list[tuple[int, NDArray[np.uint32]]] = field(default_factory=list[tuple[int, NDArray[np.uint32]]])
+    token: int | None = None
+    _rooms: dict[Value, Room] = field(default_factory=dict[Value, Room])
+    _constant_words: dict[Value, int] = field(default_factory=dict[Value, int])
+    _offsets: dict[int, int] = field(default_factory=dict[int, int])
+    _last_use: dict[Value, int] = field(default_factory=dict[Value, int])
+    _kept: set[Value] = field(default_factory=set[Value])
+
+    def padded(self, words: int) -> int:
+        """`words` rounded up to the unit."""
+        return -(-words // self.unit) * self.unit
+
+    def root(self, value: Value) -> tuple[Value, int]:
+        """The value that owns the words of `value`, and the offset in it."""
+        offset = 0
+        while value.producer is not None:
+            found = alias(value.producer, value, self.axes)
+            if found is None:
+                break
+            value, offset = found[0], offset + found[1]
+        return value, offset
+
+    def has_room(self, value: Value) -> bool:
+        """Whether the value has been computed (or is an input or a constant)."""
+        owner = self.root(value)[0]
+        return owner.is_constant or owner in self._rooms
+
+    def words(self, value: Value) -> Words:
+        """Address of the value (of the current token's part)."""
+        owner, offset = self.root(value)
+        if owner.is_constant:
+            return Words(self._constant_words[owner] + offset)
+        room = self._rooms[owner]
+        if not room.per_token:
+            return Words(room.word + offset)
+        return Words(room.word + offset, self.offset_register(room.size))
+
+    def define(self, value: Value) -> Words:
+        """Make room for a value that is about to be computed, unless `keep` did so before."""
+        if value not in self._rooms:
+            size = self.padded(self.axes.words(value))
+            self._rooms[value] = Room(self.allocator.allocate(size, f"the value '{value.name}'"), size, False)
+        return self.words(value)
+
+    def keep(self, value: Value, room: Room) -> None:
+        """Give a value a room that lives until `forget`."""
+        self._rooms[value] = room
+        self._kept.add(value)
+
+    def take_over(self, value: Value, heir: Value) -> bool:
+        """Let `heir` have the room of `value` when nothing else will use it; returns whether that was possible."""
+        owner, offset = self.root(value)
+        room = self._rooms.get(owner)
+        if room is None or offset or owner in self._kept or heir in self._rooms or room.per_token:
+            return False
+        if room.size != self.padded(self.axes.words(heir)) or len(_owner_users(owner, self)) > 1:
+            return False
+        self._rooms[heir] = self._rooms.pop(owner)
+        return True
+
+    def forget(self, value: Value) -> None:
+        """Release the room of a value."""
+        room = self._rooms.pop(value)
+        self._kept.discard(value)
+        if not room.per_token:
+            self.allocator.release(room.word, room.size)
+
+    def begin_phase(self, phase: Phase, token: int) -> None:
+        """Start a token loop: note when each value is used for the last time."""
+        self.token = token
+        self._offsets = {}
+        self._last_use = {}
+        for position, step in enumerate(phase.steps):
+            for value in (*step_operands(step), *step.node.outputs):
+                self._last_use[self.root(value)[0]] = position
+
+    def end_step(self, position: int) -> None:
+        """Release what no later step of the phase uses."""
+        for value in [v for v, last in self._last_use.items() if last == position and v in self._rooms]:
+            if value not in self._kept:
+                self.forget(value)
+
+    def end_phase(self) -> None:
+        """End a token loop: offset registers are free again."""
+        self.emitter.release(*self._offsets.values())
+        self._offsets = {}
+        self.token = None
+
+    def offset_register(self, stride: int) -> int:
+        """Register that holds token index * stride; computed at its first use in a phase."""
+        if self.token is None:
+            raise AssertionError("a per-token value is addressed outside a token loop")
+        if stride == 1:
+            return self.token
+        if stride not in self._offsets:
+            self._offsets[stride] = self.emitter.scalar("mul", self.token, stride)
+        return self._offsets[stride]
+
+    @contextmanager
+    def scratch(self, size: int, purpose: str) -> Iterator[Words]:
+        """Words for the time of the block."""
+        padded = self.padded(size)
+        word = self.allocator.allocate(padded, purpose)
+        yield Words(word)
+        self.allocator.release(word, padded)
+
+    def constant(self, array: NDArray[np.float32], purpose: str) -> int:
+        """First word of a new read-only array; constants come before every other room."""
+        raw = np.zeros(-(-array.size // _CONSTANT_UNIT) * _CONSTANT_UNIT, dtype=np.uint32)
+        raw[: array.size] = np.ascontiguousarray(array, dtype=np.float32).reshape(-1).view(np.uint32)
+        word = self.allocator.allocate(raw.size, purpose)
+        self.constants.append((word, raw))
+        return word
+
+    def place_constant(self, value: Value) -> None:
+        """Put a constant value into the shared buffer, once."""
+        if value.constant is not None and value not in self._constant_words:
+            array = np.asarray(value.constant, dtype=np.float32)
+            self._constant_words[value] = self.constant(array, f"the constant '{value.name}'")
+
+
+def _owner_users(owner: Value, storage: Storage) -> list[Node]:
+    users: list[Node] = []
+    waiting = [owner]
+    while waiting:
+        value = waiting.pop()
+        for node in value.users:
+            views = [result for result in node.outputs if alias(node, result, storage.axes) is not None]
+            if views:
+                waiting += views
+            else:
+                users.append(node)
+    return users
