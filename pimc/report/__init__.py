@@ -1,0 +1,1 @@
+"""What people and programs read: tables on the terminal, statistics as JSON."""

@@ -1,0 +1,94 @@
+"""The instruction table as tables and JSON values."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from isa import INSTRUCTIONS, InputError, InstructionSpec, Kind, Operand
+from pimc.report.terminal import Terminal
+
+_EXTENSIONS = {
+    "I": "control, scalar and vector instructions",
+    "B": "DRAM channels with units at the banks",
+    "X": "crossbar arrays",
+    "K": "KV codec",
+    "C": "associative memory",
+    "L": "links and off-chip memory",
+}
+
+
+def find_instruction(mnemonic: str) -> InstructionSpec:
+    """The row called `mnemonic`.
+
+    Raises:
+        InputError: there is none.
+    """
+    if mnemonic in INSTRUCTIONS.by_mnemonic:
+        return INSTRUCTIONS[mnemonic]
+    close = difflib.get_close_matches(mnemonic, INSTRUCTIONS.by_mnemonic, 1)
+    meant = f"did you mean '{close[0]}'?" if close else "'pimc isa' lists them"
+    raise InputError(f"unknown instruction '{mnemonic}'", help=meant)
+
+
+def print_instructions(terminal: Terminal) -> None:
+    """One line an instruction, by extension."""
+    for extension, meaning in _EXTENSIONS.items():
+        rows = [
+            (row.mnemonic, f"{row.opcode:#04x}", row.unit, " ".join(o.name for o in row.operands), row.meaning)
+            for row in INSTRUCTIONS
+            if row.extension == extension
+        ]
+        if rows:
+            columns = ("mnemonic", "opcode", "unit", "operands", "meaning")
+            terminal.table(f"extension {extension}: {meaning}", columns, rows)
+            terminal.line()
+
+
+def print_instruction(terminal: Terminal, row: InstructionSpec) -> None:
+    """Operands and bit fields of one instruction."""
+    terminal.line(f"{row.mnemonic}: {row.meaning}")
+    terminal.line(f"opcode {row.opcode:#04x}, extension {row.extension}, unit {row.unit}")
+    rows = [
+        (
+            field.operand.name,
+            f"{field.low}..{field.low + field.operand.width - 1}",
+            field.operand.kind.value + (" + register" if field.operand.indexed else ""),
+            "required" if field.operand.default is None else str(field.operand.default),
+            _meaning(field.operand),
+        )
+        for field in row.fields
+    ]
+    if rows:
+        terminal.line()
+        terminal.table("", ("operand", "bits", "kind", "default", "meaning"), rows)
+
+
+def instruction_facts(row: InstructionSpec) -> dict[str, Any]:
+    """One row as JSON values."""
+    return {
+        "mnemonic": row.mnemonic,
+        "opcode": row.opcode,
+        "extension": row.extension,
+        "unit": row.unit,
+        "meaning": row.meaning,
+        "operands": [
+            {
+                "name": field.operand.name,
+                "kind": field.operand.kind.value,
+                "low_bit": field.low,
+                "width_bits": field.operand.width,
+                "indexed": field.operand.indexed,
+                "default": field.operand.default,
+                "choices": list(field.operand.choices),
+                "meaning": field.operand.meaning,
+            }
+            for field in row.fields
+        ],
+    }
+
+
+def _meaning(operand: Operand) -> str:
+    if operand.kind is Kind.CHOICE:
+        return f"{operand.meaning}: {', '.join(operand.choices)}"
+    return operand.meaning

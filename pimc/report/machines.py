@@ -1,0 +1,75 @@
+"""Machines as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from isa import Machine
+from pimc.report.quantities import byte_size, with_unit
+from pimc.report.terminal import Terminal
+
+
+def print_machines(terminal: Terminal, machines: Iterable[Machine]) -> None:
+    """One line a machine: extensions, clock, memory, peak rate."""
+    rows = [
+        (
+            machine.name,
+            " ".join(machine.extensions),
+            with_unit(1e9 / machine.clock_ns, "Hz"),
+            byte_size(bank_bytes(machine)),
+            with_unit(peak_operations_per_s(machine), "FLOP/s"),
+            machine.description,
+        )
+        for machine in machines
+    ]
+    right = ("clock", "banks hold", "peak")
+    terminal.table("", ("machine", "extensions", "clock", "banks hold", "peak", "description"), rows, right)
+
+
+def print_machine(terminal: Terminal, machine: Machine) -> None:
+    """Every number of a machine with its source."""
+    print_machines(terminal, [machine])
+    facts = machine.model_dump(mode="json", exclude={"name", "description", "sources"}, exclude_none=True)
+    rules = [name for name in ("spacing_rules", "additional_rules") if name in facts.get("near_bank", {})]
+    for name in rules:
+        facts["near_bank"][name] = f"{len(facts['near_bank'][name])} rules (--json prints them)"
+    rows = [(path, text, _source(machine.sources, path)) for path, text in _leaves(facts, "")]
+    terminal.line()
+    terminal.table("", ("property", "value", "source"), rows)
+    terminal.line(f"sha256 {machine.sha256}")
+
+
+def bank_bytes(machine: Machine) -> int:
+    """Bytes that all banks of the machine hold."""
+    near_bank = machine.near_bank
+    if near_bank is None:
+        return 0
+    return near_bank.channels * near_bank.banks * near_bank.columns_per_bank * near_bank.column_bytes
+
+
+def peak_operations_per_s(machine: Machine) -> float:
+    """Multiplications and additions a second when every bank multiplies a column each nCCDL cycles."""
+    near_bank = machine.near_bank
+    if near_bank is None:
+        return 2 * machine.vector_unit.lanes / (machine.vector_unit.cycles_per_pass * machine.clock_ns * 1e-9)
+    operations = 2 * near_bank.channels * near_bank.banks * near_bank.lanes
+    return operations / (near_bank.timing.nCCDL * machine.clock_ns * 1e-9)
+
+
+def _leaves(facts: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, str(value)
+
+
+def _source(sources: Mapping[str, str], path: str) -> str:
+    """The source of the longest prefix of `path` that has one, named at the path itself only."""
+    parts = path.split(".")
+    for length in range(len(parts), 0, -1):
+        covered = ".".join(parts[:length])
+        if covered in sources:
+            return sources[covered] if length == len(parts) else f"as {covered}: {sources[covered]}"
+    return ""

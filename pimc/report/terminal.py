@@ -1,0 +1,93 @@
+"""Printing on the terminal: aligned tables on stdout, notes and progress on stderr, JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import IO, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_WIDTH_OF_FILES = 140
+"""Columns when the output goes to a file or a pipe, where no terminal says how wide it is."""
+
+
+class Terminal:
+    """Where a command writes: results to stdout, notes and progress to stderr."""
+
+    def __init__(self, color: str = "auto", quiet: bool = False) -> None:
+        """Decide about colours once.
+
+        Args:
+            color: `auto`, `always` or `never`.
+            quiet: Whether notes and progress are left out.
+        """
+        self.quiet = quiet
+        self.out = _console(sys.stdout, color)
+        self.err = _console(sys.stderr, color)
+
+    def line(self, text: str = "") -> None:
+        """One line of the result."""
+        self.out.print(_plain(text), soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """One line for people only, on stderr; nothing when quiet."""
+        if not self.quiet:
+            self.err.print(_plain(text), soft_wrap=True)
+
+    def table(
+        self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()
+    ) -> None:
+        """A table of the result; columns named in `right` are aligned to the right."""
+        table = Table(title=title or None, title_justify="left", title_style="bold", box=None, header_style="dim")
+        table.padding = (0, 2, 0, 0)
+        for column in columns:
+            table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(_plain(cell) for cell in row))
+        self._print(table)
+
+    def facts(self, title: str, pairs: Iterable[tuple[str, str]]) -> None:
+        """A title and below it names with their values."""
+        table = Table.grid(padding=(0, 2))
+        table.add_column()
+        table.add_column(overflow="fold")
+        for name, value in pairs:
+            table.add_row(_plain(f"  {name}"), _plain(value))
+        if title:
+            self.out.print(Text(title, style="bold"))
+        self._print(table)
+
+    def _print(self, table: Table) -> None:
+        """Print a table without the blanks that fill up its last column."""
+        with self.out.capture() as captured:
+            self.out.print(table)
+        for line in captured.get().splitlines():
+            self.out.out(line.rstrip(), highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """`value` as indented JSON on stdout."""
+    print(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False))
+
+
+def _console(stream: IO[str], color: str) -> Console:
+    width = None if stream.isatty() or "COLUMNS" in os.environ else _WIDTH_OF_FILES
+    return Console(
+        file=stream,
+        width=width,
+        force_terminal=True if color == "always" else None,
+        no_color=True if color == "never" else None,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+
+
+def _plain(text: str) -> Text:
+    """`text` without the control characters that a model's names could drive the terminal with."""
+    return Text("".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text))
