@@ -1,6 +1,8 @@
 """The dataflow graph and everything that rewrites it."""
 
 from passes.dims import Affine, Dim
+from passes.interpreter import apply_operation, evaluate, interpret
+from passes.interpreter_symbols import Caches, bind_symbols
 from passes.ir import Cache, Graph, Node, TensorType, Value, constant_scalar
 from passes.ops import OPS, OpSpec
 
@@ -8,11 +10,16 @@ __all__ = [
     "OPS",
     "Affine",
     "Cache",
+    "Caches",
     "Dim",
     "Graph",
     "Node",
     "OpSpec",
     "TensorType",
     "Value",
+    "apply_operation",
+    "bind_symbols",
     "constant_scalar",
+    "evaluate",
+    "interpret",
 ]

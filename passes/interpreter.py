@@ -86,6 +86,19 @@ def evaluate(
     return [values[target] for target in targets]
 
 
+def apply_operation(op: str, operands: Sequence[Array | None], attributes: Mapping[str, Any]) -> tuple[Array, ...]:
+    """Results of one operation on arrays; attributes must be numbers.
+
+    Args:
+        op: Any operation of `passes.OPS` but `cached_attention`.
+        operands: Arrays, `None` where an optional operand is absent.
+        attributes: Attributes of the operation.
+    """
+    with np.errstate(all="ignore"):
+        results = _ALL_MEANINGS[op](*operands, **attributes)
+    return results if isinstance(results, tuple) else (results,)
+
+
 def _load_caches(graph: Graph, inputs: Mapping[str, Array], state: Caches) -> None:
     for cache in graph.caches.values():
         key, value = cache.past_key, cache.past_value
@@ -148,8 +161,7 @@ def _run(
     kept = set(targets)
     for node in nodes:
         operands = [None if v is None else _operand(v, values) for v in node.inputs]
-        with np.errstate(all="ignore"):
-            results = _evaluate_node(graph, node, operands, numbers, state)
+        results = _evaluate_node(graph, node, operands, numbers, state)
         for value, result in zip(node.outputs, results, strict=False):
             values[value] = _checked(node, value, result, numbers)
         for used in node.inputs:
@@ -168,14 +180,13 @@ def _evaluate_node(
     try:
         if node.op == "cached_attention":
             return _cached_attention(graph, operands, attributes, state)
-        results = _ALL_MEANINGS[node.op](*operands, **attributes)
+        return apply_operation(node.op, operands, attributes)
     except PimcError as problem:
         raise GraphError(problem.message, _place(node), problem.notes, problem.help) from None
     except (ValueError, IndexError, TypeError) as problem:
         shapes = [None if operand is None else list(operand.shape) for operand in operands]
         notes = [f"operand shapes: {shapes}"]
         raise GraphError(f"cannot evaluate {node!r}: {problem}", _place(node), notes) from problem
-    return results if isinstance(results, tuple) else (results,)
 
 
 def _cached_attention(
@@ -191,8 +202,11 @@ def _cached_attention(
         np.zeros((batch, cache.kv_heads, 0, cache.value_dim), value.dtype),
     )
     past_key, past_value = state.get(cache.name, empty)
-    result, *state_after = attend(query, key, value, past_key, past_value, mask[0] if mask else None, **attributes)
-    state[cache.name] = (state_after[0], state_after[1])
+    with np.errstate(all="ignore"):
+        result, keys, values = attend(
+            query, key, value, past_key, past_value, mask[0] if mask else None, **attributes
+        )
+    state[cache.name] = (keys, values)
     return (result,)
 
 
