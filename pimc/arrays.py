@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isa import InputError, Place
-from pimc.output_files import write_atomically
+from pimc.files import write_atomically
 
 
 def read_arrays(path: str | Path) -> dict[str, NDArray[Any]]:

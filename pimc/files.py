@@ -1,4 +1,4 @@
-"""Files that appear complete or not at all."""
+"""Text in, and files out that appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -57,3 +57,17 @@ def write_text(path: str | Path, text: str) -> None:
     """
     with write_atomically(path) as stream:
         stream.write(text.encode())
+
+
+def read_text(path: str | Path) -> str:
+    """The UTF-8 text of a file.
+
+    Raises:
+        InputError: the file cannot be read or is not UTF-8.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as problem:
+        raise InputError(f"cannot read the file: {problem.strerror}", Place(str(path))) from None
+    except UnicodeDecodeError:
+        raise InputError("the file is not text in UTF-8", Place(str(path))) from None
