@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from isa import Machine, NearBank, ResourceLimitError, accumulator_reads, register_visit_cycles, row_overhead_cycles
+from isa import Machine, NearBank, ResourceLimitError, register_visit_cycles, row_overhead_cycles
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Tile:
 class MatrixLayout:
     """y = W x with W [outputs, inputs], spread over all channels and banks.
 
-    With a K-split of `split`, group g of channels / split channels holds slice g of the inputs; the groups' partial sums
-    are added in the read path. Output m lives in bank m mod (banks * channels / split) of its group. A bank keeps its
+    With a K-split of `split`, group g of channels / split channels holds slice g of the inputs; the groups' partial
+    sums are added in the read path. Output m lives in bank m mod (banks * channels / split) of its group. A bank keeps its
     outputs in tiles of at most `accumulators`; a tile is stored chunk by chunk (a chunk is what the global buffer
     holds), a chunk output by output. While the slice fits the global buffer, outputs are simply packed back to back.
 
@@ -73,7 +73,8 @@ class MatrixLayout:
     @property
     def slice_columns(self) -> int:
         """Columns of an output: ceil(ceil(inputs / lanes) / split)."""
-        return -(-(-(-self.inputs // self.lanes)) // self.split)
+        columns = -(-self.inputs // self.lanes)
+        return -(-columns // self.split)
 
     @property
     def padded_inputs(self) -> int:

@@ -1,8 +1,8 @@
 """How keys and values lie in near-bank DRAM, for the compiler that emits addresses and the host that packs tensors.
 
 Channels form `groups` of `channels_per_group`; a group holds `heads_per_group` key/value heads and splits the tokens
-over its channels. Token t has token group U = t div banks, which lives in channel U mod channels_per_group of the group,
-in slot S = U div channels_per_group. A row of a bank holds `slots_per_row` slots.
+over its channels. Token t has token group U = t div banks, which lives in channel U mod channels_per_group of the
+group, in slot S = U div channels_per_group. A row of a bank holds `slots_per_row` slots.
 
 * keys: token t in bank t mod banks, columns (S mod slots_per_row) * head_columns + i of row S div slots_per_row;
 * values, transposed: element d in bank d mod banks, stripe d div banks, column

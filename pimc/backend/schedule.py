@@ -72,7 +72,7 @@ def step_operands(step: Step) -> list[Value]:
     if step.part == "append":
         return [step.node.operand(1), step.node.operand(2)]
     if step.part == "attend":
-        return [step.node.operand(0)]
+        return [step.node.operand(0), *([step.node.operand(2)] if step.node.attributes["causal"] else [])]
     return [value for value in step.node.inputs if value is not None]
 
 

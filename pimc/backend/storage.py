@@ -87,7 +87,8 @@ class Storage:
     _rooms: dict[Value, Room] = field(default_factory=dict[Value, Room])
     _constant_words: dict[Value, int] = field(default_factory=dict[Value, int])
     _offsets: dict[int, int] = field(default_factory=dict[int, int])
-    _last_use: dict[Value, int] = field(default_factory=dict[Value, int])
+    _uses: dict[Value, list[int]] = field(default_factory=dict[Value, list[int]])
+    _step: int = 0
     _kept: set[Value] = field(default_factory=set[Value])
 
     def padded(self, words: int) -> int:
@@ -108,6 +109,10 @@ class Storage:
         """Whether the value has been computed (or is an input or a constant)."""
         owner = self.root(value)[0]
         return owner.is_constant or owner in self._rooms
+
+    def is_kept(self, value: Value) -> bool:
+        """Whether the value has a room that outlives its phase."""
+        return value in self._kept
 
     def words(self, value: Value) -> Words:
         """Address of the value (of the current token's part)."""
@@ -137,7 +142,10 @@ class Storage:
         room = self._rooms.get(owner)
         if room is None or offset or owner in self._kept or heir in self._rooms or room.per_token:
             return False
-        if room.size != self.padded(self.axes.words(heir)) or len(_owner_users(owner, self)) > 1:
+        if room.size != self.padded(self.axes.words(heir)):
+            return False
+        defined = min(self._uses[heir])
+        if any(use > self._step and use != defined for use in self._uses[owner]):
             return False
         self._rooms[heir] = self._rooms.pop(owner)
         return True
@@ -153,16 +161,18 @@ class Storage:
         """Start a token loop: note when each value is used for the last time."""
         self.token = token
         self._offsets = {}
-        self._last_use = {}
+        self._uses = {}
+        self._step = 0
         for position, step in enumerate(phase.steps):
             for value in (*step_operands(step), *step.node.outputs):
-                self._last_use[self.root(value)[0]] = position
+                self._uses.setdefault(self.root(value)[0], []).append(position)
 
-    def end_step(self, position: int) -> None:
-        """Release what no later step of the phase uses."""
-        for value in [v for v, last in self._last_use.items() if last == position and v in self._rooms]:
-            if value not in self._kept:
+    def end_step(self) -> None:
+        """Release what no later step of the phase uses, and go to the next step."""
+        for value, positions in self._uses.items():
+            if positions[-1] == self._step and value in self._rooms and value not in self._kept:
                 self.forget(value)
+        self._step += 1
 
     def end_phase(self) -> None:
         """End a token loop: offset registers are free again."""
@@ -202,16 +212,3 @@ class Storage:
             array = np.asarray(value.constant, dtype=np.float32)
             self._constant_words[value] = self.constant(array, f"the constant '{value.name}'")
 
-
-def _owner_users(owner: Value, storage: Storage) -> list[Node]:
-    users: list[Node] = []
-    waiting = [owner]
-    while waiting:
-        value = waiting.pop()
-        for node in value.users:
-            views = [result for result in node.outputs if alias(node, result, storage.axes) is not None]
-            if views:
-                waiting += views
-            else:
-                users.append(node)
-    return users

@@ -61,7 +61,8 @@ def find_token_axes(graph: Graph) -> TokenAxes:
         )
     batch, tokens = attention[0].operand(0).shape[:2]
     if batch != 1:
-        raise UnsupportedError(f"the batch is {batch}; programs are compiled for a batch of 1", help="give --dim batch=1")
+        message = f"the batch is {batch}; programs are compiled for a batch of 1"
+        raise UnsupportedError(message, help="give --dim batch=1")
     masks = _key_masks(graph, attention)
     axes = {value: 1 for value in graph.inputs if value not in masks and _is_token_input(value, tokens)}
     problems: list[str] = []

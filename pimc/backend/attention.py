@@ -1,0 +1,329 @@
+"""Attention over a KV cache in the banks: scores, softmax and weighted sum of one token's queries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from isa import Indexed, Place, UnsupportedError
+from passes import Node
+from pimc.backend.cache_append import append_value, group_channels, head_column, padded_heads
+from pimc.backend.emitter import Words, indexed
+from pimc.backend.lowering import CacheRooms, Lowering
+from pimc.backend.normalization import softmax_rows
+
+
+@dataclass(frozen=True)
+class _Extent:
+    """Registers that say which positions are attended to.
+
+    Attributes:
+        first: First position, `None` when it is always 0.
+        length: Number of positions from `first` on.
+        end: Position after the last one.
+        slots: Slots that hold positions below `end`.
+    """
+
+    first: int | None
+    length: int
+    end: int
+    slots: int
+
+
+@dataclass(frozen=True)
+class _Attention:
+    """Everything about one attention block that its parts share.
+
+    Attributes:
+        low: State of the lowering.
+        node: The `cached_attention`.
+        rooms: Its cache.
+        query_heads: Query heads that share a key/value head.
+        extent: Attended positions.
+        scores: Scores, later probabilities: one row of `score_row` words a query head.
+        score_row: Words of a row: all slots of the longest context.
+    """
+
+    low: Lowering
+    node: Node
+    rooms: CacheRooms
+    query_heads: int
+    extent: _Extent
+    scores: Words
+    score_row: int
+
+    def head(self, member: int, query: int) -> int:
+        """Row of query head `query` of the group's key/value head `member`, in the first group."""
+        return member * self.query_heads + query
+
+    @property
+    def group_heads(self) -> int:
+        """Query heads of a group of channels."""
+        return self.rooms.keys.heads_per_group * self.query_heads
+
+
+def attend(low: Lowering, node: Node, value_waits: bool) -> None:
+    """Emit softmax(q K^T * scale + mask) V for the current token.
+
+    Args:
+        low: State of the lowering.
+        node: The `cached_attention`.
+        value_waits: Whether the token's value still has to be appended; that is done while the softmax runs.
+    """
+    rooms = low.caches[str(node.attributes["cache"])]
+    heads, keys = int(node.attributes["heads"]), rooms.keys
+    score_row = keys.max_slots * keys.slot_tokens
+    result = low.storage.define(node.output)
+    with (
+        low.storage.scratch(heads * score_row, "the attention scores") as scores,
+        low.storage.scratch(heads, "the statistics of a softmax") as statistics,
+    ):
+        extent = _extent(low, node, rooms)
+        block = _Attention(low, node, rooms, heads // keys.kv_heads, extent, scores, score_row)
+        _scores(block)
+        if value_waits:
+            append_value(low, node)
+        _softmax(block, statistics)
+        _weighted_sum(block, result)
+        width = rooms.values.head_dim
+        strides = {"dst_row": width, "a_row": width, "b_row": 1, "b_step": 0}
+        low.emitter.emit("vmul", result.operand, result.operand, statistics.operand, width, heads, **strides)
+
+
+def _extent(low: Lowering, node: Node, rooms: CacheRooms) -> _Extent:
+    causal, window = bool(node.attributes["causal"]), int(node.attributes["window"] or 0)
+    if window and not causal:
+        raise UnsupportedError("a window without a causal mask cannot be lowered", Place(node=node.name))
+    scalar, layout = low.emitter.scalar, rooms.keys
+    if causal:
+        end = low.once("end", lambda: scalar("add", low.position(), 1))
+    else:
+        end = low.once("total", lambda: scalar("add", low.host.kv_length, Indexed(0, low.host.token_count)))
+    key = (end, layout.slot_tokens)
+    slots = low.once(("slots", *key), lambda: _ceil_div(low, end, layout.slot_tokens))
+    if not window:
+        return _Extent(None, end, end, slots)
+    first = low.once(("first", end, window), lambda: _at_least_zero(low, end, window))
+    length = low.once(("length", end, window), lambda: scalar("sub", end, Indexed(0, first)))
+    return _Extent(first, length, end, slots)
+
+
+def _ceil_div(low: Lowering, register: int, divisor: int) -> int:
+    result = low.emitter.scalar("add", register, divisor - 1)
+    low.emitter.emit("divu", result, result, divisor)
+    return result
+
+
+def _at_least_zero(low: Lowering, register: int, subtrahend: int) -> int:
+    result = low.emitter.scalar("sub", register, subtrahend)
+    low.emitter.emit("max", result, result, 0)
+    return result
+
+
+def _slot_tile(block: _Attention, queries: int) -> int:
+    """Slots of one filling of the accumulators; tiles never straddle rows whose slots leave columns unused."""
+    layout = block.rooms.keys
+    most = block.low.near_bank.accumulators // queries
+    if layout.slots_per_row * layout.head_columns == layout.row_columns:
+        return most
+    return max(size for size in range(1, most + 1) if layout.slots_per_row % size == 0)
+
+
+def _batches(heads: int, most: int) -> list[range]:
+    """Query heads in batches of at most `most`."""
+    return [range(first, min(first + most, heads)) for first in range(0, heads, most)]
+
+
+@contextmanager
+def _pieces(block: _Attention, piece: int) -> Iterator[tuple[int, int]]:
+    """Loop over the attended slots in pieces; gives the registers of the first slot and of the number of slots."""
+    low, extent, scalar = block.low, block.extent, block.low.emitter.scalar
+    emit = low.emitter.emit
+    if extent.first is None:
+        start = None
+        count = _ceil_div(low, extent.slots, piece)
+    else:
+        start = scalar("divu", extent.first, block.rooms.keys.slot_tokens * piece)
+        count = _ceil_div(low, extent.slots, piece)
+        emit("sub", count, count, Indexed(0, start))
+    with low.emitter.loop(indexed(0, count)) as number:
+        slot = scalar("mul", number, piece)
+        if start is not None:
+            offset = scalar("mul", start, piece)
+            emit("add", slot, slot, Indexed(0, offset))
+            low.emitter.release(offset)
+        rest = scalar("sub", extent.slots, Indexed(0, slot))
+        emit("min", rest, rest, piece)
+        yield slot, rest
+        low.emitter.release(slot, rest)
+    low.emitter.release(count, *([] if start is None else [start]))
+
+
+def _scores(block: _Attention) -> None:
+    low, layout = block.low, block.rooms.keys
+    query = low.storage.words(block.node.operand(0))
+    most = min(low.near_bank.global_buffer_columns // layout.head_columns, low.near_bank.accumulators)
+    with padded_heads(low, query, layout.kv_heads * block.query_heads, layout) as (words, width):
+        for member in range(layout.heads_per_group):
+            for queries in _batches(block.query_heads, most):
+                low.emitter.emit(
+                    "wrgb",
+                    ch=group_channels(layout),
+                    src=(words + block.head(member, queries.start) * width).operand,
+                    cols=len(queries) * layout.head_columns,
+                    cdiv=layout.channels_per_group,
+                    si=block.group_heads * width,
+                    sn=low.near_bank.lanes,
+                )
+                _score_tiles(block, member, queries)
+
+
+def _score_tiles(block: _Attention, member: int, queries: range) -> None:
+    low, layout, emit = block.low, block.rooms.keys, block.low.emitter.emit
+    everyone = group_channels(layout)
+    tile = _slot_tile(block, len(queries))
+    with _pieces(block, tile) as (slot, count):
+        column = _slot_column(block, slot)
+        token = low.emitter.scalar("mul", slot, layout.slot_tokens)
+        emit("wracc", ch=everyone, count=tile * len(queries))
+        for place in range(len(queries)):
+            emit(
+                "mac",
+                ch=everyone,
+                addr=indexed(block.rooms.key_column + head_column(layout, member), column),
+                gb=place * layout.head_columns,
+                cols=layout.head_columns,
+                outs=indexed(0, count),
+                acc=place * tile,
+                bstride=layout.head_columns,
+            )
+        for place, query in enumerate(queries):
+            row = block.scores + block.head(member, query) * block.score_row
+            emit(
+                "rdacc",
+                ch=everyone,
+                acc=place * tile,
+                count=indexed(0, count),
+                dst=indexed(row.word, token),
+                cdiv=layout.channels_per_group,
+                si=block.group_heads * block.score_row,
+                sj=layout.banks,
+                sn=layout.slot_tokens,
+            )
+        low.emitter.release(column, token)
+
+
+def _slot_column(block: _Attention, slot: int) -> int:
+    """Register of the first key column of `slot`, relative to the head."""
+    layout, scalar, emit = block.rooms.keys, block.low.emitter.scalar, block.low.emitter.emit
+    if layout.slots_per_row * layout.head_columns == layout.row_columns:
+        return scalar("mul", slot, layout.head_columns)
+    column = scalar("divu", slot, layout.slots_per_row)
+    emit("mul", column, column, layout.row_columns)
+    inside = scalar("remu", slot, layout.slots_per_row)
+    emit("mul", inside, inside, layout.head_columns)
+    emit("add", column, column, Indexed(0, inside))
+    block.low.emitter.release(inside)
+    return column
+
+
+def _softmax(block: _Attention, statistics: Words) -> None:
+    low, extent, emit = block.low, block.extent, block.low.emitter.emit
+    heads, row = int(block.node.attributes["heads"]), block.score_row
+    words = Words(block.scores.word, extent.first)
+    length = indexed(0, extent.length)
+    if low.mask_words is not None and block.node.inputs[3] is not None:
+        with low.emitter.unless_zero(low.host.masked):
+            mask = indexed(low.mask_words, extent.first)
+            emit("vadd", words.operand, words.operand, mask, length, heads, dst_row=row, a_row=row)
+    softmax_rows(low, words, words, statistics, (heads, row, row), length, float(block.node.attributes["scale"]))
+    _zero_outside(block, heads)
+
+
+def _zero_outside(block: _Attention, heads: int) -> None:
+    """Probabilities of the visited positions before the first and after the last attended one become zero."""
+    low, extent, emit = block.low, block.extent, block.low.emitter.emit
+    layout = block.rooms.keys
+    rest = low.emitter.scalar("mul", extent.slots, layout.slot_tokens)
+    emit("sub", rest, rest, Indexed(0, extent.end))
+    with low.emitter.unless_zero(rest):
+        emit("vfill", indexed(block.scores.word, extent.end), 0.0, indexed(0, rest), heads, block.score_row)
+    low.emitter.release(rest)
+    if extent.first is not None:
+        span = block.rooms.values.slots_per_row * layout.slot_tokens
+        start = low.emitter.scalar("divu", extent.first, span)
+        emit("mul", start, start, span)
+        before = low.emitter.scalar("sub", extent.first, Indexed(0, start))
+        with low.emitter.unless_zero(before):
+            emit("vfill", indexed(block.scores.word, start), 0.0, indexed(0, before), heads, block.score_row)
+        low.emitter.release(start, before)
+
+
+def _weighted_sum(block: _Attention, result: Words) -> None:
+    low, layout = block.low, block.rooms.values
+    width = layout.head_columns * layout.banks
+    most = min(
+        low.near_bank.accumulators // layout.head_columns, low.near_bank.global_buffer_columns // layout.slots_per_row
+    )
+    heads = layout.kv_heads * block.query_heads
+    exact = width == layout.head_dim
+    with low.storage.scratch(0 if exact else heads * width, "padded attention results") as padded:
+        target = result if exact else padded
+        for member in range(layout.heads_per_group):
+            for queries in _batches(block.query_heads, most):
+                _sum_rows(block, member, queries)
+                _read_sums(block, member, queries, target + block.head(member, queries.start) * width)
+        if not exact:
+            place = result.operand, padded.operand
+            low.emitter.emit("vmap", *place, "copy", layout.head_dim, heads, dst_row=layout.head_dim, a_row=width)
+
+
+def _sum_rows(block: _Attention, member: int, queries: range) -> None:
+    low, layout, emit = block.low, block.rooms.values, block.low.emitter.emit
+    everyone, slots = group_channels(layout), layout.slots_per_row
+    emit("wracc", ch=everyone, count=len(queries) * layout.head_columns)
+    with _pieces(block, slots) as (slot, count):
+        token = low.emitter.scalar("mul", slot, layout.slot_tokens)
+        for place, query in enumerate(queries):
+            row = block.scores + block.head(member, query) * block.score_row
+            emit(
+                "wrgb",
+                ch=everyone,
+                gb=place * slots,
+                src=indexed(row.word, token),
+                cols=indexed(0, count),
+                cdiv=layout.channels_per_group,
+                si=block.group_heads * block.score_row,
+                sj=layout.banks,
+                sn=layout.slot_tokens,
+            )
+        column = low.emitter.scalar("divu", slot, slots)
+        emit("mul", column, column, layout.row_columns)
+        for place in range(len(queries)):
+            emit(
+                "mac",
+                ch=everyone,
+                addr=indexed(block.rooms.value_column + head_column(layout, member), column),
+                gb=place * slots,
+                cols=indexed(0, count),
+                outs=layout.head_columns,
+                acc=place * layout.head_columns,
+                bstride=slots,
+            )
+        low.emitter.release(token, column)
+
+
+def _read_sums(block: _Attention, member: int, queries: range, target: Words) -> None:
+    """Read the sums of all query heads of the batch; channels of a group are added in the read path."""
+    layout = block.rooms.values
+    width = layout.head_columns * layout.banks
+    block.low.emitter.emit(
+        "rdacc",
+        ch=group_channels(layout),
+        count=len(queries) * layout.head_columns,
+        dst=target.operand,
+        cdiv=layout.channels_per_group,
+        si=block.group_heads * width,
+        sn=layout.banks,
+    )

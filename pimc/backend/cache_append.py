@@ -1,0 +1,139 @@
+"""Writing a token's key and value into the KV cache in the banks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from isa import Indexed
+from passes import Node
+from pimc.backend.emitter import Words, indexed
+from pimc.backend.lowering import Lowering
+from pimc.kv_layout import KvLayout
+
+
+def append_key(low: Lowering, node: Node) -> None:
+    """Write the current token's key: its columns go to one bank of the owning channel of every group."""
+    rooms = low.caches[str(node.attributes["cache"])]
+    layout, everyone = rooms.keys, group_channels(rooms.keys)
+    with padded_heads(low, low.storage.words(node.operand(1)), layout.kv_heads, layout) as (key, width):
+        address = low.once(("key address", layout.head_columns, layout.slot_tokens), lambda: _key_address(low, layout))
+        for member in range(layout.heads_per_group):
+            column = indexed(rooms.key_column + head_column(layout, member), address)
+            low.emitter.emit("open", ch=everyone, addr=column)
+            low.emitter.emit(
+                "stb",
+                ch=indexed(0, _owners(low, layout)),
+                bank=indexed(0, _lane(low, layout)),
+                addr=column,
+                cols=layout.head_columns,
+                src=(key + member * width).operand,
+                cdiv=layout.channels_per_group,
+                si=layout.heads_per_group * width,
+                sn=low.near_bank.lanes,
+            )
+
+
+def append_value(low: Lowering, node: Node) -> None:
+    """Write the current token's value, transposed: one lane of columns in all banks of the owning channels."""
+    rooms = low.caches[str(node.attributes["cache"])]
+    layout, everyone = rooms.values, group_channels(rooms.values)
+    source = low.storage.words(node.operand(2))
+    address = low.once(("value address", layout.head_columns, layout.slot_tokens), lambda: _value_address(low, layout))
+    for member in range(layout.heads_per_group):
+        column = indexed(rooms.value_column + head_column(layout, member), address)
+        low.emitter.emit("open", ch=everyone, addr=column)
+        low.emitter.emit(
+            "stlane",
+            ch=indexed(0, _owners(low, layout)),
+            addr=column,
+            lane=indexed(0, _lane(low, layout)),
+            count=layout.head_dim,
+            src=(source + member * layout.head_dim).operand,
+            cstride=layout.slots_per_row,
+            cdiv=layout.channels_per_group,
+            si=layout.heads_per_group * layout.head_dim,
+        )
+
+
+def group_channels(layout: KvLayout) -> int:
+    """Mask of all channels that hold a part of the cache."""
+    return (1 << layout.groups * layout.channels_per_group) - 1
+
+
+def head_column(layout: KvLayout, member: int) -> int:
+    """First column of the group's key/value head `member`, relative to the cache."""
+    return member * layout.rows_per_head * layout.row_columns
+
+
+@contextmanager
+def padded_heads(low: Lowering, source: Words, heads: int, layout: KvLayout) -> Iterator[tuple[Words, int]]:
+    """Heads at whole columns: (first word, words from head to head); a copy with zeros where heads are no multiple."""
+    width = layout.head_columns * layout.banks
+    if width == layout.head_dim:
+        yield source, width
+        return
+    with low.storage.scratch(heads * width, "padded heads") as padded:
+        low.emitter.emit("vfill", padded.operand, len=heads * width)
+        place = padded.operand, source.operand
+        low.emitter.emit("vmap", *place, "copy", layout.head_dim, heads, dst_row=width, a_row=layout.head_dim)
+        yield padded, width
+
+
+def _lane(low: Lowering, layout: KvLayout) -> int:
+    """Register of position mod banks: bank of the key, lane of the value."""
+    return low.once("lane", lambda: low.emitter.scalar("remu", low.position(), layout.banks))
+
+
+def _token_group(low: Lowering, layout: KvLayout) -> int:
+    return low.once("token group", lambda: low.emitter.scalar("divu", low.position(), layout.banks))
+
+
+def _owners(low: Lowering, layout: KvLayout) -> int:
+    """Register of the mask of the channels that own the position, one in every group."""
+    first_members = sum(1 << group * layout.channels_per_group for group in range(layout.groups))
+
+    def compute() -> int:
+        member = low.emitter.scalar("remu", _token_group(low, layout), layout.channels_per_group)
+        mask = low.emitter.register()
+        low.emitter.emit("li", mask, first_members >> 16)
+        low.emitter.emit("shl", mask, mask, 16)
+        low.emitter.emit("or", mask, mask, first_members & 0xFFFF)
+        low.emitter.emit("shl", mask, mask, Indexed(0, member))
+        low.emitter.release(member)
+        return mask
+
+    return low.once(("owners", layout.groups, layout.channels_per_group), compute)
+
+
+def _slot(low: Lowering, layout: KvLayout) -> int:
+    width = layout.channels_per_group
+    return low.once(("slot", width), lambda: low.emitter.scalar("divu", _token_group(low, layout), width))
+
+
+def _row(low: Lowering, layout: KvLayout) -> int:
+    """Register of the first column of the position's row, relative to the head."""
+
+    def compute() -> int:
+        row = low.emitter.scalar("divu", _slot(low, layout), layout.slots_per_row)
+        low.emitter.emit("mul", row, row, layout.row_columns)
+        return row
+
+    return low.once(("row", layout.slots_per_row, layout.channels_per_group), compute)
+
+
+def _slot_in_row(low: Lowering, layout: KvLayout) -> int:
+    key = ("slot in row", layout.slots_per_row, layout.channels_per_group)
+    return low.once(key, lambda: low.emitter.scalar("remu", _slot(low, layout), layout.slots_per_row))
+
+
+def _key_address(low: Lowering, layout: KvLayout) -> int:
+    row, slot = _row(low, layout), _slot_in_row(low, layout)
+    address = low.emitter.scalar("mul", slot, layout.head_columns)
+    low.emitter.emit("add", address, address, Indexed(0, row))
+    return address
+
+
+def _value_address(low: Lowering, layout: KvLayout) -> int:
+    row, slot = _row(low, layout), _slot_in_row(low, layout)
+    return low.emitter.scalar("add", slot, Indexed(0, row))

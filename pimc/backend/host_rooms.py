@@ -1,0 +1,172 @@
+"""Rooms that the host knows: inputs, outputs and KV caches, with their symbols and ports."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from isa import Machine, NearBank, Place, Port, Region, ResourceLimitError, Symbol, UnsupportedError
+from passes import Cache, Graph, Value
+from pimc.backend.lowering import CacheRooms
+from pimc.backend.storage import Room, Storage
+from pimc.kv_layout import KvLayout, choose_groups
+
+WORD_COLUMN_WORDS = 8
+"""Words that a column of 16 lanes holds in the form `word`."""
+
+
+@dataclass
+class HostRooms:
+    """What the program shows to the host.
+
+    Attributes:
+        regions: Memory that the program owns.
+        symbols: Named addresses.
+        ports: The model's signature.
+        spilled: Outputs that lie in the banks: value -> first linear column and columns of a token's part.
+    """
+
+    regions: list[Region] = field(default_factory=list[Region])
+    symbols: list[Symbol] = field(default_factory=list[Symbol])
+    ports: list[Port] = field(default_factory=list[Port])
+    spilled: dict[Value, tuple[int, int]] = field(default_factory=dict[Value, tuple[int, int]])
+
+    def add_port(self, graph: Graph, name: str, direction: str, kind: str, symbol: Symbol | None) -> None:
+        """Note the port of a model input or output."""
+        if symbol is not None and symbol not in self.symbols:
+            self.symbols.append(symbol)
+        kind_of = graph.signature[name]
+        shape = tuple(dim if isinstance(dim, int) else str(dim) for dim in kind_of.shape)
+        self.ports.append(Port(name, direction, kind_of.dtype, shape, kind, symbol.name if symbol else ""))
+
+
+def symbol_name(name: str) -> str:
+    """`name` with everything replaced that a symbol may not contain."""
+    clean = re.sub(r"[^A-Za-z0-9_.]", "_", name)
+    return clean if re.match(r"[A-Za-z_]", clean) else f"_{clean}"
+
+
+def place_caches(
+    graph: Graph, machine: Machine, first_column: int, max_context: int, rooms: HostRooms
+) -> dict[str, CacheRooms]:
+    """Give every KV cache its columns in the banks.
+
+    Raises:
+        ResourceLimitError: weights and caches need more columns than a bank has.
+    """
+    near_bank = _near_bank(machine)
+    caches: dict[str, CacheRooms] = {}
+    column = first_column
+    for cache in graph.caches.values():
+        groups, width = choose_groups(cache.kv_heads, near_bank.channels, max_context)
+        sizes = (cache.kv_heads, groups, width, near_bank.banks, near_bank.columns_per_row, max_context)
+        keys, values = (
+            KvLayout(kind, sizes[0], dim, *sizes[1:])
+            for kind, dim in (("key", cache.head_dim), ("value", cache.value_dim))
+        )
+        caches[cache.name] = CacheRooms(keys, column, values, column + keys.columns)
+        column += keys.columns + values.columns
+        _cache_ports(graph, cache, caches[cache.name], rooms)
+    _check_columns(near_bank, first_column, column, max_context)
+    rooms.regions.append(Region("kv_cache", "bank", first_column, column - first_column, "cache"))
+    return caches
+
+
+def _cache_ports(graph: Graph, cache: Cache, place: CacheRooms, rooms: HostRooms) -> None:
+    name = symbol_name(cache.name)
+    keys = Symbol(f"{name}.key", "bank", place.key_column, place.keys.columns, place.keys.to_json())
+    values = Symbol(f"{name}.value", "bank", place.value_column, place.values.columns, place.values.to_json())
+    rooms.symbols += [keys, values]
+    ports = (
+        (cache.past_key, "input", "past", keys),
+        (cache.past_value, "input", "past", values),
+        (cache.present_key, "output", "present", keys),
+        (cache.present_value, "output", "present", values),
+    )
+    for port, direction, kind, symbol in ports:
+        if port is not None:
+            rooms.add_port(graph, port, direction, kind, symbol)
+
+
+def _check_columns(near_bank: NearBank, weights: int, total: int, max_context: int) -> None:
+    if total <= near_bank.columns_per_bank:
+        return
+    column_bytes = near_bank.channels * near_bank.banks * near_bank.lanes * near_bank.element_bits // 8
+    raise ResourceLimitError(
+        "weights and KV cache do not fit the banks",
+        notes=[
+            f"demand: {weights * column_bytes} bytes of weights, {(total - weights) * column_bytes} bytes for"
+            f" {max_context} tokens",
+            f"bound: {near_bank.columns_per_bank * column_bytes} bytes in {near_bank.channels} channels",
+        ],
+        help="lower --max-context, or choose a machine with more channels or rows",
+    )
+
+
+def place_inputs(graph: Graph, storage: Storage, keys: Sequence[Value], chunk: int, max_context: int) -> list[Symbol]:
+    """Rooms for the graph's inputs: one word (or a padded row) a token, one word a position for key masks."""
+    symbols: list[Symbol] = []
+    for value in graph.inputs:
+        if value in keys:
+            word = storage.allocator.allocate(max_context, f"the input '{value.name}'")
+            layout = {"kind": "keys", "words": 1, "default": 1}
+            symbols.append(Symbol(symbol_name(value.name), "sb", word, max_context, layout))
+            continue
+        if value not in storage.axes.axes:
+            message = f"the input '{value.name}' has neither a token nor a key axis"
+            raise UnsupportedError(message, Place(node=value.name))
+        words = storage.axes.words(value)
+        size = words if words == 1 else storage.padded(words)
+        word = storage.allocator.allocate(size * chunk, f"the input '{value.name}'")
+        storage.keep(value, Room(word, size, True))
+        default = "position" if "position" in value.name else 0
+        layout = {"kind": "tokens", "words": words, "words_per_token": size, "default": default}
+        symbols.append(Symbol(symbol_name(value.name), "sb", word, size * chunk, layout))
+    return symbols
+
+
+def place_outputs(graph: Graph, storage: Storage, chunk: int) -> dict[str, Symbol]:
+    """Rooms in the shared buffer for one part of every output and token."""
+    symbols: dict[str, Symbol] = {}
+    for name, value in graph.outputs.items():
+        words = _output_words(storage, name, value)
+        size = storage.padded(words)
+        word = storage.allocator.allocate(size * chunk, f"the output '{name}'")
+        if storage.root(value) == (value, 0) and not storage.is_kept(value):
+            storage.keep(value, Room(word, size, True))
+        layout = {"kind": "tokens", "words": words, "words_per_token": size}
+        symbols[name] = Symbol(symbol_name(name), "sb", word, size * chunk, layout)
+    return symbols
+
+
+def spill_outputs(
+    graph: Graph, storage: Storage, machine: Machine, first_column: int, chunk: int, rooms: HostRooms
+) -> dict[str, Symbol]:
+    """Rooms in the banks for one part of every output and token: token t in bank t mod banks, spread over channels."""
+    near_bank = _near_bank(machine)
+    symbols: dict[str, Symbol] = {}
+    column = first_column
+    for name, value in graph.outputs.items():
+        words = _output_words(storage, name, value)
+        columns = storage.padded(words) // (near_bank.channels * WORD_COLUMN_WORDS)
+        size = columns * -(-chunk // near_bank.banks)
+        layout = {"kind": "token_rows", "words": words, "columns": columns}
+        symbols[name] = Symbol(symbol_name(name), "bank", column, size, layout)
+        rooms.spilled[value] = (column, columns)
+        column += size
+    _check_columns(near_bank, first_column, column, chunk)
+    rooms.regions.append(Region("spilled_outputs", "bank", first_column, column - first_column, "output"))
+    return symbols
+
+
+def _output_words(storage: Storage, name: str, value: Value) -> int:
+    if value not in storage.axes.axes:
+        raise UnsupportedError(f"the output '{name}' has no token axis", Place(node=name))
+    return storage.axes.words(value)
+
+
+def _near_bank(machine: Machine) -> NearBank:
+    if machine.near_bank is None:
+        raise ResourceLimitError(f"the machine '{machine.name}' has no banks for a KV cache")
+    return machine.near_bank

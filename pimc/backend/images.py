@@ -1,0 +1,48 @@
+"""Initial contents of the banks and of the shared buffer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from isa import NearBank, Segment
+from passes.place_weights import PlacedMatrix, Placement
+
+
+def bank_segment(region: str, placement: Placement, near_bank: NearBank, numerics: str) -> Segment:
+    """All placed matrices as one image [channels, banks, columns * lanes].
+
+    Args:
+        region: Name of the region that the image fills.
+        placement: The matrices.
+        near_bank: Organisation of the banks.
+        numerics: `machine` rounds to bf16 (kept as uint16 bits), `fp32` keeps float32.
+    """
+    dtype = np.uint16 if numerics == "machine" else np.float32
+    shape = (near_bank.channels, near_bank.banks, placement.columns * near_bank.lanes)
+    image: NDArray[Any] = np.zeros(shape, dtype=dtype)
+    for matrix in placement.matrices:
+        first = matrix.column * near_bank.lanes
+        part = image[:, :, first : first + matrix.layout.columns * near_bank.lanes]
+        packed = np.zeros(part.shape, dtype=np.float32)
+        matrix.layout.pack(_weight(matrix), packed)
+        part[...] = packed if numerics == "fp32" else packed.astype(ml_dtypes.bfloat16).view(np.uint16)
+    return Segment(region, image)
+
+
+def _weight(matrix: PlacedMatrix) -> NDArray[np.float32]:
+    """The matrix as [inputs, outputs]; a single weight is not copied."""
+    arrays = [np.asarray(value.constant) for value in matrix.weights]
+    whole = arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1)
+    return whole.T if matrix.is_table else whole
+
+
+def buffer_segment(region: str, size: int, constants: list[tuple[int, NDArray[np.uint32]]]) -> Segment:
+    """The constants at their words, as raw 32-bit words; the region begins at word 0 and has `size` words."""
+    words = np.zeros(size, dtype=np.uint32)
+    for first, raw in constants:
+        words[first : first + raw.size] = raw
+    return Segment(region, words)

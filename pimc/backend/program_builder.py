@@ -1,0 +1,263 @@
+"""Graph -> Program: rooms, the token loop of every phase, entries, initial contents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from isa import (
+    Entry,
+    Machine,
+    Place,
+    Program,
+    Region,
+    RegisterSymbol,
+    ResourceLimitError,
+    Symbol,
+    UnsupportedError,
+)
+from passes import Graph, Node, Value
+from passes.place_weights import Placement, is_bank_table
+from pimc.backend.emitter import Emitter
+from pimc.backend.host_rooms import (
+    HostRooms,
+    place_caches,
+    place_inputs,
+    place_outputs,
+    spill_outputs,
+    symbol_name,
+)
+from pimc.backend.images import bank_segment, buffer_segment
+from pimc.backend.lowering import HostRegisters, Lowering
+from pimc.backend.schedule import ALIASES, make_schedule
+from pimc.backend.shared_buffer import BufferAllocator
+from pimc.backend.storage import Storage
+from pimc.backend.token_axes import TokenAxes, find_token_axes
+from pimc.backend.token_loop import LOWERINGS, TokenLoop
+
+
+@dataclass(frozen=True)
+class ProgramOptions:
+    """What the user chooses about a program.
+
+    Attributes:
+        max_context: Longest attended length, which the KV cache reserves.
+        chunk: Tokens of one `prefill` run at most.
+        numerics: `machine` or `fp32`.
+        metadata: Further facts to record in the program.
+    """
+
+    max_context: int
+    chunk: int
+    numerics: str
+    metadata: Mapping[str, Any]
+
+
+def build_program(graph: Graph, machine: Machine, options: ProgramOptions) -> Program:
+    """Lower a fused and placed graph to a program.
+
+    Outputs of all tokens of a run stay in the shared buffer; when that is too small they are spilled to the banks.
+
+    Raises:
+        UnsupportedError: an operation has no lowering; all of them are named.
+        ResourceLimitError: the machine is too small.
+    """
+    axes = find_token_axes(graph)
+    _check_operations(graph, axes)
+    try:
+        return _Builder(graph, machine, options, axes, spill=False).build()
+    except ResourceLimitError:
+        return _Builder(graph, machine, options, axes, spill=True).build()
+
+
+def _check_operations(graph: Graph, axes: TokenAxes) -> None:
+    known = {*LOWERINGS, *ALIASES, "cached_attention"}
+    missing = [node for node in graph.nodes if node.op not in known and node.output in axes.axes]
+    if missing:
+        raise UnsupportedError(
+            f"{len(missing)} operations of '{graph.name}' cannot be lowered to instructions",
+            Place(node=missing[0].name),
+            notes=[f"{node.op} '{node.name}' from {', '.join(node.origins) or 'a pass'}" for node in missing],
+        )
+
+
+class _Builder:
+    """One attempt to build the program; every attribute is a part of it."""
+
+    def __init__(self, graph: Graph, machine: Machine, options: ProgramOptions, axes: TokenAxes, spill: bool) -> None:
+        near_bank = machine.near_bank
+        if near_bank is None:
+            raise ResourceLimitError(f"the machine '{machine.name}' has no near-bank units to compile for")
+        self.graph, self.machine, self.options = graph, machine, options
+        self.near_bank = near_bank
+        self.placement: Placement = graph.facts["place_weights"]
+        self.schedule = make_schedule(graph, _global_values(graph, axes))
+        self.causal = len(self.schedule) == 1
+        self.chunk = min(options.chunk, options.max_context) if self.causal else options.max_context
+        self.emitter = Emitter()
+        self.host = HostRegisters(*(self.emitter.register() for _ in range(4)))
+        allocator = BufferAllocator(machine.shared_buffer.capacity_words)
+        self.storage = Storage(self.emitter, allocator, axes, near_bank.channels * near_bank.banks)
+        self.rooms = HostRooms()
+        self.spill = spill
+
+    def build(self) -> Program:
+        """Reserve all rooms, emit all code, collect the program."""
+        self._place_constants()
+        constants = self._end_of_rooms()
+        inputs = self._place_inputs()
+        mask_words = self._place_mask()
+        caches = place_caches(self.graph, self.machine, self.placement.columns, self.options.max_context, self.rooms)
+        inputs_end = self._end_of_rooms()
+        self.outputs = self._place_outputs()
+        self._buffer_regions(constants, inputs_end)
+        self.low = Lowering(
+            self.graph,
+            self.machine,
+            self.near_bank,
+            self.emitter,
+            self.storage,
+            self.storage.axes,
+            self.placement,
+            caches,
+            self.host,
+            self.options.max_context,
+            mask_words,
+        )
+        entries = self._emit(inputs)
+        return self._program(entries, constants)
+
+    def _end_of_rooms(self) -> int:
+        return self.storage.allocator.peak_words
+
+    def _place_constants(self) -> None:
+        for node in self.graph.nodes:
+            for position, value in enumerate(node.inputs):
+                if value is None or not value.is_constant or _in_banks(node, position):
+                    continue
+                if value.type.dtype.startswith(("float", "bfloat")):
+                    self.storage.place_constant(value)
+
+    def _place_inputs(self) -> list[Symbol]:
+        keys = self.storage.axes.key_masks
+        symbols = place_inputs(self.graph, self.storage, list(keys), self.chunk, self.options.max_context)
+        for value, symbol in zip(self.graph.inputs, symbols, strict=True):
+            self.rooms.add_port(self.graph, value.name, "input", str(symbol.layout["kind"]), symbol)
+        return symbols
+
+    def _place_mask(self) -> int | None:
+        if not self.storage.axes.key_masks:
+            return None
+        return self.storage.allocator.allocate(self.options.max_context, "the key mask")
+
+    def _place_outputs(self) -> dict[str, Symbol]:
+        if self.spill:
+            first = self.rooms.regions[-1].address + self.rooms.regions[-1].size
+            symbols = spill_outputs(self.graph, self.storage, self.machine, first, self.chunk, self.rooms)
+        else:
+            symbols = place_outputs(self.graph, self.storage, self.chunk)
+        for name, symbol in symbols.items():
+            self.rooms.add_port(self.graph, name, "output", str(symbol.layout["kind"]), symbol)
+        return symbols
+
+    def _buffer_regions(self, constants: int, inputs: int) -> None:
+        capacity, outputs = self.machine.shared_buffer.capacity_words, self._end_of_rooms()
+        borders = (("constants", constants), ("inputs", inputs), ("outputs", outputs), ("scratch", capacity))
+        roles = {"constants": "constants", "inputs": "inputs", "outputs": "output", "scratch": "scratch"}
+        start = 0
+        for name, end in borders:
+            if end > start:
+                self.rooms.regions.append(Region(name, "sb", start, end - start, roles[name]))
+            start = end
+
+    def _emit(self, inputs: list[Symbol]) -> dict[str, Entry]:
+        entries: dict[str, Entry] = {}
+        mask = ("masked",) if self.low.mask_words is not None else ()
+        if self.causal:
+            entries["decode"] = Entry("decode", 0, ("kv_length", *mask))
+            self.emitter.emit("li", self.host.token_count, 1)
+            self.emitter.emit("li", self.host.first_output, 0)
+            registers = ("kv_length", "token_count", "first_output", *mask)
+            entries["prefill"] = Entry("prefill", len(self.emitter.code), registers)
+        else:
+            entries["encode"] = Entry("encode", 0, ("kv_length", "token_count", *mask))
+        TokenLoop(self.low, self.schedule, self.outputs, self.rooms.spilled, self.causal, self.chunk).emit(inputs)
+        self.emitter.emit("halt")
+        return entries
+
+    def _registers(self) -> tuple[RegisterSymbol, ...]:
+        longest = self.options.max_context
+        cached = longest - 1 if self.causal else 0
+        symbols = [
+            RegisterSymbol("kv_length", self.host.kv_length, 0, cached, "tokens in the KV cache"),
+            RegisterSymbol("token_count", self.host.token_count, 1, self.chunk, "valid tokens of this run"),
+        ]
+        if self.causal:
+            meaning = "first token of this run whose outputs are wanted"
+            symbols.append(RegisterSymbol("first_output", self.host.first_output, 0, self.chunk, meaning))
+        if self.low.mask_words is not None:
+            meaning = "1 when the key mask excludes a position"
+            symbols.append(RegisterSymbol("masked", self.host.masked, 0, 1, meaning))
+        return tuple(symbols)
+
+    def _program(self, entries: dict[str, Entry], constants: int) -> Program:
+        weights = Region("weights", "bank", 0, self.placement.columns, "weights")
+        matrices = tuple(
+            Symbol(_unique(m.name, number), "bank", m.column, m.layout.columns)
+            for number, m in enumerate(self.placement.matrices)
+        )
+        segments = [bank_segment("weights", self.placement, self.near_bank, self.options.numerics)]
+        if constants:
+            segments.append(buffer_segment("constants", constants, self.storage.constants))
+        self._unused_ports()
+        return Program(
+            machine=self.machine.name,
+            machine_sha256=self.machine.sha256,
+            numerics=self.options.numerics,
+            code=tuple(self.emitter.code),
+            entries=entries,
+            registers=self._registers(),
+            regions=(weights, *self.rooms.regions),
+            symbols=(*matrices, *self.rooms.symbols),
+            ports=tuple(self.rooms.ports),
+            segments=tuple(segments),
+            sources=tuple(self.emitter.sources),
+            debug=tuple(self.emitter.debug),
+            metadata={
+                **self.options.metadata,
+                "max_context": self.options.max_context,
+                "chunk": self.chunk,
+                "spilled_outputs": self.spill,
+                "shared_buffer_peak_words": self.storage.allocator.peak_words,
+            },
+        )
+
+    def _unused_ports(self) -> None:
+        """Inputs that no result depends on stay in the signature; the host accepts and ignores them."""
+        known = {port.name for port in self.rooms.ports}
+        for name in self.graph.signature:
+            if name not in known:
+                self.rooms.add_port(self.graph, name, "input", "ignored", None)
+
+
+def _unique(name: str, number: int) -> str:
+    return f"{symbol_name(name)}.w{number}"
+
+
+def _in_banks(node: Node, position: int) -> bool:
+    if node.op == "linear":
+        return position == 1
+    if node.op == "feed_forward":
+        return position in (1, 3, 5)
+    return position == 0 and is_bank_table(node)
+
+
+def _global_values(graph: Graph, axes: TokenAxes) -> frozenset[Value]:
+    """Results that belong to no token: key masks and what is derived from them."""
+    return frozenset(
+        value
+        for node in graph.nodes
+        for value in node.outputs
+        if value not in axes.axes and node.op != "cached_attention"
+    )
