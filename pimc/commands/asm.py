@@ -1,0 +1,40 @@
+"""`pimc asm`: text to program."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from pimc.commands.command import Command
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("source", metavar="FILE.pimasm", help="assembly text")
+    parser.add_argument("-o", "--output", metavar="P.pim", help="program to write (default: FILE.pim here)")
+
+
+def _run(options: Namespace) -> int:
+    from isa import assemble, save_program
+    from pimc.files import check_output, read_text
+    from pimc.report.terminal import Terminal, print_json
+
+    output = Path(options.output or Path(options.source).with_suffix(".pim").name)
+    check_output(output)
+    program = assemble(read_text(options.source), options.source)
+    save_program(program, output)
+    facts = {"program": str(output), "machine": program.machine, "instructions": len(program.code)}
+    if options.json:
+        print_json(facts)
+    else:
+        Terminal(options.color, options.quiet).note(f"wrote {output}: {len(program.code)} instructions")
+    return 0
+
+
+COMMAND = Command(
+    name="asm",
+    summary="assemble text to a program",
+    description="Assembles .pimasm text to a .pim program. Weights come from the file that its .data section names.",
+    examples=("pimc asm a.pimasm -o b.pim",),
+    add_arguments=_add_arguments,
+    run=_run,
+)

@@ -1,0 +1,49 @@
+"""`pimc disasm`: program to text."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from pimc.commands.command import Command
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("program", metavar="P.pim", help="the program")
+    parser.add_argument("-o", "--output", metavar="FILE.pimasm", help="text to write (default: standard output)")
+    parser.add_argument("--entry", metavar="NAME", help="only the instructions of this entry")
+    parser.add_argument("--encoding", action="store_true", help="show number and 32-byte word of each instruction")
+
+
+def _run(options: Namespace) -> int:
+    from isa import InputError, disassemble, load_program
+    from pimc.files import check_output, write_text
+    from pimc.report.terminal import Terminal, print_json
+
+    if options.output is not None:
+        check_output(options.output)
+    program = load_program(options.program)
+    if options.entry is not None and options.entry not in program.entries:
+        raise InputError(f"no entry '{options.entry}'", notes=[f"entries: {', '.join(program.entries)}"])
+    folder = Path(options.output or ".").parent
+    text = disassemble(program, options.program, options.entry, options.encoding, folder)
+    if options.output is not None:
+        write_text(options.output, text)
+        Terminal(options.color, options.quiet).note(f"wrote {options.output}: {len(program.code)} instructions")
+    elif options.json:
+        print_json({"assembly": text})
+    else:
+        sys.stdout.write(text)
+    return 0
+
+
+COMMAND = Command(
+    name="disasm",
+    summary="print a program as assembly text",
+    description="Prints a program as text that 'pimc asm' turns into the same bytes again.\n"
+    "Weights stay in the .pim file, to which the text refers.",
+    examples=("pimc disasm t.pim | head -60", "pimc disasm t.pim --entry decode", "pimc disasm t.pim -o a.pimasm"),
+    add_arguments=_add_arguments,
+    run=_run,
+)

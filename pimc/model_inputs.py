@@ -1,0 +1,176 @@
+"""Arrays for the inputs of a program, made from its ports: token steps, masks, positions, seeded values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isa import InputError, Port
+from passes import dims
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One run of a model.
+
+    Attributes:
+        tokens: Number of tokens of the run.
+        past: Number of tokens that the cache holds before it.
+        padding: How many of the last tokens are masked out, when the model has a mask.
+    """
+
+    tokens: int
+    past: int = 0
+    padding: int = 0
+
+
+def inputs_of(ports: Iterable[Port]) -> tuple[Port, ...]:
+    """The ports that the host gives, without the resident cache."""
+    return tuple(port for port in ports if port.direction == "input" and port.kind != "past")
+
+
+def has_cache(ports: Iterable[Port]) -> bool:
+    """Whether the model takes and returns keys and values."""
+    return any(port.kind == "past" for port in ports)
+
+
+def has_mask(ports: Iterable[Port]) -> bool:
+    """Whether the model takes a mask of positions."""
+    return any(_role(port) == "mask" for port in inputs_of(ports))
+
+
+def token_port(ports: Iterable[Port]) -> Port | None:
+    """The input of token numbers; `None` when the model has none."""
+    return next((port for port in inputs_of(ports) if _role(port) == "tokens"), None)
+
+
+def symbols_of(ports: Iterable[Port], step: Step) -> dict[str, int]:
+    """Numbers for the symbols in the shapes of the input ports.
+
+    A symbol of a mask that no other input has is the number of attended positions.
+
+    Raises:
+        InputError: the number of tokens or the length of the cache is not one symbol.
+    """
+    given = [port for port in ports if port.direction == "input"]
+    past = _symbols(port for port in given if port.kind == "past")
+    tokens = _symbols(port for port in given if port.kind != "past" and _role(port) != "mask") - past
+    for names in (past, tokens):
+        if len(names) > 1:
+            listed = ", ".join(sorted(names))
+            raise InputError(f"the dimensions {listed} vary independently", help="bind all but one: --dim NAME=N")
+    numbers = dict.fromkeys(past, step.past) | dict.fromkeys(tokens, step.tokens)
+    return dict.fromkeys(_symbols(given), step.past + step.tokens) | numbers
+
+
+def empty_past(ports: Iterable[Port]) -> dict[str, Array]:
+    """Arrays of a cache that holds nothing, by input name."""
+    ports = tuple(ports)
+    symbols = symbols_of(ports, Step(tokens=1))
+    return {
+        port.name: np.zeros(_shape(port, symbols), port.dtype)
+        for port in ports
+        if port.kind == "past" and port.direction == "input"
+    }
+
+
+def step_inputs(
+    ports: Iterable[Port], step: Step, generator: np.random.Generator, vocabulary: Mapping[str, int]
+) -> dict[str, Array]:
+    """Seeded valid arrays for one step, by input name.
+
+    Args:
+        ports: Of the program.
+        step: Number of tokens, cache length, padding.
+        generator: Source of token numbers and real values.
+        vocabulary: For inputs that index a table, the number of its rows.
+    """
+    ports = tuple(ports)
+    symbols = symbols_of(ports, step)
+    made: dict[str, Array] = {}
+    for port in inputs_of(ports):
+        shape = _shape(port, symbols)
+        if _role(port) == "tokens":
+            made[port.name] = generator.integers(0, vocabulary.get(port.name, 2), shape).astype(port.dtype)
+        elif _role(port) == "real":
+            made[port.name] = generator.standard_normal(shape).astype(port.dtype)
+        else:
+            made[port.name] = _determined(port, shape, step)
+    return made
+
+
+def token_inputs(ports: Iterable[Port], tokens: NDArray[np.int64], past: int) -> dict[str, Array]:
+    """Arrays for `tokens` [S] after `past` cached ones: token numbers, full mask, positions.
+
+    Raises:
+        InputError: the model has an input that token numbers do not determine.
+    """
+    ports = tuple(ports)
+    step = Step(len(tokens), past)
+    symbols = symbols_of(ports, step)
+    made: dict[str, Array] = {}
+    for port in inputs_of(ports):
+        shape = _shape(port, symbols)
+        if _role(port) == "real":
+            raise InputError(f"the model's input '{port.name}' is not made from text", help="use 'pimc run' with -i")
+        is_text = _role(port) == "tokens"
+        made[port.name] = tokens.reshape(shape).astype(port.dtype) if is_text else _determined(port, shape, step)
+    return made
+
+
+def attended(port: Port, ports: Iterable[Port], inputs: Mapping[str, Array], array: Array) -> Any:
+    """Index of the part of an output that belongs to positions which the mask keeps; others may hold anything.
+
+    Args:
+        port: The output.
+        ports: Of the program.
+        inputs: Arrays of the run, by input name.
+        array: The output, whose axis of positions is found by its symbol.
+    """
+    masks = (inputs[given.name] for given in inputs_of(ports) if _role(given) == "mask" and given.name in inputs)
+    mask = next(masks, None)
+    axis = next((axis for axis, dim in enumerate(port.shape) if isinstance(dim, str)), 0)
+    if mask is None or mask.ndim != 2 or axis == 0 or len(mask) != len(array):
+        return ...
+    sequences, positions = np.nonzero(mask[:, mask.shape[1] - array.shape[axis] :])
+    return (sequences, *(slice(None),) * (axis - 1), positions)
+
+
+def _determined(port: Port, shape: tuple[int, ...], step: Step) -> Array:
+    """Contents of masks, positions and token types, which follow from the step."""
+    role = _role(port)
+    if role == "mask":
+        mask = np.ones(shape, port.dtype)
+        if step.padding:
+            mask[..., -step.padding :] = 0
+        return mask
+    if role == "positions":
+        return np.broadcast_to(np.arange(step.past, step.past + shape[-1]), shape).astype(port.dtype)
+    return np.zeros(shape, port.dtype)
+
+
+def _role(port: Port) -> str:
+    """What an input means, from its name and type: exporters keep the names of the transformers library."""
+    name = port.name.lower()
+    if "mask" in name:
+        return "mask"
+    if np.dtype(port.dtype).kind == "f":
+        return "real"
+    if "position" in name:
+        return "positions"
+    return "types" if "type" in name or "segment" in name else "tokens"
+
+
+def _symbols(ports: Iterable[Port]) -> set[str]:
+    shapes = (dims.parse(dim) for port in ports for dim in port.shape if isinstance(dim, str))
+    return {name for dim in shapes if isinstance(dim, dims.Affine) for name in dim.symbols}
+
+
+def _shape(port: Port, symbols: Mapping[str, int]) -> tuple[int, ...]:
+    return tuple(dim if isinstance(dim, int) else dims.evaluate(dims.parse(dim), symbols) for dim in port.shape)

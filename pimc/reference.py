@@ -1,0 +1,70 @@
+"""The model on ONNX Runtime, with which outputs are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from isa import InputError, MissingPackageError, Place
+
+if TYPE_CHECKING:
+    import onnx
+
+
+class Reference:
+    """A model loaded into ONNX Runtime on the CPU, with its graph optimisations turned off.
+
+    Attributes:
+        inputs: Names of the model's inputs.
+        outputs: Names of the model's outputs.
+    """
+
+    def __init__(self, model: str | Path | onnx.ModelProto) -> None:
+        """Load a model.
+
+        Raises:
+            MissingPackageError: ONNX Runtime is not installed.
+            InputError: ONNX Runtime refuses the model.
+        """
+        runtime = _import_runtime()
+        options = runtime.SessionOptions()
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.log_severity_level = 4
+        source = str(model) if isinstance(model, str | Path) else model.SerializeToString()
+        try:
+            self._session = runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        except Exception as problem:  # its bindings raise exceptions without a common public base
+            raise InputError(
+                "ONNX Runtime refuses the model", _place(model), notes=[str(problem).splitlines()[0]]
+            ) from None
+        self.inputs = tuple(value.name for value in self._session.get_inputs())
+        self.outputs = tuple(value.name for value in self._session.get_outputs())
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """All outputs by name.
+
+        Raises:
+            InputError: ONNX Runtime refuses the inputs.
+        """
+        given = {name: array for name, array in inputs.items() if name in self.inputs}
+        try:
+            return dict(zip(self.outputs, self._session.run(None, given), strict=True))
+        except Exception as problem:  # as above
+            raise InputError("ONNX Runtime refuses the inputs", notes=[str(problem).splitlines()[0]]) from None
+
+
+def _import_runtime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingPackageError(
+            "comparing with ONNX Runtime needs the package onnxruntime", help='pip install "pimc[verify]"'
+        ) from None
+    return onnxruntime
+
+
+def _place(model: Any) -> Place | None:
+    return Place(str(model)) if isinstance(model, str | Path) else None

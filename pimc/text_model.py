@@ -1,0 +1,82 @@
+"""What a language model needs beside its graph: tokenizer, chat template, tokens that end the text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from isa import InputError, MissingPackageError, Place
+
+TOKENIZER_FILE = "tokenizer.json"
+
+
+@dataclass(frozen=True)
+class TextModel:
+    """A tokenizer with the facts that the model's metadata state.
+
+    Attributes:
+        tokenizer: A `tokenizers.Tokenizer`.
+        chat_template: Text with `{prompt}` where the user's words go, or `None`.
+        end_tokens: Token numbers after which nothing follows.
+    """
+
+    tokenizer: Any
+    chat_template: str | None
+    end_tokens: frozenset[int]
+
+    def encode(self, prompt: str, chat: bool) -> list[int]:
+        """Token numbers of a prompt.
+
+        Args:
+            prompt: The user's words.
+            chat: Whether to put them into the chat template.
+
+        Raises:
+            InputError: there is no chat template, or the prompt has no tokens.
+        """
+        if chat and self.chat_template is None:
+            raise InputError("the model has no chat template", help="leave --chat out")
+        text = self.chat_template.replace("{prompt}", prompt) if chat and self.chat_template else prompt
+        tokens: list[int] = self.tokenizer.encode(text).ids
+        if not tokens:
+            raise InputError("the prompt has no tokens", help="give some text with --prompt")
+        return tokens
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text of token numbers, without special tokens."""
+        text: str = self.tokenizer.decode(list(tokens), skip_special_tokens=True)
+        return text
+
+
+def load_text_model(model: str | Path, metadata: Mapping[str, str]) -> TextModel:
+    """The tokenizer beside a model.
+
+    Args:
+        model: Path of the ONNX file.
+        metadata: Its metadata properties: `chat_template`, `eos_token_id` (numbers separated by commas).
+
+    Raises:
+        MissingPackageError: the package tokenizers is not installed.
+        InputError: there is no tokenizer beside the model, or it cannot be read.
+    """
+    try:
+        from tokenizers import Tokenizer
+    except ImportError:
+        raise MissingPackageError(
+            "text needs the package tokenizers", help='pip install "pimc[text]"'
+        ) from None
+    path = Path(model).parent / TOKENIZER_FILE
+    if not path.is_file():
+        raise InputError(
+            "there is no tokenizer beside the model", Place(str(path)), help=f"put the model's {TOKENIZER_FILE} there"
+        )
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as problem:  # the package raises plain exceptions
+        raise InputError("not a tokenizer", Place(str(path)), notes=[str(problem)]) from None
+    ends = (part.strip() for part in metadata.get("eos_token_id", "").split(","))
+    return TextModel(
+        tokenizer, metadata.get("chat_template"), frozenset(int(part) for part in ends if part.isdigit())
+    )
