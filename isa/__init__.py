@@ -46,7 +46,9 @@ from isa.program import (
 from isa.spec import REGISTER_COUNT, InstructionSpec, Kind, Operand
 
 if TYPE_CHECKING:
+    from isa.assembler import assemble
     from isa.container import load_program, save_program
+    from isa.disassembler import disassemble, save_assembly
     from isa.encoding import decode_instructions, encode_instructions
     from isa.machine import Machine
     from isa.machine_loader import load_machine, machine_names, machine_schema
@@ -54,6 +56,9 @@ if TYPE_CHECKING:
     from isa.yaml_loader import YamlFile, parse_yaml, read_yaml
 
 _LAZY = {
+    "assemble": "isa.assembler",
+    "disassemble": "isa.disassembler",
+    "save_assembly": "isa.disassembler",
     "decode_instructions": "isa.encoding",
     "encode_instructions": "isa.encoding",
     "load_program": "isa.container",
@@ -112,7 +117,9 @@ __all__ = [
     "UnsupportedError",
     "YamlFile",
     "accumulator_reads",
+    "assemble",
     "decode_instructions",
+    "disassemble",
     "encode_instructions",
     "instruction",
     "load_machine",
@@ -125,6 +132,7 @@ __all__ = [
     "register_visit_cycles",
     "row_overhead_cycles",
     "row_sweep_cycles",
+    "save_assembly",
     "save_program",
     "vector_cycles",
     "vector_function",

@@ -6,7 +6,7 @@ import mmap
 import os
 import secrets
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,14 +79,42 @@ def load_program(path: str | Path, verify_hashes: bool = True) -> Program:
         InputError: the file cannot be read.
         EncodingError: the file is not what `save_program` writes.
     """
+    tensors = _read(path)
     try:
-        data = _map(Path(path))
+        return _program(tensors, verify_hashes)
+    except EncodingError as problem:
+        raise _placed(problem, path) from None
+
+
+@dataclass(frozen=True)
+class SegmentPlace:
+    """Where the data of a segment stand in a `.pim` file: first byte, and sha256 as the header states it."""
+
+    offset: int
+    sha256: str
+
+
+def segment_places(path: str | Path) -> dict[str, SegmentPlace]:
+    """The place of each segment of a `.pim` file, by region; nothing is hashed. Raises as `load_program` does."""
+    tensors = _read(path)
+    return {
+        name.removeprefix(_SEGMENT): SegmentPlace(tensors.offsets[name], tensors.hashes[name])
+        for name in tensors.arrays
+        if name.startswith(_SEGMENT)
+    }
+
+
+def _placed(problem: EncodingError, path: str | Path) -> EncodingError:
+    return EncodingError(problem.message, Place(str(path)), problem.notes, problem.help)
+
+
+def _read(path: str | Path) -> TensorFile:
+    try:
+        return parse_tensors(_map(Path(path)))
     except OSError as problem:
         raise InputError(f"cannot read the file: {problem.strerror}", Place(str(path))) from None
-    try:
-        return _program(parse_tensors(data), verify_hashes)
     except EncodingError as problem:
-        raise EncodingError(problem.message, Place(str(path)), problem.notes, problem.help) from None
+        raise _placed(problem, path) from None
 
 
 def _map(path: Path) -> memoryview:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,9 @@ class Place:
         return f"{where}: node '{self.node}'" if where else f"node '{self.node}'"
 
 
+_Error = TypeVar("_Error", bound="PimcError")
+
+
 class PimcError(Exception):
     """Something that the user gave is refused.
 
@@ -44,6 +48,7 @@ class PimcError(Exception):
         place: Where it is wrong.
         notes: Facts that explain it (shapes, what is allowed, the previous definition).
         help: What the user can do.
+        others: Further independent errors of the same phase, printed below.
         exit_code: Exit status of the command line for this kind of error.
     """
 
@@ -57,6 +62,7 @@ class PimcError(Exception):
         self.place = place
         self.notes = tuple(notes)
         self.help = help
+        self.others: tuple[PimcError, ...] = ()
 
     def __str__(self) -> str:
         where = str(self.place) if self.place else ""
@@ -68,7 +74,14 @@ class PimcError(Exception):
         lines += [f"note: {note}" for note in self.notes]
         if self.help:
             lines.append(f"help: {self.help}")
+        lines += [str(other) for other in self.others]
         return "\n".join(lines)
+
+
+def joined(errors: Sequence[_Error]) -> _Error:
+    """The first of several independent errors, with the others attached."""
+    errors[0].others = tuple(errors[1:])
+    return errors[0]
 
 
 class InputError(PimcError):

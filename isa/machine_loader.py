@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -35,8 +36,13 @@ def load_machine(name_or_path: str | Path) -> Machine:
     Raises:
         MachineError: unknown name, unreadable file, or a description with errors (all of them in the message).
     """
-    resolved = _resolve(_locate(str(name_or_path), Path()), ())
-    return _validate(resolved)
+    path = _locate(str(name_or_path), Path())
+    return _bundled(path) if path.parent == _FOLDER else _validate(_resolve(path, ()))
+
+
+@cache
+def _bundled(path: Path) -> Machine:
+    return _validate(_resolve(path, ()))
 
 
 def machine_schema() -> dict[str, Any]:

@@ -66,11 +66,13 @@ class TensorFile:
         facts: The JSON value, without the hashes.
         arrays: Read-only views of the tensors, without padding.
         hashes: sha256 of each tensor as the header states it.
+        offsets: First byte of each tensor in the file.
     """
 
     facts: dict[str, Any]
     arrays: dict[str, NDArray[Any]]
     hashes: dict[str, str]
+    offsets: dict[str, int]
 
     def verify(self, names: Iterable[str]) -> None:
         """Hash the named tensors; raises `EncodingError` for the first that differs from the header."""
@@ -162,7 +164,7 @@ def parse_tensors(data: memoryview) -> TensorFile:
     for name in arrays.keys() - set(names):
         if arrays.pop(name).any():
             raise EncodingError(f"tensor '{name}': padding that is not zero")
-    return TensorFile(facts, arrays, hashes)
+    return TensorFile(facts, arrays, hashes, {each.name: 8 + len(header) + each.begin for each in tensors})
 
 
 def _header_bytes(data: memoryview) -> bytes:

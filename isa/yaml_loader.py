@@ -18,6 +18,7 @@ _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)$")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
 _compose: Callable[..., yaml.Node | None] = cast("Any", yaml).compose
 _parse: Callable[..., Iterable[yaml.Event]] = cast("Any", yaml).parse
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C where it was built, 15 times faster
 _SPECIAL = {"": None, "~": None, "null": None, "true": True, "false": False}
 
 KeyPath = tuple[str | int, ...]
@@ -63,7 +64,7 @@ def parse_yaml(text: str, file: str, error: type[InputError] = InputError) -> Ya
     """
     try:
         _refuse_references(text, file, error)
-        node = _compose(text, Loader=yaml.SafeLoader)
+        node = _compose(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as problem:
         mark = problem.problem_mark or problem.context_mark
         place = Place(file, mark.line + 1, mark.column + 1) if mark else Place(file)
@@ -79,7 +80,7 @@ def parse_yaml(text: str, file: str, error: type[InputError] = InputError) -> Ya
 
 def _refuse_references(text: str, file: str, error: type[InputError]) -> None:
     depth = 0
-    for event in _parse(text, Loader=yaml.SafeLoader):
+    for event in _parse(text, Loader=_LOADER):
         mark = event.start_mark
         place = Place(file, mark.line + 1, mark.column + 1) if mark else Place(file)
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
