@@ -1,0 +1,257 @@
+"""Recognition of scaled dot-product attention in the forms that exporters write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from passes.dims import Dim
+from passes.ir import Node, Value, constant_scalar
+from passes.masks import MASKED_BELOW, MaskTerm
+from passes.matching import Refusal, only_user, operand_pairs, producer, with_constant
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What softmax is taken of: query times keys, times `scale`, masked by `terms`."""
+
+    product: Node
+    scale: float
+    terms: tuple[MaskTerm, ...]
+    nodes: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Operand:
+    """Query, keys or values of an attention before scaling, repetition of heads and transposition.
+
+    Attributes:
+        value: As many elements as `shape`; keys may have their last two axes swapped.
+        shape: [B, G, T, D].
+        swapped: Whether `value` is [B, G, D, T].
+        scale: Constant factor that was taken off.
+        nodes: Nodes that were taken off.
+    """
+
+    value: Value
+    shape: tuple[Dim, ...]
+    swapped: bool
+    scale: float
+    nodes: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class AttentionMatch:
+    """A recognised attention.
+
+    Attributes:
+        query: [B, H, S, D].
+        key: [B, G, S, D], without the past.
+        value: [B, G, S, Dv], without the past.
+        joined_key: All keys [B, G, T, D], as they are returned to the host.
+        joined_value: All values [B, G, T, Dv].
+        past_key: [B, G, P, D] or `None`.
+        past_value: [B, G, P, Dv] or `None`.
+        scale: Factor on the scores.
+        terms: Masks.
+        result: The value [B, H, S, Dv] that the attention replaces.
+        nodes: The matched nodes.
+    """
+
+    query: Operand
+    key: Operand
+    value: Operand
+    joined_key: Value
+    joined_value: Value
+    past_key: Value | None
+    past_value: Value | None
+    scale: float
+    terms: tuple[MaskTerm, ...]
+    result: Value
+    nodes: tuple[Node, ...]
+
+    @property
+    def keys_length(self) -> Dim:
+        """T."""
+        return self.joined_key.shape[2] if self.past_key is not None else self.key.shape[2]
+
+
+def match_attention(softmax: Node) -> AttentionMatch:
+    """The attention around a softmax; raises `Refusal`."""
+    mixing, guards = _mixing(softmax)
+    scores = _scores(softmax.operand(0))
+    query = _operand(scores.product.operand(0), swapped=False)
+    key = _operand(scores.product.operand(1), swapped=True)
+    value = _operand(mixing.operand(1), swapped=False)
+    _check_heads(query, key, value)
+    new_key, past_key = _without_past(key, query.shape[2])
+    new_value, past_value = _without_past(value, query.shape[2])
+    if (past_key is None) != (past_value is None):
+        raise Refusal("only one of keys and values has a past")
+    nodes = (softmax, *guards, mixing, *scores.nodes, *query.nodes, *new_key.nodes, *new_value.nodes)
+    if value.scale != 1.0:
+        raise Refusal("the values are scaled")
+    return AttentionMatch(
+        query=query,
+        key=new_key,
+        value=new_value,
+        joined_key=key.value,
+        joined_value=value.value,
+        past_key=past_key,
+        past_value=past_value,
+        scale=scores.scale * query.scale * key.scale,
+        terms=scores.terms,
+        result=mixing.output,
+        nodes=tuple(dict.fromkeys(nodes)),
+    )
+
+
+def _mixing(softmax: Node) -> tuple[Node, tuple[Node, ...]]:
+    """The product of the softmax, guarded against NaN or not, with the values."""
+    if softmax.attributes["axis"] not in (-1, softmax.output.type.rank - 1) or softmax.output.type.rank != 4:
+        raise Refusal("softmax is not over the last of four axes")
+    weights, nodes = softmax.output, list[Node]()
+    guard = next((user for user in weights.users if user.op == "where" and _is_guard(user, weights)), None)
+    if guard is not None:
+        nodes += [guard, *(user for user in weights.users if user.op == "is_nan")]
+        weights = guard.output
+    user = only_user(weights)
+    if user is not None and user.op == "cast":
+        nodes.append(user)
+        weights, user = user.output, only_user(user.output)
+    if user is None or user.op != "matmul" or user.operand(0) is not weights:
+        raise Refusal("the softmax is not multiplied with values")
+    return user, tuple(nodes)
+
+
+def _is_guard(node: Node, weights: Value) -> bool:
+    """where(is_nan(weights), 0, weights)."""
+    test = producer(node.operand(0), "is_nan")
+    is_zero = constant_scalar(node.operand(1)) == 0.0
+    return test is not None and test.operand(0) is weights and is_zero and node.operand(2) is weights
+
+
+def _scores(value: Value) -> Scores:
+    node = value.producer
+    if node is None:
+        raise Refusal("the scores are not a product")
+    if node.op == "matmul":
+        if node.operand(0).is_constant or node.operand(1).is_constant:
+            raise Refusal("the scores are a product with a constant")
+        return Scores(node, 1.0, (), (node,))
+    if node.op in ("mul", "div"):
+        return _scaled_scores(node)
+    if node.op == "add":
+        return _masked_scores(node)
+    if node.op == "where":
+        return _chosen_scores(node)
+    if node.op == "cast":
+        return _with_node(_scores(node.operand(0)), node)
+    if node.op == "tanh":
+        raise Refusal("the scores are soft-capped by tanh")
+    raise Refusal(f"the scores go through {node.op}")
+
+
+def _with_node(scores: Scores, node: Node, scale: float = 1.0, term: MaskTerm | None = None) -> Scores:
+    terms = scores.terms if term is None else (*scores.terms, term)
+    return replace(scores, scale=scores.scale * scale, terms=terms, nodes=(*scores.nodes, node))
+
+
+def _scaled_scores(node: Node) -> Scores:
+    step = _scaling(node)
+    if step is None or step[1] <= 0:
+        raise Refusal("the scores are multiplied by something else than a positive constant")
+    return _with_node(_scores(step[0]), node, step[1])
+
+
+def _scaling(node: Node) -> tuple[Value, float] | None:
+    """(x, c) of x * c or x / (1 / c)."""
+    if node.op == "mul":
+        return with_constant(node)
+    divisor = constant_scalar(node.operand(1))
+    return (node.operand(0), 1.0 / divisor) if divisor and node.operand(0).shape == node.output.shape else None
+
+
+def _masked_scores(node: Node) -> Scores:
+    reasons: list[str] = []
+    for scored, mask in operand_pairs(node):
+        try:
+            return _with_node(_scores(scored), node, term=MaskTerm(mask, "additive"))
+        except Refusal as refusal:
+            reasons.append(str(refusal))
+    raise Refusal(reasons[0])
+
+
+def _chosen_scores(node: Node) -> Scores:
+    condition, a, b = node.operand(0), node.operand(1), node.operand(2)
+    if (low := constant_scalar(b)) is not None and low <= MASKED_BELOW:
+        return _with_node(_scores(a), node, term=MaskTerm(condition, "allowed"))
+    if (low := constant_scalar(a)) is not None and low <= MASKED_BELOW:
+        return _with_node(_scores(b), node, term=MaskTerm(condition, "masked"))
+    raise Refusal("the scores are replaced by other numbers than minus infinity")
+
+
+def _operand(value: Value, swapped: bool) -> Operand:
+    """Take scaling, swaps of the last two axes and repetition of heads off."""
+    if value.type.rank != 4:
+        raise Refusal("an operand of the attention does not have four axes")
+    shape, scale, nodes = value.shape, 1.0, list[Node]()
+    while value.shape == shape and (node := value.producer) is not None:
+        step = _scaling(node) if node.op in ("mul", "div") else None
+        repeated = None if swapped else _before_repetition(value)
+        if repeated is not None:
+            value, shape = repeated[0], repeated[1]
+            nodes += repeated[2]
+            continue
+        if step is not None:
+            value, scale = step[0], scale * step[1]
+        elif node.op == "transpose" and node.attributes["perm"] == (0, 1, 3, 2):
+            value, swapped = node.operand(0), not swapped
+        else:
+            break
+        nodes.append(node)
+        shape = value.shape
+    if swapped:
+        shape = (shape[0], shape[1], shape[3], shape[2])
+    return Operand(value, shape, swapped, scale, tuple(nodes))
+
+
+def _before_repetition(value: Value) -> tuple[Value, tuple[Dim, ...], tuple[Node, ...]] | None:
+    """x [B, G, T, D] of reshape(expand(x as [B, G, 1, T, D], [B, G, n, T, D]), [B, G*n, T, D]), with its shape."""
+    merge = producer(value, "reshape")
+    repeat = producer(merge.operand(0), "expand") if merge is not None else None
+    if merge is None or repeat is None or repeat.output.type.rank != 5:
+        return None
+    batch, groups, count, length, width = repeat.output.shape
+    shape = (batch, groups, length, width)
+    apart = repeat.operand(0)
+    if apart.shape != (batch, groups, 1, length, width) or value.shape != (batch, groups * count, length, width):
+        return None
+    split = producer(apart, "reshape")
+    if split is not None and split.operand(0).shape == shape:
+        return split.operand(0), shape, (merge, repeat, split)
+    return apart, shape, (merge, repeat)
+
+
+def _check_heads(query: Operand, key: Operand, value: Operand) -> None:
+    heads, groups = query.shape[1], key.shape[1]
+    if query.swapped or value.swapped:
+        raise Refusal("the query or the values are transposed")
+    if not isinstance(heads, int) or not isinstance(groups, int) or heads % groups:
+        raise Refusal("the number of query heads is not a multiple of the number of key heads")
+    if value.shape[1] != groups or value.shape[2] != key.shape[2]:
+        raise Refusal("keys and values differ in heads or length")
+    if not all(isinstance(operand.shape[3], int) for operand in (query, key, value)):
+        raise Refusal("the head size is not known")
+
+
+def _without_past(operand: Operand, queries: Dim) -> tuple[Operand, Value | None]:
+    """The part of keys or values that this run computes, and the past that it is appended to."""
+    join = producer(operand.value, "concat")
+    if join is not None and not operand.swapped and len(join.inputs) == 2 and join.attributes["axis"] in (2, -2):
+        past, new = join.operand(0), join.operand(1)
+        if new.shape[2] != queries:
+            raise Refusal("the run appends another number of keys than it has queries")
+        return Operand(new, new.shape, False, 1.0, (*operand.nodes, join)), past
+    if operand.shape[2] != queries:
+        raise Refusal("there are more or fewer keys than queries and they are not appended to a past (cross-attention)")
+    return operand, None

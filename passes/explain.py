@@ -1,0 +1,47 @@
+"""What the fusion passes found and what they left, with reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from passes.ir import Graph
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the explanation.
+
+    Attributes:
+        pass_name: The pass.
+        pattern: What it looked for.
+        fused: How often it fused it.
+        unfused: (node, reason) of everything that looked like it but was not.
+    """
+
+    pass_name: str
+    pattern: str
+    fused: int
+    unfused: tuple[tuple[str, str], ...]
+
+
+def record(
+    graph: Graph, pass_name: str, fused: Mapping[str, int], unfused: Sequence[tuple[str, str]] = ()
+) -> None:
+    """Write to `graph.facts[pass_name]`: counts add up over runs of the pass, `unfused` is that of the last run."""
+    earlier: Mapping[str, int] = graph.facts.get(pass_name, {}).get("fused", {})
+    counts = {pattern: earlier.get(pattern, 0) + fused.get(pattern, 0) for pattern in {**earlier, **fused}}
+    graph.facts[pass_name] = {"fused": counts, "unfused": list(unfused)}
+
+
+def explain(graph: Graph) -> tuple[Finding, ...]:
+    """Findings of all fusion passes that ran, in the order of their first run; reasons stand with the first pattern."""
+    findings: list[Finding] = []
+    for pass_name, facts in graph.facts.items():
+        if not isinstance(facts, dict) or "fused" not in facts:
+            continue
+        unfused = tuple(facts["unfused"])
+        for pattern, count in facts["fused"].items():
+            findings.append(Finding(pass_name, pattern, count, unfused))
+            unfused = ()
+    return tuple(findings)

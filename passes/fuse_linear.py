@@ -1,0 +1,96 @@
+"""Recognition of linear maps: products with a constant matrix, with their bias."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from passes.explain import record
+from passes.ir import Graph, Node, TensorType
+from passes.matching import only_user, operand_pairs, producer
+from passes.rewriting import add, origins_of, replace, reshape
+
+
+@dataclass(frozen=True)
+class FuseLinear:
+    """Replace matmul(x, constant matrix) [+ constant vector] by `linear`.
+
+    Precondition: constants are folded, so that transposed weights are constants.
+    Effect: reshapes that keep the last axis move behind the linear map.
+    Postcondition: no product with a constant matrix [K, N] on the right is a `matmul`.
+    """
+
+    name: ClassVar[str] = "fuse_linear"
+    optional: ClassVar[bool] = False
+    reassociates: ClassVar[bool] = False
+
+    def run(self, graph: Graph) -> bool:
+        """Fuse every product with a matrix and every bias; returns whether there was one."""
+        products = [node for node in graph.nodes if _to_linear(graph, node)]
+        moved = [node for node in graph.nodes if node.op == "linear" and _move_reshape_behind(graph, node)]
+        biases = [node for node in graph.nodes if node.op == "linear" and _absorb_bias(graph, node)]
+        unfused = [(n.name, "the constant is not a matrix on the right") for n in graph.nodes if _is_left_over(n)]
+        record(graph, self.name, {"linear": len(products), "bias": len(biases)}, unfused)
+        return bool(products or moved or biases)
+
+
+def _is_product_with_matrix(node: Node) -> bool:
+    """Whether the right operand of a matmul is a constant [K, N]; leading axes of size 1 do not count."""
+    if node.op != "matmul" or node.operand(0).type.rank < 2:
+        return False
+    matrix = node.operand(1)
+    extra = matrix.type.rank - 2
+    if not matrix.is_constant or extra < 0 or any(size != 1 for size in matrix.shape[:extra]):
+        return False
+    return node.operand(0).type.rank >= matrix.type.rank
+
+
+def _is_left_over(node: Node) -> bool:
+    return node.op == "matmul" and (node.operand(0).is_constant or node.operand(1).is_constant)
+
+
+def _to_linear(graph: Graph, node: Node) -> bool:
+    if not _is_product_with_matrix(node):
+        return False
+    x, matrix = node.operand(0), node.operand(1)
+    weight = reshape(graph, matrix, matrix.shape[-2:], node.origins)
+    replace(graph, node.output, add(graph, "linear", [x, weight], node.output.type, node.origins))
+    return True
+
+
+def _move_reshape_behind(graph: Graph, node: Node) -> bool:
+    """linear(reshape(x)) -> reshape(linear(x)) where the reshape keeps the last axis."""
+    inner = producer(node.operand(0), "reshape")
+    if inner is None:
+        return False
+    x = inner.operand(0)
+    if x.type.rank < 2 or x.shape[-1] != inner.output.shape[-1]:
+        return False
+    kind = TensorType(node.output.type.dtype, (*x.shape[:-1], node.output.shape[-1]))
+    new = add(graph, "linear", [x, *node.inputs[1:]], kind, origins_of([node, inner]))
+    replace(graph, node.output, reshape(graph, new, node.output.shape, inner.origins))
+    return True
+
+
+def _absorb_bias(graph: Graph, node: Node) -> bool:
+    """linear(x) + constant [N] -> linear with bias, also with a reshape that keeps the last axis in between."""
+    if len(node.inputs) > 2 and node.inputs[2] is not None:
+        return False
+    between = only_user(node.output)
+    result = node.output
+    if between is not None and between.op == "reshape" and between.output.shape[-1] == node.output.shape[-1]:
+        result = between.output
+    plus = only_user(result)
+    if plus is None or plus.op != "add":
+        return False
+    width = node.output.shape[-1]
+    for value, bias in operand_pairs(plus):
+        is_vector = bias.is_constant and bias.shape[-1:] == (width,) and all(size == 1 for size in bias.shape[:-1])
+        if value is not result or not is_vector or plus.output.shape != result.shape:
+            continue
+        vector = reshape(graph, bias, (width,), plus.origins)
+        origins = origins_of([node, plus])
+        new = add(graph, "linear", [node.operand(0), node.operand(1), vector], node.output.type, origins)
+        replace(graph, plus.output, reshape(graph, new, plus.output.shape, origins))
+        return True
+    return False

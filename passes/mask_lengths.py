@@ -1,0 +1,76 @@
+"""At which lengths a mask has to be evaluated to know it: around every integer that it is computed with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from passes.dims import Affine, Dim, evaluate
+from passes.ir import Attribute, Graph, Value
+
+_SMALL_LENGTHS = (0, 1, 2, 3, 5)
+_SHORT_RUNS = (1, 2, 3)
+_LARGEST_SCORES = 1 << 26
+_LARGEST_SCORES_WITH_PAST = 1 << 22
+_NOT_A_LENGTH = (1 << 31) - 1
+_BATCH = 2
+
+
+def integer_constants(part: Graph, targets: Sequence[Value]) -> list[int]:
+    """Magnitudes of all integers that the targets are computed with: in constants, attributes and dimensions."""
+    found: set[int] = set()
+    for value in {*part.values(), *targets}:
+        found.update(_numbers(value.shape))
+        if value.constant is not None and value.constant.size <= 16 and value.type.dtype != "bool":
+            flat = np.asarray(value.constant).astype(np.float64).reshape(-1)
+            found.update(int(abs(number)) for number in flat if np.isfinite(number) and number == np.rint(number))
+    for node in part.nodes:
+        for attribute in node.attributes.values():
+            found.update(_numbers(attribute))
+    return sorted(number for number in found if number < _NOT_A_LENGTH)
+
+
+def _numbers(attribute: Attribute) -> Iterator[int]:
+    if isinstance(attribute, tuple):
+        for part in attribute:
+            yield from _numbers(part)
+    elif isinstance(attribute, Affine):
+        yield abs(attribute.constant)
+    elif isinstance(attribute, int):
+        yield abs(attribute)
+
+
+def longest_table(part: Graph) -> int | None:
+    """Size of the smallest constant table that parts are cut from: the mask is not defined beyond it."""
+    sizes = [
+        size
+        for node in part.nodes
+        if node.op == "slice" and node.operand(0).is_constant
+        for size in node.operand(0).shape[node.attributes["axis"] : node.attributes["axis"] + 1]
+        if isinstance(size, int)
+    ]
+    return min(sizes, default=None)
+
+
+def length_choices(part: Graph, constants: Sequence[int], queries: Dim, keys: Dim) -> Iterator[dict[str, int]]:
+    """Numbers for all symbols, small ones first.
+
+    Symbols of S take every length around the constants, and so do those that only T has (the past), but not both at
+    once a large one.
+    """
+    own, every = _symbols(queries), _symbols(keys) | _symbols(queries)
+    batch = {name for value in part.values() for name in value.type.symbols} - every
+    around = sorted({n + d for n in constants for d in (-1, 0, 1, 2) if n + d >= 0} | set(_SMALL_LENGTHS))
+    largest = _LARGEST_SCORES_WITH_PAST if every - own else _LARGEST_SCORES
+    for length in [n for n in around if n > 0] if own else [1]:
+        for before in around if every - own else [0]:
+            numbers = {**dict.fromkeys(batch, _BATCH), **dict.fromkeys(every, before), **dict.fromkeys(own, length)}
+            run, total = evaluate(queries, numbers), evaluate(keys, numbers)
+            is_short = length in _SHORT_RUNS or before <= 1
+            if is_short and run <= total and run * total <= (_LARGEST_SCORES if run <= 3 else largest):
+                yield numbers
+
+
+def _symbols(dim: Dim) -> frozenset[str]:
+    return dim.symbols if isinstance(dim, Affine) else frozenset()

@@ -1,0 +1,199 @@
+"""Attention masks as predicates: which key may serve which query, found by evaluating the mask at chosen lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isa import GraphError
+from passes.dims import Dim, evaluate
+from passes.extraction import extract
+from passes.interpreter import evaluate as evaluate_values
+from passes.ir import Graph, Value
+from passes.mask_lengths import integer_constants, length_choices, longest_table
+from passes.matching import Refusal
+
+MASKED_BELOW = -1e30
+"""Numbers at or below this one, added to a score, mask it."""
+_ONE_SAMPLE_ABOVE = 1 << 20
+
+Allowed = NDArray[np.bool_]
+"""[B, H, S, T], axes of size 1 where it does not matter: true where the key may be attended to."""
+
+
+@dataclass(frozen=True)
+class MaskTerm:
+    """One operand that masks scores.
+
+    Attributes:
+        value: Broadcasts to the scores [B, H, S, T].
+        kind: `additive` (0 or a huge negative number), `allowed` (bool, true: attend) or `masked` (bool, true: not).
+    """
+
+    value: Value
+    kind: str
+
+
+@dataclass(frozen=True)
+class Predicate:
+    """What a mask means.
+
+    Attributes:
+        causal: Key j serves query i only when j <= P + i, with P = T - S.
+        window: When above 0, only when j > P + i - window.
+        key_mask: Graph input [B, T]; a key serves only where it is not zero. `None` when the mask does not read one.
+    """
+
+    causal: bool = False
+    window: int = 0
+    key_mask: Value | None = None
+
+    def __str__(self) -> str:
+        words = ["causal" if self.causal else "full"]
+        words += [f"window {self.window}"] if self.window else []
+        words += ["key mask"] if self.key_mask is not None else []
+        return ", ".join(words)
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """The mask at one choice of lengths and inputs: what it allows, and the contents of the key mask [B, T]."""
+
+    queries: int
+    keys: int
+    allowed: Allowed
+    key_mask: Allowed | None
+
+
+def classify(graph: Graph, terms: Sequence[MaskTerm], queries: Dim, keys: Dim) -> Predicate:
+    """The predicate that the terms are together.
+
+    The terms are evaluated at lengths below, at and above every integer constant that they are computed with, with
+    key masks of ones and random ones. A predicate is accepted when it agrees in every row in which it allows a key:
+    the result of a query without any key is arbitrary.
+
+    Args:
+        graph: The graph that holds the terms.
+        terms: Operands of one attention; a key is attended to when all of them allow it.
+        queries: S.
+        keys: T.
+
+    Raises:
+        Refusal: No predicate agrees everywhere, or the mask reads something else than a key mask.
+    """
+    if not terms:
+        return Predicate()
+    key_mask = _key_mask_input(graph, terms, keys)
+    part, values = extract(graph, [term.value for term in terms])
+    constants = integer_constants(part, values)
+    candidates = list(_candidates(constants, key_mask))
+    longest_tested = 0
+    for sample in _samples(part, values, terms, key_mask, constants, queries, keys):
+        longest_tested = max(longest_tested, sample.keys)
+        candidates = [candidate for candidate in candidates if _agrees(candidate, sample)]
+        if not candidates:
+            raise Refusal("the mask is neither causal, windowed nor full, with or without a key mask")
+    _check_range(constants, longest_tested, longest_table(part), keys)
+    return candidates[0]
+
+
+def _check_range(constants: list[int], longest_tested: int, longest: int | None, keys: Dim) -> None:
+    if longest_tested == 0:
+        raise Refusal("the mask could not be evaluated at any length")
+    if isinstance(keys, int) or longest is not None:
+        return
+    for constant in constants:
+        if constant >= longest_tested:
+            raise Refusal(f"the mask is computed with {constant}, which is more than can be tested")
+
+
+def _key_mask_input(graph: Graph, terms: Sequence[MaskTerm], keys: Dim) -> Value | None:
+    part, _ = extract(graph, [term.value for term in terms])
+    names = [value.name for value in part.inputs]
+    if len(names) > 1:
+        raise Refusal(f"the mask depends on several inputs: {', '.join(sorted(names))}")
+    for value in graph.inputs:
+        if value.name not in names:
+            continue
+        if value.type.rank != 2 or value.shape[1] != keys:
+            raise Refusal(f"the mask depends on '{value.name}', which does not have one element for each key")
+        return value
+    return None
+
+
+def _samples(
+    part: Graph,
+    values: list[Value],
+    terms: Sequence[MaskTerm],
+    key_mask: Value | None,
+    constants: list[int],
+    queries: Dim,
+    keys: Dim,
+) -> Iterator[_Sample]:
+    generator = np.random.default_rng(0)
+    limit = longest_table(part)
+    for numbers in length_choices(part, constants, queries, keys):
+        length, total = evaluate(queries, numbers), evaluate(keys, numbers)
+        if limit is not None and total > limit:
+            continue
+        for given in _key_masks(generator, key_mask, numbers, length * total):
+            inputs = {} if key_mask is None or given is None else {key_mask.name: given.astype(key_mask.type.dtype)}
+            try:
+                arrays = evaluate_values(part, values, numbers, inputs)
+            except GraphError as problem:
+                raise Refusal(f"the mask cannot be evaluated: {problem.message}") from None
+            yield _Sample(length, total, _conjunction(terms, arrays), given)
+
+
+def _key_masks(
+    generator: np.random.Generator, key_mask: Value | None, numbers: dict[str, int], size: int
+) -> Iterator[Allowed | None]:
+    """A random key mask and one of ones; where they are large, the random one alone."""
+    if key_mask is None:
+        yield None
+        return
+    shape = tuple(evaluate(dim, numbers) for dim in key_mask.shape)
+    yield generator.integers(0, 3, shape) > 0
+    if size <= _ONE_SAMPLE_ABOVE:
+        yield np.ones(shape, np.bool_)
+
+
+def _conjunction(terms: Sequence[MaskTerm], arrays: Sequence[NDArray[Any]]) -> Allowed:
+    allowed: Allowed = np.ones((1, 1, 1, 1), np.bool_)
+    for term, array in zip(terms, arrays, strict=True):
+        if term.kind == "additive":
+            masked = array <= MASKED_BELOW
+            if not np.all(masked | (array == 0)):
+                raise Refusal("the mask adds other numbers than 0 and minus infinity: it is a bias")
+            allowed = allowed & ~masked
+        else:
+            allowed = allowed & (array.astype(np.bool_) == (term.kind == "allowed"))
+    return allowed
+
+
+def _candidates(constants: list[int], key_mask: Value | None) -> Iterator[Predicate]:
+    windows = sorted({constant + step for constant in constants for step in (-1, 0, 1)})
+    for mask in (None,) if key_mask is None else (key_mask, None):
+        yield Predicate(True, 0, mask)
+        yield Predicate(False, 0, mask)
+        for window in windows:
+            if window > 0:
+                yield Predicate(True, window, mask)
+
+
+def _agrees(candidate: Predicate, sample: _Sample) -> bool:
+    query = sample.keys - sample.queries + np.arange(sample.queries)[:, None]
+    key = np.arange(sample.keys)[None, :]
+    expected = np.ones((1, 1, sample.queries, sample.keys), np.bool_)
+    if candidate.causal:
+        expected = expected & (key <= query)
+    if candidate.window:
+        expected = expected & (key > query - candidate.window)
+    if candidate.key_mask is not None and sample.key_mask is not None:
+        expected = expected & sample.key_mask[:, None, None, :]
+    decided = expected.any(axis=-1, keepdims=True)
+    return bool(np.all((sample.allowed == expected) | ~decided))

@@ -1,0 +1,122 @@
+"""The ordered lists of passes by name, and reading of pipelines that a user writes."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Iterator
+
+from isa import InputError
+from passes.assign_storage import AssignStorage
+from passes.canonicalize import Canonicalize
+from passes.common_subexpressions import CommonSubexpressions
+from passes.constant_folding import ConstantFolding
+from passes.dead_code import DeadCode
+from passes.fuse_activation import FuseActivation
+from passes.fuse_attention import FuseAttention
+from passes.fuse_feed_forward import FuseFeedForward
+from passes.fuse_linear import FuseLinear
+from passes.fuse_norm import FuseNorm
+from passes.fuse_rotary import FuseRotary
+from passes.kv_cache import KVCache
+from passes.manager import Pass
+from passes.merge_linear import MergeLinear
+
+_PASS_TYPES: tuple[type[Pass], ...] = (
+    AssignStorage,
+    Canonicalize,
+    CommonSubexpressions,
+    ConstantFolding,
+    DeadCode,
+    FuseActivation,
+    FuseAttention,
+    FuseFeedForward,
+    FuseLinear,
+    FuseNorm,
+    FuseRotary,
+    KVCache,
+    MergeLinear,
+)
+PASSES: dict[str, type[Pass]] = {kind.name: kind for kind in _PASS_TYPES}
+"""All passes by name."""
+
+_CLEAN_UP = "canonicalize,common_subexpressions,dead_code"
+DEFAULT = (
+    f"constant_folding,canonicalize,constant_folding,{_CLEAN_UP},"
+    "fuse_norm,fuse_activation,fuse_linear,fuse_rotary,fuse_attention,"
+    f"{_CLEAN_UP},merge_linear,fuse_feed_forward,kv_cache,{_CLEAN_UP},assign_storage"
+)
+PIPELINES: dict[str, tuple[Pass, ...]] = {}
+"""Named pipelines: `default`, and `O0` without the optional passes."""
+
+_STEP = re.compile(r"(?P<name>[^{},]+)(?:\{(?P<options>[^{}]*)\})?(?:,|$)")
+
+
+def parse_pipeline(text: str) -> list[Pass]:
+    """Read `a,b{x=1,y=true},c`: passes in order, with options in braces.
+
+    Raises:
+        InputError: The text is not of this form, or a pass, an option or an option's value does not exist.
+    """
+    return [_parse_step(name, options) for name, options in _steps(text)]
+
+
+def _steps(text: str) -> Iterator[tuple[str, str]]:
+    position = 0
+    text = text.strip()
+    while position < len(text):
+        found = _STEP.match(text, position)
+        if found is None:
+            raise InputError(
+                f"'{text[position:]}' is not a list of passes", help="write passes like a,b{option=1},c"
+            )
+        yield found["name"].strip(), found["options"] or ""
+        position = found.end()
+
+
+def _parse_step(name: str, options: str) -> Pass:
+    if name not in PASSES:
+        raise InputError(f"there is no pass '{name}'", help=_suggestion(name, list(PASSES), "passes"))
+    kind = PASSES[name]
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    given: dict[str, int | float | bool | str] = {}
+    for option in filter(None, (part.strip() for part in options.split(","))):
+        key, equals, value = (part.strip() for part in option.partition("="))
+        if key not in fields:
+            raise InputError(f"pass '{name}' has no option '{key}'", help=_suggestion(key, list(fields), "options"))
+        if not equals:
+            raise InputError(f"option '{key}' of pass '{name}' has no value", help=f"write {name}{{{key}=VALUE}}")
+        given[key] = _parse_value(name, key, value, type(fields[key].default))
+    return kind(**given)
+
+
+def _parse_value(name: str, key: str, text: str, kind: type) -> int | float | bool | str:
+    if kind is bool and text in ("true", "false"):
+        return text == "true"
+    if kind is int and re.fullmatch(r"-?\d+", text):
+        return int(text)
+    if kind is float and re.fullmatch(r"-?\d+(\.\d+)?([eE][-+]?\d+)?", text):
+        return float(text)
+    if kind is str:
+        return text
+    words = {bool: "true or false", int: "an integer", float: "a number"}
+    raise InputError(f"option '{key}' of pass '{name}' must be {words[kind]}, not '{text}'")
+
+
+def _suggestion(wish: str, names: list[str], kind: str) -> str:
+    if not names:
+        return f"it has no {kind}"
+    close = difflib.get_close_matches(wish, names, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"{kind}: {', '.join(sorted(names))}"
+
+
+def pipeline(name: str) -> tuple[Pass, ...]:
+    """The pipeline called `name`; raises `InputError` when there is none."""
+    if name not in PIPELINES:
+        raise InputError(f"there is no pipeline '{name}'", help=_suggestion(name, list(PIPELINES), "pipelines"))
+    return PIPELINES[name]
+
+
+PIPELINES["default"] = tuple(parse_pipeline(DEFAULT))
+PIPELINES["O0"] = tuple(step for step in PIPELINES["default"] if not step.optional)
