@@ -22,10 +22,11 @@ def read_arrays(path: str | Path) -> dict[str, NDArray[Any]]:
     """
     place = Place(str(path))
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
+        with Path(path).open("rb") as stream:
+            loaded = np.load(stream, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
                 raise InputError("one array without a name", place, help="write it with numpy.savez(file, name=array)")
-            return {name: archive[name] for name in archive.files}
+            return {name: loaded[name] for name in loaded.files}
     except OSError as problem:
         raise InputError(f"cannot read the file: {problem.strerror or problem}", place) from None
     except (ValueError, EOFError, zipfile.BadZipFile) as problem:

@@ -85,7 +85,7 @@ def _build_parser() -> _Parser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"pimc {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", prog="pimc", parser_class=_Parser)
     for command in COMMANDS:
         _add_command(commands, command, general)
     return parser

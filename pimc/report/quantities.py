@@ -21,8 +21,9 @@ def with_unit(value: float | None, unit: str, digits: int = 3) -> str:
 
 
 def _significant(value: float, digits: int) -> str:
-    decimals = max(digits - 1 - math.floor(math.log10(abs(value))), 0)
-    return f"{value:.{decimals}f}"
+    rounded = float(f"{value:.{digits}g}")
+    decimals = max(digits - 1 - math.floor(math.log10(abs(rounded))), 0)
+    return f"{rounded:.{decimals}f}"
 
 
 def byte_size(count: int) -> str:
