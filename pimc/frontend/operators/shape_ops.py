@@ -1,0 +1,225 @@
+"""Importers of the operators that make shapes, constants and new views of the same elements."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from isa import InputError, Place, UnsupportedError
+from passes import Dim
+from passes.dims import product
+from pimc.frontend.builder import Array, Builder, Operand
+from pimc.frontend.dim_products import quotient
+from pimc.frontend.inference import broadcast
+from pimc.frontend.onnx_node import Importer, OnnxNode, Results, normal_axis
+from pimc.frontend.tensors import dtype_name
+
+
+def _shape(node: OnnxNode) -> Results:
+    """Dimensions `start` to `end`; both are clamped, negative ones count from the end."""
+    dims = node.builder.shape(node.operand(0))
+    end = node.attributes.get("end")
+    return node.builder.dims(dims[slice(node.integer("start", 0), end)])
+
+
+def _size(node: OnnxNode) -> Results:
+    build = node.builder
+    count = build.dims([quotient(build.symbols, build.shape(node.operand(0)), ())])
+    return build.emit("reshape", [count], {"shape": ()})
+
+
+def reshaped(build: Builder, x: Operand, shape: tuple[Dim, ...]) -> Operand:
+    """The operand under another shape; nothing is emitted when it has it already."""
+    return x if build.shape(x) == build.symbols.resolve_all(shape) else build.emit("reshape", [x], {"shape": shape})
+
+
+def _reshape(node: OnnxNode) -> Results:
+    """0 copies a dimension unless `allowzero`; -1 is what remains of the elements."""
+    build, x = node.builder, node.operand(0)
+    old, wanted = build.shape(x), node.dims(1, "shape of Reshape")
+    if not node.integer("allowzero", 0):
+        if any(dim == 0 and axis >= len(old) for axis, dim in enumerate(wanted)):
+            raise InputError(f"the shape {wanted} copies a dimension that a tensor of rank {len(old)} does not have")
+        wanted = [old[axis] if dim == 0 else dim for axis, dim in enumerate(wanted)]
+    if wanted.count(-1) > 1:
+        raise InputError(f"the shape {wanted} has more than one -1")
+    if -1 in wanted:
+        others = [dim for dim in wanted if dim != -1]
+        wanted[wanted.index(-1)] = quotient(build.symbols, old, others)
+    return reshaped(build, x, tuple(wanted))
+
+
+def _unsqueeze(node: OnnxNode) -> Results:
+    build, x = node.builder, node.operand(0)
+    given = node.fixed(1, "axes of Unsqueeze")
+    axes = {normal_axis(axis, build.rank(x) + len(given)) for axis in given}
+    rest = iter(build.shape(x))
+    shape = tuple(1 if axis in axes else next(rest) for axis in range(build.rank(x) + len(axes)))
+    return reshaped(build, x, shape)
+
+
+def _squeeze(node: OnnxNode) -> Results:
+    build, x = node.builder, node.operand(0)
+    axes = node.axes(1, build.rank(x))
+    if axes is None:
+        axes = tuple(axis for axis, dim in enumerate(build.shape(x)) if dim == 1)
+    return reshaped(build, x, tuple(dim for axis, dim in enumerate(build.shape(x)) if axis not in axes))
+
+
+def _flatten(node: OnnxNode) -> Results:
+    build, x = node.builder, node.operand(0)
+    shape, axis = build.shape(x), node.integer("axis", 1)
+    axis = axis + len(shape) if axis < 0 else axis
+    return reshaped(build, x, (quotient(build.symbols, shape[:axis], ()), quotient(build.symbols, shape[axis:], ())))
+
+
+def _transpose(node: OnnxNode) -> Results:
+    rank = node.builder.rank(node.operand(0))
+    perm = node.attributes.get("perm", tuple(reversed(range(rank))))
+    if sorted(perm) != list(range(rank)):
+        raise InputError(f"{list(perm)} is not a permutation of the axes of a tensor of rank {rank}")
+    return node.builder.emit("transpose", [node.operand(0)], {"perm": tuple(int(axis) for axis in perm)})
+
+
+def expanded(build: Builder, x: Operand, shape: tuple[Dim, ...]) -> Operand:
+    """The operand broadcast to a shape; nothing is emitted when it has it already."""
+    return x if build.shape(x) == build.symbols.resolve_all(shape) else build.emit("expand", [x], {"shape": shape})
+
+
+def _expand(node: OnnxNode) -> Results:
+    """Both sides broadcast: where the wanted shape has 1, the operand's dimension stays."""
+    build, x = node.builder, node.operand(0)
+    return expanded(build, x, broadcast(build.symbols, [build.shape(x), node.dims(1, "shape of Expand")]))
+
+
+def _tile(node: OnnxNode) -> Results:
+    """Each repeated axis becomes (repeats, dimension) by expansion, then both are merged."""
+    build, x = node.builder, node.operand(0)
+    shape, repeats = build.shape(x), node.dims(1, "repeats of Tile")
+    apart: list[Dim] = []
+    repeated: list[Dim] = []
+    for dim, count in zip(shape, repeats, strict=True):
+        apart += [dim] if count == 1 else [1, dim]
+        repeated += [dim] if count == 1 else [count, dim]
+    merged = tuple(product((dim, count)) for dim, count in zip(shape, repeats, strict=True))
+    return reshaped(build, expanded(build, reshaped(build, x, tuple(apart)), tuple(repeated)), merged)
+
+
+def _concat(node: OnnxNode) -> Results:
+    operands = [node.operand(index) for index in range(len(node.inputs))]
+    axis = node.axis(node.builder.rank(operands[0]))
+    return operands[0] if len(operands) == 1 else node.builder.emit("concat", operands, {"axis": axis})
+
+
+def _split(node: OnnxNode) -> Results:
+    build, x = node.builder, node.operand(0)
+    axis = node.axis(build.rank(x), 0)
+    if node.optional(1) is not None:
+        sizes = tuple(node.dims(1, "sizes of Split"))
+    else:
+        sizes = _equal_sizes(build.shape(x)[axis], node.integer("num_outputs", node.result_count))
+    return (x,) if len(sizes) == 1 else build.emit_many("split", [x], {"axis": axis, "sizes": sizes})
+
+
+def _equal_sizes(total: Dim, pieces: int) -> tuple[Dim, ...]:
+    """Equal pieces; the last one is smaller when they do not divide."""
+    if not isinstance(total, int):
+        return (total // pieces,) * pieces
+    size = -(-total // pieces)
+    return tuple(min(size, max(0, total - size * piece)) for piece in range(pieces))
+
+
+_PLAIN_CONSTANTS = {"value_int": "int64", "value_ints": "int64", "value_float": "float32", "value_floats": "float32"}
+
+
+def _constant(node: OnnxNode) -> Results:
+    array = node.array("value")
+    if array is not None:
+        return node.builder.constant(array)
+    for name, dtype in _PLAIN_CONSTANTS.items():
+        if name in node.attributes:
+            return node.builder.constant(np.array(node.attributes[name], dtype=dtype))
+    raise UnsupportedError("constants of strings and sparse constants are not supported")
+
+
+def _constant_of_shape(node: OnnxNode) -> Results:
+    build = node.builder
+    value: Array | None = node.array("value")
+    filling = np.zeros((), np.float32) if value is None else value.reshape(())
+    return expanded(build, build.constant(filling), tuple(node.dims(0, "shape of ConstantOfShape")))
+
+
+def _range(node: OnnxNode) -> Results:
+    build, dtype = node.builder, node.operand(0).type.dtype
+    numbers: list[Dim | float] = []
+    for index, what in enumerate(("start", "limit", "delta")):
+        operand = node.operand(index)
+        if dtype.startswith("float") and operand.constant is not None:
+            numbers.append(float(operand.constant.reshape(())))
+        else:
+            numbers += node.dims(index, f"{what} of Range")
+    attributes = dict(zip(("start", "stop", "step"), numbers, strict=True))
+    return build.emit("range", [], {**attributes, "to": dtype})
+
+
+def _trilu(node: OnnxNode) -> Results:
+    diagonal: Dim = node.dims(1, "diagonal of Trilu")[0] if node.optional(1) is not None else 0
+    attributes = {"upper": bool(node.integer("upper", 1)), "diagonal": diagonal}
+    return node.builder.emit("trilu", [node.operand(0)], attributes)
+
+
+def _pad(node: OnnxNode) -> Results:
+    """Padding with a constant, by joining; negative amounts cut."""
+    build, x = node.builder, node.operand(0)
+    if node.text("mode", "constant") != "constant":
+        raise UnsupportedError(f"Pad in mode '{node.text('mode', 'constant')}' is not supported")
+    axes = node.axes(3, build.rank(x)) or tuple(range(build.rank(x)))
+    pads = node.fixed(1, "pads of Pad")
+    value = node.optional(2) or build.scalar(0, x.type.dtype)
+    for position, axis in enumerate(axes):
+        x = _padded(build, x, axis, (pads[position], pads[position + len(axes)]), value)
+    return x
+
+
+def _padded(build: Builder, x: Operand, axis: int, amounts: tuple[int, int], value: Operand) -> Operand:
+    cuts = [max(0, -amount) for amount in amounts]
+    if any(cuts):
+        stop = build.shape(x)[axis] - cuts[1]
+        x = build.emit("slice", [x], {"axis": axis, "start": cuts[0], "stop": stop, "step": 1})
+    pieces = [x]
+    for front, amount in zip((True, False), amounts, strict=True):
+        if amount > 0:
+            shape = tuple(amount if position == axis else dim for position, dim in enumerate(build.shape(x)))
+            piece = expanded(build, reshaped(build, value, ()), shape)
+            pieces = [piece, *pieces] if front else [*pieces, piece]
+    return x if len(pieces) == 1 else build.emit("concat", pieces, {"axis": axis})
+
+
+def _eye_like(node: OnnxNode) -> Results:
+    build, x = node.builder, node.operand(0)
+    rows, columns = build.shape(x)
+    dtype = dtype_name(node.integer("dtype"), Place(node=node.name)) if "dtype" in node.attributes else x.type.dtype
+    row = build.emit("range", [], {"start": 0, "stop": rows, "step": 1, "to": "int64"})
+    column = build.emit("range", [], {"start": 0, "stop": columns, "step": 1, "to": "int64"})
+    moved = build.emit("add", [reshaped(build, row, (rows, 1)), build.scalar(node.integer("k", 0), "int64")])
+    return build.emit("cast", [build.emit("equal", [column, moved])], {"to": dtype})
+
+
+SHAPE_OPS: dict[str, Importer] = {
+    "Shape": _shape,
+    "Size": _size,
+    "Reshape": _reshape,
+    "Unsqueeze": _unsqueeze,
+    "Squeeze": _squeeze,
+    "Flatten": _flatten,
+    "Transpose": _transpose,
+    "Expand": _expand,
+    "Tile": _tile,
+    "Concat": _concat,
+    "Split": _split,
+    "Constant": _constant,
+    "ConstantOfShape": _constant_of_shape,
+    "Range": _range,
+    "Trilu": _trilu,
+    "Pad": _pad,
+    "EyeLike": _eye_like,
+}

@@ -1,0 +1,144 @@
+"""Arithmetic on small integer tensors whose elements are dimensions: what exporters compute shapes with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isa import GraphError
+from passes import Affine, Dim, apply_operation
+from pimc.frontend.symbols import compare, lower_bound
+
+Elements = NDArray[np.object_]
+"""An object array of `Dim` or `bool`."""
+
+
+class Undecided(Exception):
+    """The result is not an affine expression, or depends on the values of symbols."""
+
+
+def evaluate(op: str, operands: Sequence[Elements], attributes: Mapping[str, Any]) -> Elements | None:
+    """The result of an operation on dimensions, or `None` when it is not known at compile time.
+
+    Args:
+        op: Operation of `passes.OPS` with one result.
+        operands: Elements of the operands, with all known equalities applied.
+        attributes: Attributes of the operation.
+    """
+    if op == "cast":
+        return _cast(operands[0], attributes["to"])
+    if op == "gather":
+        return _gather(operands[0], operands[1], attributes["axis"])
+    if op in _MOVES:
+        return _objects(apply_operation(op, operands, attributes)[0])
+    if op not in _ELEMENT_RULES:
+        return None
+    try:
+        return _objects(np.frompyfunc(_ELEMENT_RULES[op], len(operands), 1)(*operands))
+    except (Undecided, GraphError):
+        return None
+
+
+def _objects(result: Any) -> Elements:
+    return np.asarray(result, dtype=np.object_)
+
+
+def _cast(x: Elements, to: str) -> Elements | None:
+    if to in ("int64", "int32"):
+        return _objects(np.frompyfunc(lambda e: int(e) if isinstance(e, bool) else e, 1, 1)(x))
+    if to != "bool":
+        return None
+    try:
+        return _objects(np.frompyfunc(lambda e: e if isinstance(e, bool) else not _equal(e, 0), 1, 1)(x))
+    except Undecided:
+        return None
+
+
+def _gather(x: Elements, indices: Elements, axis: int) -> Elements | None:
+    if any(isinstance(index, Affine) for index in indices.reshape(-1)):
+        return None
+    return _objects(apply_operation("gather", [x, indices.astype(np.int64)], {"axis": axis})[0])
+
+
+def _sign(a: Dim, b: Dim) -> int:
+    sign = compare(a, b)
+    if sign is None:
+        raise Undecided
+    return sign
+
+
+def _equal(a: Dim, b: Dim) -> bool:
+    return _sign(a, b) == 0
+
+
+def _divide(a: Dim, b: Dim) -> Dim:
+    if isinstance(a, int) and isinstance(b, int):
+        if b == 0:
+            raise Undecided
+        quotient = abs(a) // abs(b)
+        return quotient if (a < 0) == (b < 0) else -quotient
+    return _exact_quotient(a, b)
+
+
+def _exact_quotient(a: Dim, b: Dim) -> Dim:
+    if not isinstance(a, Affine) or b == 0:
+        raise Undecided
+    return a // b
+
+
+def _modulo(a: Dim, b: Dim) -> Dim:
+    if isinstance(a, int) and isinstance(b, int) and b != 0:
+        return a % b
+    _exact_quotient(a, b)
+    return 0
+
+
+def _larger(a: Dim, b: Dim) -> Dim:
+    return a if _sign(a, b) >= 0 else b
+
+
+def _smaller(a: Dim, b: Dim) -> Dim:
+    return a if _sign(a, b) <= 0 else b
+
+
+def _absolute(a: Dim) -> Dim:
+    low, high = lower_bound(a), lower_bound(-a)
+    if low is not None and low >= 0:
+        return a
+    if high is not None and high >= 0:
+        return -a
+    raise Undecided
+
+
+def _select(condition: bool, a: Dim, b: Dim) -> Dim:
+    return a if condition else b
+
+
+_ELEMENT_RULES: dict[str, Callable[..., Any]] = {
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "div": _divide,
+    "mod": _modulo,
+    "neg": lambda a: -a,
+    "abs": _absolute,
+    "max": _larger,
+    "min": _smaller,
+    "equal": _equal,
+    "less": lambda a, b: _sign(a, b) < 0,
+    "less_equal": lambda a, b: _sign(a, b) <= 0,
+    "greater": lambda a, b: _sign(a, b) > 0,
+    "greater_equal": lambda a, b: _sign(a, b) >= 0,
+    "not": lambda a: not a,
+    "and": lambda a, b: a and b,
+    "or": lambda a, b: a or b,
+    "where": _select,
+    "identity": lambda a: a,
+}
+"""Operations element by element, on Python numbers and affine expressions."""
+
+_MOVES = ("reshape", "expand", "transpose", "slice", "concat", "reduce_sum")
+"""Operations whose numpy meaning holds for object arrays as well."""

@@ -1,0 +1,155 @@
+"""What an import learns about symbolic dimensions: equalities that the graph demands, and lower bounds."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from isa import InputError, UnsupportedError
+from passes import Affine, Dim, TensorType
+from passes.dims import symbol
+
+_ANONYMOUS = re.compile(r"s\d+|unk__\d+|.*_axis\d+")
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    """A demand `larger >= smaller` that some node makes of the symbols.
+
+    Attributes:
+        larger: Dimension that must suffice.
+        smaller: What it must hold.
+        node: Name of the ONNX node that demands it.
+    """
+
+    larger: Dim
+    smaller: Dim
+    node: str
+
+
+def lower_bound(dim: Dim) -> int | None:
+    """Smallest value when every symbol is at least 0, `None` when there is none."""
+    if isinstance(dim, int):
+        return dim
+    return dim.constant if all(factor > 0 for _, factor in dim.terms) else None
+
+
+def compare(a: Dim, b: Dim) -> int | None:
+    """Sign of a - b (-1, 0, 1) when it is the same for all symbols at least 0, otherwise `None`."""
+    difference = a - b
+    if isinstance(difference, int):
+        return (difference > 0) - (difference < 0)
+    low, high = lower_bound(difference), lower_bound(-difference)
+    if low is not None and low > 0:
+        return 1
+    return -1 if high is not None and high > 0 else None
+
+
+class SymbolTable:
+    """Substitution of symbols by dimensions, grown by unification.
+
+    A symbol is only ever replaced by an expression in other symbols, never by a number: a number would be a guess from
+    one length of the model.
+    """
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self.order = {name: position for position, name in enumerate(names)}
+        self.demands: list[AtLeast] = []
+        self._replaced: dict[str, Dim] = {}
+
+    def resolve(self, dim: Dim) -> Dim:
+        """The dimension with all known equalities applied."""
+        if isinstance(dim, int) or not (dim.symbols & self._replaced.keys()):
+            return dim
+        total: Dim = dim.constant
+        for name, factor in dim.terms:
+            total = total + self._replaced.get(name, symbol(name)) * factor
+        return total
+
+    def resolve_all(self, dims: Sequence[Dim]) -> tuple[Dim, ...]:
+        """`resolve` on each."""
+        return tuple(self.resolve(dim) for dim in dims)
+
+    def resolve_type(self, kind: TensorType) -> TensorType:
+        """The type with all known equalities applied to its shape."""
+        return TensorType(kind.dtype, self.resolve_all(kind.shape))
+
+    def unify(self, a: Dim, b: Dim, why: str) -> Dim:
+        """Make two dimensions equal and return them.
+
+        Args:
+            a: One dimension.
+            b: The other one.
+            why: What demands the equality, for the message.
+
+        Raises:
+            InputError: They are different numbers.
+            UnsupportedError: They are equal only for some values of their symbols.
+        """
+        a, b = self.resolve(a), self.resolve(b)
+        if a == b:
+            return a
+        if isinstance(a, int) and isinstance(b, int):
+            raise InputError(f"{why} needs {a} = {b}: the model is inconsistent")
+        found = self._solve(a - b)
+        if found is None:
+            raise UnsupportedError(
+                f"{why} needs {a} = {b}, which does not hold for all lengths",
+                help=_binding_help(a, b),
+            )
+        name, dim = found
+        self._replace(name, dim)
+        return self.resolve(a)
+
+    def demand_at_least(self, larger: Dim, smaller: Dim, node: str) -> None:
+        """Record that `larger >= smaller` must hold."""
+        self.demands.append(AtLeast(larger, smaller, node))
+
+    def settle(self) -> tuple[AtLeast, ...]:
+        """Use the recorded demands at the end of an import; returns those that remain to be checked at run time.
+
+        A symbol of its own that must hold at least some other length (an attention mask that is read up to
+        `past + seq`) is taken to be that length: nothing beyond is ever read.
+        """
+        for demand in self.demands:
+            larger, smaller = self.resolve(demand.larger), self.resolve(demand.smaller)
+            if isinstance(larger, Affine) and isinstance(smaller, Affine) and not larger.symbols & smaller.symbols:
+                name = larger.terms[0][0]
+                if larger == symbol(name):
+                    self._replace(name, smaller)
+        open_demands: dict[tuple[Dim, Dim], AtLeast] = {}
+        for demand in self.demands:
+            larger, smaller = self.resolve(demand.larger), self.resolve(demand.smaller)
+            low = lower_bound(larger - smaller)
+            if low is None or low < 0:
+                open_demands.setdefault((larger, smaller), AtLeast(larger, smaller, demand.node))
+        return tuple(open_demands.values())
+
+    def _solve(self, difference: Dim) -> tuple[str, Dim] | None:
+        """The symbol to eliminate from difference == 0 and its replacement."""
+        if isinstance(difference, int):
+            return None
+        divisor = math.gcd(difference.constant, *(factor for _, factor in difference.terms))
+        reduced = difference // divisor
+        assert isinstance(reduced, Affine)
+        candidates: list[tuple[bool, int, str, Dim]] = []
+        for name, factor in reduced.terms:
+            replacement = (reduced - symbol(name) * factor) * -factor
+            if abs(factor) == 1 and isinstance(replacement, Affine) and lower_bound(replacement) is not None:
+                rank = self.order.get(name, len(self.order))
+                candidates.append((_ANONYMOUS.fullmatch(name) is not None, rank, name, replacement))
+        if not candidates:
+            return None
+        *_, name, dim = max(candidates, key=lambda candidate: candidate[:3])
+        return name, dim
+
+    def _replace(self, name: str, dim: Dim) -> None:
+        self._replaced[name] = dim
+        self._replaced = {old: self.resolve(new) for old, new in self._replaced.items()}
+
+
+def _binding_help(a: Dim, b: Dim) -> str:
+    names = sorted({name for dim in (a, b) if isinstance(dim, Affine) for name in dim.symbols})
+    return "bind the dimensions that it depends on: " + " ".join(f"--dim {name}=N" for name in names)
