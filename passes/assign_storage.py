@@ -36,8 +36,8 @@ class AssignStorage:
 
     Precondition: fusion is done.
     Effect: writes `graph.facts["assign_storage"]`, a dict from the constant's name to its `Storage`; the graph stays
-    as it is. Tables of at most `largest_shared_words` elements count as vectors. A matrix is tied to a table when it is
-    its transpose, element by element.
+    as it is. A matrix is tied to a table when it is its transpose, element by element. Tables of at most
+    `largest_shared_words` elements count as vectors, unless they are tied.
     Postcondition: every constant that a node uses has an entry.
     """
 
@@ -48,15 +48,16 @@ class AssignStorage:
 
     def run(self, graph: Graph) -> bool:
         """Write the facts; the graph never changes."""
-        tables = [value for value in _tables(graph) if _size(value) > self.largest_shared_words]
-        matrices = dict.fromkeys(_matrices(graph))
+        tables = _tables(graph)
+        tied = {matrix: _tied_table(matrix, tables) for matrix in _matrices(graph)}
         storage: dict[str, Storage] = {}
         for value in graph.values():
             if not value.is_constant:
                 continue
-            if value in matrices:
-                storage[value.name] = Storage("bank", "bfloat16", "matrix", _tied_table(value, tables))
-            elif value in tables:
+            is_large_table = value in tables and _size(value) > self.largest_shared_words
+            if value in tied:
+                storage[value.name] = Storage("bank", "bfloat16", "matrix", tied[value])
+            elif is_large_table or value.name in tied.values():
                 storage[value.name] = Storage("bank", "bfloat16", "table")
             else:
                 storage[value.name] = Storage("sb", _shared_dtype(value), "vector")

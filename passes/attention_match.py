@@ -197,9 +197,9 @@ def _operand(value: Value, swapped: bool) -> Operand:
     shape, scale, nodes = value.shape, 1.0, list[Node]()
     while value.shape == shape and (node := value.producer) is not None:
         step = _scaling(node) if node.op in ("mul", "div") else None
-        repeated = None if swapped else _before_repetition(value)
+        repeated = _before_repetition(value, swapped)
         if repeated is not None:
-            value, shape = repeated[0], repeated[1]
+            value, shape, swapped = repeated[0], repeated[1], False
             nodes += repeated[2]
             continue
         if step is not None:
@@ -215,21 +215,27 @@ def _operand(value: Value, swapped: bool) -> Operand:
     return Operand(value, shape, swapped, scale, tuple(nodes))
 
 
-def _before_repetition(value: Value) -> tuple[Value, tuple[Dim, ...], tuple[Node, ...]] | None:
-    """x [B, G, T, D] of reshape(expand(x as [B, G, 1, T, D], [B, G, n, T, D]), [B, G*n, T, D]), with its shape."""
+def _before_repetition(value: Value, swapped: bool) -> tuple[Value, tuple[Dim, ...], tuple[Node, ...]] | None:
+    """x [B, G, T, D] of reshape(expand(x as [B, G, 1, T, D], [B, G, n, T, D]), [B, G*n, T, D]), with its shape.
+
+    When swapped, the last two axes are swapped between expand and reshape.
+    """
     merge = producer(value, "reshape")
-    repeat = producer(merge.operand(0), "expand") if merge is not None else None
-    if merge is None or repeat is None or repeat.output.type.rank != 5:
+    inner = producer(merge.operand(0), "transpose" if swapped else "expand") if merge is not None else None
+    repeat = producer(inner.operand(0), "expand") if inner is not None and swapped else inner
+    if merge is None or inner is None or repeat is None or repeat.output.type.rank != 5:
+        return None
+    if swapped and inner.attributes["perm"] != (0, 1, 2, 4, 3):
         return None
     batch, groups, count, length, width = repeat.output.shape
-    shape = (batch, groups, length, width)
+    shape, last = (batch, groups, length, width), (width, length) if swapped else (length, width)
     apart = repeat.operand(0)
-    if apart.shape != (batch, groups, 1, length, width) or value.shape != (batch, groups * count, length, width):
+    if apart.shape != (batch, groups, 1, length, width) or value.shape != (batch, groups * count, *last):
         return None
     split = producer(apart, "reshape")
     if split is not None and split.operand(0).shape == shape:
-        return split.operand(0), shape, (merge, repeat, split)
-    return apart, shape, (merge, repeat)
+        return split.operand(0), shape, (merge, inner, repeat, split)
+    return apart, shape, (merge, inner, repeat)
 
 
 def _check_heads(query: Operand, key: Operand, value: Operand) -> None:

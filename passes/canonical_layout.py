@@ -169,3 +169,16 @@ def simplify_concat(graph: Graph, node: Node) -> Value | None:
 def simplify_split(graph: Graph, node: Node) -> Value | None:
     """A split into one piece disappears."""
     return node.operand(0) if len(node.outputs) == 1 else None
+
+
+def reshape_behind_linear(graph: Graph, node: Node) -> Value | None:
+    """linear(reshape(x)) -> reshape(linear(x)) where the reshape keeps the last axis."""
+    inner = producer(node.operand(0), "reshape")
+    if inner is None:
+        return None
+    x = inner.operand(0)
+    if x.type.rank < 2 or x.shape[-1] != inner.output.shape[-1]:
+        return None
+    kind = TensorType(node.output.type.dtype, (*x.shape[:-1], node.output.shape[-1]))
+    new = add(graph, "linear", [x, *node.inputs[1:]], kind, node.origins)
+    return reshape(graph, new, node.output.shape, inner.origins)

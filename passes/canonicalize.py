@@ -37,6 +37,7 @@ _LAYOUT: dict[str, tuple[Rule, ...]] = {
     "gather": (layout.gather_one,),
     "concat": (layout.simplify_concat,),
     "split": (layout.simplify_split,),
+    "linear": (layout.reshape_behind_linear,),
 }
 _MOST_SWEEPS = 50
 

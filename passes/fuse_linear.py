@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from passes.explain import record
 from passes.ir import Graph, Node, TensorType
-from passes.matching import only_user, operand_pairs, producer
+from passes.matching import only_user, operand_pairs
 from passes.rewriting import add, origins_of, replace, reshape
 
 
@@ -16,7 +16,7 @@ class FuseLinear:
     """Replace matmul(x, constant matrix) [+ constant vector] by `linear`.
 
     Precondition: constants are folded, so that transposed weights are constants.
-    Effect: reshapes that keep the last axis move behind the linear map.
+    Effect: a reshape that keeps the last axis may stand between product and vector; it comes behind the linear map.
     Postcondition: no product with a constant matrix [K, N] on the right is a `matmul`.
     """
 
@@ -27,11 +27,10 @@ class FuseLinear:
     def run(self, graph: Graph) -> bool:
         """Fuse every product with a matrix and every bias; returns whether there was one."""
         products = [node for node in graph.nodes if _to_linear(graph, node)]
-        moved = [node for node in graph.nodes if node.op == "linear" and _move_reshape_behind(graph, node)]
         biases = [node for node in graph.nodes if node.op == "linear" and _absorb_bias(graph, node)]
         unfused = [(n.name, "the constant is not a matrix on the right") for n in graph.nodes if _is_left_over(n)]
         record(graph, self.name, {"linear": len(products), "bias": len(biases)}, unfused)
-        return bool(products or moved or biases)
+        return bool(products or biases)
 
 
 def _is_product_with_matrix(node: Node) -> bool:
@@ -55,20 +54,6 @@ def _to_linear(graph: Graph, node: Node) -> bool:
     x, matrix = node.operand(0), node.operand(1)
     weight = reshape(graph, matrix, matrix.shape[-2:], node.origins)
     replace(graph, node.output, add(graph, "linear", [x, weight], node.output.type, node.origins))
-    return True
-
-
-def _move_reshape_behind(graph: Graph, node: Node) -> bool:
-    """linear(reshape(x)) -> reshape(linear(x)) where the reshape keeps the last axis."""
-    inner = producer(node.operand(0), "reshape")
-    if inner is None:
-        return False
-    x = inner.operand(0)
-    if x.type.rank < 2 or x.shape[-1] != inner.output.shape[-1]:
-        return False
-    kind = TensorType(node.output.type.dtype, (*x.shape[:-1], node.output.shape[-1]))
-    new = add(graph, "linear", [x, *node.inputs[1:]], kind, origins_of([node, inner]))
-    replace(graph, node.output, reshape(graph, new, node.output.shape, inner.origins))
     return True
 
 
