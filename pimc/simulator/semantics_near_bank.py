@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isa import INSTRUCTIONS
+from pimc.simulator.banks import BankRegion
 from pimc.simulator.near_bank_kernels import multiply_accumulate, read_accumulators, write_global_buffer
 from pimc.simulator.numerics import from_elements, rounded_to_bfloat16, to_elements
-from pimc.simulator.state import BankRegion, MachineState
+from pimc.simulator.state import MachineState
 from pimc.simulator.vector_functions import FUNCTION_OF_CODE
 
 _FROM_BUFFER = INSTRUCTIONS["wracc"].operand("source").choices.index("buffer")
@@ -35,7 +36,7 @@ def _region(state: MachineState, addr: int) -> BankRegion:
 def _elements(state: MachineState, addr: int, cols: int) -> tuple[NDArray[Any], slice]:
     """The region of `addr`, and the elements of its columns."""
     region = _region(state, addr)
-    lanes = state.near_bank.lanes
+    lanes = state.geometry.lanes
     start = (addr - region.low) * lanes
     return region.data, slice(start, start + cols * lanes)
 
@@ -58,7 +59,7 @@ def wrgb(
     state: MachineState, ch: int, gb: int, src: int, cols: int, cdiv: int, si: int, sj: int, sn: int
 ) -> None:
     """Shared buffer to global buffers."""
-    lanes = state.near_bank.lanes
+    lanes = state.geometry.lanes
     write_global_buffer(
         state.global_buffer,
         state.shared,
@@ -81,12 +82,12 @@ def wracc(
     """Shared buffer, or zero, to accumulators."""
     channels = state.channels(ch)
     if source == _FROM_BUFFER:
-        index = _word_index(src + state.channel_offsets(ch, cdiv, si, sj), count, sn, state.near_bank.banks)
+        index = _word_index(src + state.channel_offsets(ch, cdiv, si, sj), count, sn, state.geometry.banks)
         values = state.shared[index]
         if state.rounds_readout:
             values = rounded_to_bfloat16(values)
         state.accumulators[channels, acc : acc + count] = values
-    elif channels.size == state.near_bank.channels:
+    elif channels.size == state.geometry.channels:
         state.accumulators[:, acc : acc + count] = 0.0
     else:
         state.accumulators[channels, acc : acc + count] = 0.0
@@ -108,7 +109,7 @@ def mac(
     if outs == 0 or cols == 0:
         return
     region = _region(state, addr)
-    lanes = state.near_bank.lanes
+    lanes = state.geometry.lanes
     multiply_accumulate(
         region.address,
         region.bank_bytes,
@@ -167,7 +168,7 @@ def ldb(
     """One bank to shared buffer."""
     data, span = _elements(state, addr, cols)
     stored = data[state.channels(ch), bank, span]
-    lanes = state.near_bank.lanes
+    lanes = state.geometry.lanes
     bases = dst + state.channel_offsets(ch, cdiv, si, sj)
     if form == _WORD_FORM:
         words = _words_of_pairs(stored).reshape(bases.size, cols, lanes // 2)
@@ -200,7 +201,7 @@ def stb(
     """Shared buffer to one bank."""
     data, span = _elements(state, addr, cols)
     channels = state.channels(ch)
-    width = state.near_bank.lanes // 2 if form == _WORD_FORM else state.near_bank.lanes
+    width = state.geometry.lanes // 2 if form == _WORD_FORM else state.geometry.lanes
     index = _word_index(src + state.channel_offsets(ch, cdiv, si, sj), cols, sn, width)
     words = state.shared[index].reshape(channels.size, cols * width)
     if form != _WORD_FORM:
@@ -225,7 +226,7 @@ def stlane(
 ) -> None:
     """Shared buffer to one lane of a column in every bank, stripe by stripe."""
     region = _region(state, addr)
-    lanes, banks = state.near_bank.lanes, state.near_bank.banks
+    lanes, banks = state.geometry.lanes, state.geometry.banks
     number = np.arange(count)
     elements = (addr - region.low + number // banks * cstride) * lanes + lane
     words = state.shared[(src + state.channel_offsets(ch, cdiv, si, sj))[:, None] + number]
@@ -237,7 +238,7 @@ def wrab(state: MachineState, ch: int, addr: int, cols: int, src: int, cdiv: int
     """Shared buffer to all banks alike."""
     data, span = _elements(state, addr, cols)
     channels = state.channels(ch)
-    index = _word_index(src + state.channel_offsets(ch, cdiv, si, sj), cols, sn, state.near_bank.lanes)
+    index = _word_index(src + state.channel_offsets(ch, cdiv, si, sj), cols, sn, state.geometry.lanes)
     words = state.shared[index].reshape(channels.size, 1, span.stop - span.start)
     data[channels, :, span] = to_elements(words, data.dtype)
 
@@ -246,7 +247,7 @@ def ewmul(state: MachineState, ch: int, addr: int, cols: int) -> None:
     """Element-wise product of two banks of every bank group into the third."""
     data, span = _elements(state, addr, cols)
     channels = state.channels(ch)[:, None]
-    first = np.arange(state.near_bank.bank_groups) * state.near_bank.banks_per_group
+    first = np.arange(state.geometry.bank_groups) * state.geometry.banks_per_group
     product = from_elements(data[channels, first, span]) * from_elements(data[channels, first + 1, span])
     data[channels, first + 2, span] = to_elements(product, data.dtype)
 
@@ -260,7 +261,7 @@ def af(state: MachineState, ch: int, acc: int, fn: int) -> None:
 
 def rdaf(state: MachineState, ch: int, dst: int, cdiv: int, si: int, sj: int) -> None:
     """Activation registers to shared buffer."""
-    index = _word_index(dst + state.channel_offsets(ch, cdiv, si, sj), 1, 0, state.near_bank.banks)
+    index = _word_index(dst + state.channel_offsets(ch, cdiv, si, sj), 1, 0, state.geometry.banks)
     _write_words(state, index, state.activation[state.channels(ch)][:, None, :])
 
 
@@ -268,7 +269,7 @@ def cpbg(state: MachineState, ch: int, bank: int, addr: int, gb: int, cols: int)
     """One bank to global buffer."""
     data, span = _elements(state, addr, cols)
     channels = state.channels(ch)
-    start = gb * state.near_bank.lanes
+    start = gb * state.geometry.lanes
     state.global_buffer[channels, start : start + span.stop - span.start] = from_elements(data[channels, bank, span])
 
 
@@ -276,7 +277,7 @@ def cpgb(state: MachineState, ch: int, bank: int, addr: int, gb: int, cols: int)
     """Global buffer to one bank."""
     data, span = _elements(state, addr, cols)
     channels = state.channels(ch)
-    start = gb * state.near_bank.lanes
+    start = gb * state.geometry.lanes
     values = state.global_buffer[channels, start : start + span.stop - span.start]
     data[channels, bank, span] = to_elements(values, data.dtype)
 

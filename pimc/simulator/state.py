@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isa import REGISTER_COUNT, InputError, Machine, MachineError, NearBank, Program, Region
-from pimc.simulator.dot_kernel import LANES
+from isa import REGISTER_COUNT, InputError, Machine, Program, Region
+from pimc.simulator.banks import BankRegion, near_bank_geometry
 
 ZERO_REGISTER = REGISTER_COUNT
 """Index in `MachineState.registers` of a register that is always zero."""
@@ -33,58 +33,6 @@ class Loop:
     iteration: int = 0
 
 
-class BankRegion:
-    """A region of the banks and its elements, which are allocated when they are first touched.
-
-    Attributes:
-        region: What the program says about it.
-        low: First linear column.
-        high: Linear column after the last.
-    """
-
-    def __init__(self, region: Region, shape: tuple[int, int, int], dtype: Any, data: NDArray[Any] | None) -> None:
-        self.region = region
-        self.low = region.address
-        self.high = region.address + region.size
-        self._shape = shape
-        self._dtype = np.dtype(dtype)
-        self._initial = data
-        self._data: NDArray[Any] | None = None
-        self._address = 0
-
-    @property
-    def data(self) -> NDArray[Any]:
-        """Elements [channels, banks, columns * lanes]: uint16 bf16 bits, or float32. Weights are used in place."""
-        if self._data is None:
-            self._data = self._materialised()
-        return self._data
-
-    def _materialised(self) -> NDArray[Any]:
-        if self._initial is None:
-            return np.zeros(self._shape, self._dtype)
-        if self.region.writable:
-            return np.array(self._initial)
-        return np.ascontiguousarray(self._initial)
-
-    @property
-    def address(self) -> int:
-        """Memory address of the first element, for compiled kernels."""
-        if not self._address:
-            self._address = int(self.data.ctypes.data)
-        return self._address
-
-    @property
-    def bank_bytes(self) -> int:
-        """Bytes from one bank to the next."""
-        return self._shape[2] * self._dtype.itemsize
-
-    def reset(self) -> None:
-        """Go back to the initial contents."""
-        if self.region.writable:
-            self._data = None
-            self._address = 0
-
-
 class MachineState:
     """State of a machine with a loaded program. Instruction semantics change it, nothing else does while running.
 
@@ -92,7 +40,7 @@ class MachineState:
 
     Attributes:
         machine: The machine.
-        near_bank: Its near-bank component.
+        geometry: Sizes of its near-bank component.
         dtype: Type of bank elements: uint16 (bf16 bits) or float32.
         rounds_operands: Whether global buffers hold values rounded to bf16.
         rounds_readout: Whether accumulators are rounded to bf16 when they leave or enter the bank.
@@ -111,11 +59,11 @@ class MachineState:
 
     def __init__(self, machine: Machine, program: Program, loop_ends: dict[int, int]) -> None:
         self.machine = machine
-        self.near_bank = _near_bank(machine)
+        self.geometry = near_bank_geometry(machine)
         is_machine = program.numerics == "machine"
         self.dtype = np.dtype(np.uint16 if is_machine else np.float32)
         self.rounds_operands = is_machine
-        self.rounds_readout = is_machine and self.near_bank.acc_read_bits == 16
+        self.rounds_readout = is_machine and self.geometry.accumulator_bits == 16
         self.registers = [0] * (REGISTER_COUNT + 1)
         self.shared = np.zeros(machine.shared_buffer.capacity_words, np.float32)
         self.shared_integers = self.shared.view(np.int32)
@@ -128,12 +76,13 @@ class MachineState:
         self._load_regions()
 
     def _allocate_near_bank(self) -> None:
-        part = self.near_bank
-        self.global_buffer = np.zeros((part.channels, part.global_buffer_columns * part.lanes), np.float32)
+        part = self.geometry
+        self.global_buffer = np.zeros((part.channels, part.buffer_columns * part.lanes), np.float32)
         self.accumulators = np.zeros((part.channels, part.accumulators, part.banks), np.float32)
         self.activation = np.zeros((part.channels, part.banks), np.float32)
         self._channels: dict[int, NDArray[np.int64]] = {}
         self._offsets: dict[tuple[int, int, int, int], NDArray[np.int64]] = {}
+        self._extents: dict[tuple[int, int, int, int], tuple[int, int, int]] = {}
 
     def _load_regions(self) -> None:
         segments = {segment.region: segment.data for segment in self._program.segments}
@@ -149,7 +98,7 @@ class MachineState:
         self._write_shared_segments()
 
     def _bank_region(self, region: Region, data: NDArray[Any] | None) -> BankRegion:
-        shape = (self.near_bank.channels, self.near_bank.banks, region.size * self.near_bank.lanes)
+        shape = (self.geometry.channels, self.geometry.banks, region.size * self.geometry.lanes)
         if data is not None and (data.shape != shape or data.dtype != self.dtype):
             raise InputError(
                 f"the data of region '{region.name}' do not fit the machine '{self.machine.name}'",
@@ -191,7 +140,7 @@ class MachineState:
         """Channel numbers of a mask, ascending."""
         found = self._channels.get(mask)
         if found is None:
-            found = np.array([c for c in range(self.near_bank.channels) if mask >> c & 1], np.int64)
+            found = np.array([c for c in range(self.geometry.channels) if mask >> c & 1], np.int64)
             self._channels[mask] = found
         return found
 
@@ -205,10 +154,12 @@ class MachineState:
             self._offsets[key] = found
         return found
 
-
-def _near_bank(machine: Machine) -> NearBank:
-    if machine.near_bank is None:
-        raise MachineError(f"the machine '{machine.name}' has no near-bank units (extension B)")
-    if machine.near_bank.lanes % LANES:
-        raise MachineError(f"the machine '{machine.name}' has {machine.near_bank.lanes} lanes, no multiple of {LANES}")
-    return machine.near_bank
+    def channel_extent(self, mask: int, divisor: int, quotient: int, remainder: int) -> tuple[int, int, int]:
+        """Smallest and largest of `channel_offsets`, and how many different ones there are."""
+        key = (mask, divisor, quotient, remainder)
+        found = self._extents.get(key)
+        if found is None:
+            offsets = self.channel_offsets(mask, divisor, quotient, remainder)
+            found = (int(offsets.min()), int(offsets.max()), int(np.unique(offsets).size))
+            self._extents[key] = found
+        return found

@@ -1,0 +1,1 @@
+"""Instruction-level simulation: outputs, cycles and energy from one execution."""
