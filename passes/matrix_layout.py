@@ -31,8 +31,8 @@ class MatrixLayout:
     """y = W x with W [outputs, inputs], spread over all channels and banks.
 
     With a K-split of `split`, group g of channels / split channels holds slice g of the inputs; the groups' partial
-    sums are added in the read path. Output m lives in bank m mod (banks * channels / split) of its group. A bank keeps its
-    outputs in tiles of at most `accumulators`; a tile is stored chunk by chunk (a chunk is what the global buffer
+    sums are added in the read path. Output m lives in bank m mod (banks * channels / split) of its group. A bank keeps
+    its outputs in tiles of at most `accumulators`; a tile is stored chunk by chunk (a chunk is what the global buffer
     holds), a chunk output by output. While the slice fits the global buffer, outputs are simply packed back to back.
 
     Attributes:

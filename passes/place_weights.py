@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -74,8 +75,9 @@ class PlaceWeights:
     """
 
     machine: Machine
-    name: str = field(default="place_weights", init=False)
-    optional: bool = field(default=False, init=False)
+    name: ClassVar[str] = "place_weights"
+    optional: ClassVar[bool] = False
+    reassociates: ClassVar[bool] = False
 
     def run(self, graph: Graph) -> bool:
         """Place all matrices; returns False because no node changes."""

@@ -15,8 +15,8 @@ from pimc.backend.schedule import Phase, step_operands
 from pimc.backend.shared_buffer import BufferAllocator
 from pimc.backend.token_axes import TokenAxes
 
-_CONSTANT_UNIT = 16
-"""Constants begin at multiples of this many words, so that a transfer of whole columns stays inside them."""
+_COLUMN_WORDS = 16
+"""Every room is a multiple of this many words, so that a transfer of whole columns stays inside it."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,13 @@ class Storage:
         """`words` rounded up to the unit."""
         return -(-words // self.unit) * self.unit
 
+    def room_words(self, value: Value) -> int:
+        """Words of one token's part padded for products that read or write it."""
+        words = self.axes.words(value)
+        nodes = [value.producer, *value.users]
+        whole = any(node is not None and node.op in ("linear", "feed_forward", "add") for node in nodes)
+        return self.padded(words) if whole else -(-words // _COLUMN_WORDS) * _COLUMN_WORDS
+
     def root(self, value: Value) -> tuple[Value, int]:
         """The value that owns the words of `value`, and the offset in it."""
         offset = 0
@@ -127,7 +134,7 @@ class Storage:
     def define(self, value: Value) -> Words:
         """Make room for a value that is about to be computed, unless `keep` did so before."""
         if value not in self._rooms:
-            size = self.padded(self.axes.words(value))
+            size = self.room_words(value)
             self._rooms[value] = Room(self.allocator.allocate(size, f"the value '{value.name}'"), size, False)
         return self.words(value)
 
@@ -142,7 +149,7 @@ class Storage:
         room = self._rooms.get(owner)
         if room is None or offset or owner in self._kept or heir in self._rooms or room.per_token:
             return False
-        if room.size != self.padded(self.axes.words(heir)):
+        if room.size != self.room_words(heir):
             return False
         defined = min(self._uses[heir])
         if any(use > self._step and use != defined for use in self._uses[owner]):
@@ -193,14 +200,14 @@ class Storage:
     @contextmanager
     def scratch(self, size: int, purpose: str) -> Iterator[Words]:
         """Words for the time of the block."""
-        padded = self.padded(size)
+        padded = -(-size // _COLUMN_WORDS) * _COLUMN_WORDS
         word = self.allocator.allocate(padded, purpose)
         yield Words(word)
         self.allocator.release(word, padded)
 
     def constant(self, array: NDArray[np.float32], purpose: str) -> int:
         """First word of a new read-only array; constants come before every other room."""
-        raw = np.zeros(-(-array.size // _CONSTANT_UNIT) * _CONSTANT_UNIT, dtype=np.uint32)
+        raw = np.zeros(-(-array.size // _COLUMN_WORDS) * _COLUMN_WORDS, dtype=np.uint32)
         raw[: array.size] = np.ascontiguousarray(array, dtype=np.float32).reshape(-1).view(np.uint32)
         word = self.allocator.allocate(raw.size, purpose)
         self.constants.append((word, raw))

@@ -152,7 +152,7 @@ class TokenLoop:
                 if root not in own or root in storage.axes.key_masks:
                     continue
                 if root not in self._arrays and not storage.is_kept(root):
-                    size = storage.padded(storage.axes.words(root))
+                    size = storage.room_words(root)
                     word = storage.allocator.allocate(size * self.chunk, f"the value '{root.name}' of all tokens")
                     storage.keep(root, Room(word, size, True))
                     self._arrays[root] = (word, size * self.chunk, later)

@@ -1,0 +1,118 @@
+"""The driver: model -> graph -> passes -> program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from isa import Machine, Place, Program, UnsupportedError
+from passes import Graph, Node, PassManager, PassReport, Value, parse_pipeline, pipeline
+from passes.place_weights import PlaceWeights
+from pimc.backend import ProgramOptions, build_program
+from pimc.frontend import LoadedModel, import_model, load_model, wrap_model
+
+if TYPE_CHECKING:
+    import onnx
+
+Observer = Callable[[PassReport, Graph], None]
+"""Called after every pass."""
+
+DEFAULT_MAX_CONTEXT = 2048
+DEFAULT_CHUNK = 16
+
+
+def compile_model(
+    source: str | Path | onnx.ModelProto,
+    machine: Machine,
+    dims: Mapping[str, int] | None = None,
+    max_context: int | None = None,
+    numerics: str = "machine",
+    pipeline_text: str | None = None,
+    optimize: bool = True,
+    observers: Sequence[Observer] = (),
+    chunk: int = DEFAULT_CHUNK,
+) -> Program:
+    """Compile an ONNX model.
+
+    Args:
+        source: Path of the model, or the model itself.
+        machine: The target.
+        dims: Numbers for symbolic dimensions.
+        max_context: Longest attended length; default: what the model's position tables allow, at most
+            `DEFAULT_MAX_CONTEXT`.
+        numerics: `machine` stores and rounds as the hardware does, `fp32` computes in binary32 throughout.
+        pipeline_text: Passes to run instead of a named pipeline, as `a,b{x=1}`.
+        optimize: Whether to run the optional passes.
+        observers: Called after every pass.
+        chunk: Tokens of one `prefill` run at most.
+
+    Returns:
+        The program.
+
+    Raises:
+        PimcError: The model, an option or the machine is refused; the message says where and what is allowed.
+    """
+    model = load_model(source) if isinstance(source, str | Path) else wrap_model(source)
+    graph = fuse_model(model, dims, pipeline_text, optimize, observers)
+    PassManager([PlaceWeights(machine)], observers).run(graph)
+    limit = table_limit(graph)
+    context = max_context or min(DEFAULT_MAX_CONTEXT, limit or DEFAULT_MAX_CONTEXT)
+    if limit is not None and context > limit:
+        raise UnsupportedError(
+            f"a context of {context} tokens is longer than the model's position table with {limit} rows",
+            Place(file=graph.name),
+            help=f"give --max-context {limit} or less",
+        )
+    metadata = {**_metadata(model), "pipeline": pipeline_text or ("default" if optimize else "O0")}
+    return build_program(graph, machine, ProgramOptions(context, chunk, numerics, metadata))
+
+
+def fuse_model(
+    model: LoadedModel,
+    dims: Mapping[str, int] | None = None,
+    pipeline_text: str | None = None,
+    optimize: bool = True,
+    observers: Sequence[Observer] = (),
+) -> Graph:
+    """Import a model and run the machine-independent passes; arguments as for `compile_model`."""
+    graph = import_model(model, dims or {})
+    passes = parse_pipeline(pipeline_text) if pipeline_text else pipeline("default" if optimize else "O0")
+    PassManager(passes, observers).run(graph)
+    return graph
+
+
+def table_limit(graph: Graph) -> int | None:
+    """Rows of the smallest table that is looked up by a position, `None` when there is none."""
+    rows = [
+        int(str(node.operand(0).shape[0]))
+        for node in graph.nodes
+        if node.op == "gather" and node.operand(0).is_constant and _is_position(node.operand(1))
+    ]
+    return min(rows, default=None)
+
+
+def _is_position(value: Value) -> bool:
+    """Whether the integers come from a range over the tokens, or from an input that is named after positions."""
+    waiting = [value]
+    while waiting:
+        current = waiting.pop()
+        node: Node | None = current.producer
+        if node is None:
+            if not current.is_constant and "position" in current.name:
+                return True
+        elif node.op == "range":
+            return True
+        else:
+            waiting += [operand for operand in node.inputs if operand is not None]
+    return False
+
+
+def _metadata(model: LoadedModel) -> dict[str, Any]:
+    """Where the program came from."""
+    try:
+        own = version("pimc")
+    except PackageNotFoundError:
+        own = "checkout"
+    return {"model": model.name, "model_sha256": model.sha256, "versions": {"pimc": own}}
