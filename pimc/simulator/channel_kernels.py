@@ -1,0 +1,334 @@
+"""Compiled in-order controller of the DRAM channels: instructions to commands, refresh, channels that act alike.
+
+A row of `state` stands for all channels of its `MEMBERS` mask, whose states are equal. An instruction for a part of
+them splits the row; rows whose difference no longer matters to any later command are joined. Cycles and counts are
+those of simulating every channel alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pimc.simulator.compiled import CYCLES, FLAG, INTEGER, NOTHING, PAIR, TABLE, compiled
+from pimc.simulator.dram_kernels import earliest, issue, needs_mode_switch, prerequisite
+from pimc.simulator.dram_tables import (
+    BANKS,
+    CLASSES,
+    CLOCK,
+    COLUMNS_PER_ROW,
+    COMPLETION,
+    FACT_COUNT,
+    FACTS,
+    IDLE_CLOSE,
+    MAC16,
+    MASKED_WRITE,
+    MEMBERS,
+    OPEN_BANKS,
+    OPEN_CYCLES,
+    OPEN_ROWS,
+    OPEN_SINCE,
+    PERIOD,
+    PRE,
+    PREA,
+    RD,
+    REFRESH_DUE,
+    REFRESH_SLACK,
+    REGISTER_MODE,
+    ROW_EFFECT,
+    SHORTCUT,
+    TMOD,
+    WEIGHT,
+    WR,
+    REFab,
+)
+
+SEQUENCE, OPEN, STORE_LANE, ACTIVATE = range(4)  # kinds of instructions
+
+ACTIVATION_ROW = 1 << 29
+"""Row that stands for the table of activation function 0; no weights have such a row."""
+
+
+@compiled(INTEGER, CYCLES, CYCLES, INTEGER, INTEGER)
+def _refresh_instead(state: Any, tables: Any, command: int, cycle: int) -> int:
+    """The command that a due refresh puts before `command`, or `command` when the refresh can be postponed.
+
+    A refresh waits for a row border: all banks closed, or a bank about to be closed for another row. A channel that
+    owes as many refreshes as it may is refreshed in the middle of a row.
+    """
+    if cycle >= state[REFRESH_DUE] + tables[REFRESH_SLACK]:
+        return PREA if state[OPEN_BANKS] > 0 else REFab
+    if state[OPEN_BANKS] == 0 and tables[FACTS + FACT_COUNT * command + ROW_EFFECT] > 0:
+        return REFab
+    return PREA if command == PRE else command
+
+
+@compiled(INTEGER, CYCLES, CYCLES, CYCLES, *[INTEGER] * 3)
+def _step(state: Any, tables: Any, counters: Any, command: int, bank: int, row: int) -> int:
+    """Issue the next command on the way to `command` as early as it is legal; return which it was."""
+    chosen = prerequisite(state, tables, command, bank, row)
+    cycle = max(state[CLOCK], earliest(state, tables, chosen, bank))
+    if cycle >= state[REFRESH_DUE]:
+        refresh = _refresh_instead(state, tables, chosen, cycle)
+        if refresh != chosen:
+            cycle = max(max(state[CLOCK], state[REFRESH_DUE]), earliest(state, tables, refresh, bank))
+            issue(state, tables, counters, refresh, bank, row, cycle, 1)
+            return refresh
+    if needs_mode_switch(state, tables, command):
+        chosen = TMOD
+    issue(state, tables, counters, chosen, bank, row, cycle, 1)
+    return chosen
+
+
+@compiled(INTEGER, INTEGER, CYCLES)
+def _first_cycle(first: int, state: Any) -> int:
+    return state[CLOCK] - 1 if first < 0 else first
+
+
+@compiled(INTEGER, CYCLES, CYCLES, CYCLES, *[INTEGER] * 5)
+def _run(state: Any, tables: Any, counters: Any, command: int, bank: int, row: int, count: int, first: int) -> int:
+    """Issue `command` `count` times with all that it needs; return the cycle of the first command of the instruction.
+
+    Once the command could issue, the next one of the run follows after the longest rule from the command to itself.
+    """
+    fact = FACTS + FACT_COUNT * command
+    done = 0
+    while done < count:
+        issued = _step(state, tables, counters, command, bank, row)
+        first = _first_cycle(first, state)
+        if issued != command:
+            continue
+        done += 1
+        if done < count and tables[SHORTCUT] and tables[fact + ROW_EFFECT] == 0:
+            period = tables[fact + PERIOD]
+            cycle = state[CLOCK] - 1
+            forced_refresh = state[REFRESH_DUE] + tables[REFRESH_SLACK]
+            more = min(count - done, (forced_refresh - 1 - cycle) // period)
+            if more > 0:
+                issue(state, tables, counters, command, bank, row, cycle + more * period, more)
+                done += more
+    return first
+
+
+@compiled(INTEGER, CYCLES, CYCLES, CYCLES, INTEGER, INTEGER)
+def _open(state: Any, tables: Any, counters: Any, row: int, first: int) -> int:
+    while prerequisite(state, tables, MAC16, 0, row) != MAC16:
+        _step(state, tables, counters, MAC16, 0, row)
+        first = _first_cycle(first, state)
+    return first
+
+
+@compiled(INTEGER, CYCLES, CYCLES, CYCLES, *[INTEGER] * 6)
+def _sequence(
+    state: Any,
+    tables: Any,
+    counters: Any,
+    command: int,
+    bank: int,
+    address: int,
+    columns: int,
+    outputs: int,
+    stride: int,
+) -> int:
+    """`outputs` ranges of `columns` linear columns, `stride` columns apart, split where a row ends."""
+    first = -1
+    for output in range(outputs):
+        position = address + output * stride
+        end = position + columns
+        while position < end:
+            row = position // tables[COLUMNS_PER_ROW]
+            border = min(end, (row + 1) * tables[COLUMNS_PER_ROW])
+            first = _run(state, tables, counters, command, bank, row, border - position, first)
+            position = border
+    return first
+
+
+@compiled(INTEGER, CYCLES, CYCLES, CYCLES, *[INTEGER] * 3)
+def _store_lane(state: Any, tables: Any, counters: Any, address: int, count: int, stride: int) -> int:
+    """Word d goes to bank d mod banks: a row is opened in all banks for each stripe, then every bank is written.
+
+    Without write masks the banks of a stripe are read first, so that whole columns can be written back.
+    """
+    first = -1
+    for stripe in range(-(-count // tables[BANKS])):
+        row = (address + stripe * stride) // tables[COLUMNS_PER_ROW]
+        words = min(tables[BANKS], count - stripe * tables[BANKS])
+        first = _open(state, tables, counters, row, first)
+        if not tables[MASKED_WRITE]:
+            for bank in range(words):
+                first = _run(state, tables, counters, RD, bank, row, 1, first)
+        for bank in range(words):
+            first = _run(state, tables, counters, WR, bank, row, 1, first)
+    return first
+
+
+@compiled(NOTHING, CYCLES, CYCLES, CYCLES, INTEGER)
+def refresh_idle(state: Any, tables: Any, counters: Any, until: int) -> None:
+    """Refresh a channel that has nothing to do before cycle `until`.
+
+    A due refresh issues at once when all banks are closed. An open row is closed for it after nRC idle cycles, about
+    what closing and opening it again costs.
+    """
+    while True:
+        if state[OPEN_BANKS] == 0:
+            cycle = max(max(state[CLOCK], state[REFRESH_DUE]), earliest(state, tables, REFab, 0))
+            if cycle >= until:
+                return
+            issue(state, tables, counters, REFab, 0, 0, cycle, 1)
+        else:
+            idle_long = state[CLOCK] + tables[IDLE_CLOSE]
+            cycle = max(max(idle_long, state[REFRESH_DUE]), earliest(state, tables, PREA, 0))
+            if cycle >= until:
+                return
+            issue(state, tables, counters, PREA, 0, 0, cycle, 1)
+
+
+@compiled(NOTHING, TABLE, INTEGER, INTEGER)
+def _copy(state: Any, source: int, target: int) -> None:
+    for index in range(state.shape[1]):
+        state[target, index] = state[source, index]
+
+
+@compiled(NOTHING, TABLE, INTEGER)
+def _split(state: Any, mask: int) -> None:
+    """Give the channels of `mask` rows of their own."""
+    for index in range(state[0, CLASSES]):
+        inside = state[index, MEMBERS] & mask
+        if inside == 0 or inside == state[index, MEMBERS]:
+            continue
+        fresh = state[0, CLASSES]
+        state[0, CLASSES] += 1
+        _copy(state, index, fresh)
+        state[index, MEMBERS] &= ~inside
+        state[fresh, MEMBERS] = inside
+        weight = 0
+        while inside:
+            inside &= inside - 1
+            weight += 1
+        state[index, WEIGHT] -= weight
+        state[fresh, WEIGHT] = weight
+
+
+@compiled(FLAG, CYCLES, CYCLES, CYCLES)
+def _alike(left: Any, right: Any, tables: Any) -> bool:
+    """Whether no later command can tell the two states apart: the times at which they differ are past for both."""
+    for index in (CLOCK, REGISTER_MODE, REFRESH_DUE, OPEN_BANKS):
+        if left[index] != right[index]:
+            return False
+    times = OPEN_ROWS + tables[BANKS]
+    for index in range(OPEN_ROWS, times):
+        if left[index] != right[index]:
+            return False
+    clock = left[CLOCK]
+    for index in range(times, left.size):
+        if left[index] != right[index] and (left[index] > clock or right[index] > clock):
+            return False
+    return True
+
+
+@compiled(NOTHING, TABLE, CYCLES, CYCLES, INTEGER)
+def _join(state: Any, tables: Any, counters: Any, mask: int) -> None:
+    """Let one row stand for all channels of `mask` whose states are alike."""
+    left = 0
+    while left < state[0, CLASSES]:
+        right = left + 1
+        while state[left, MEMBERS] & mask and right < state[0, CLASSES]:
+            if not (state[right, MEMBERS] & mask and _alike(state[left], state[right], tables)):
+                right += 1
+                continue
+            if state[left, OPEN_BANKS] > 0:
+                for index in (left, right):
+                    counters[OPEN_CYCLES] += (state[left, CLOCK] - state[index, OPEN_SINCE]) * state[index, WEIGHT]
+                state[left, OPEN_SINCE] = state[left, CLOCK]
+            state[left, MEMBERS] |= state[right, MEMBERS]
+            state[left, WEIGHT] += state[right, WEIGHT]
+            state[0, CLASSES] -= 1
+            if right < state[0, CLASSES]:
+                _copy(state, state[0, CLASSES], right)
+        left += 1
+
+
+@compiled(NOTHING, CYCLES)
+def _clear(counters: Any) -> None:
+    for index in range(counters.size):
+        counters[index] = 0
+
+
+@compiled(NOTHING, TABLE)
+def _add(counters: Any) -> None:
+    for index in range(counters.shape[1]):
+        counters[0, index] += counters[1, index]
+
+
+@compiled(PAIR, TABLE, CYCLES, TABLE, *[INTEGER] * 9)
+def execute(
+    state: Any,
+    tables: Any,
+    counters: Any,
+    kind: int,
+    command: int,
+    mask: int,
+    bank: int,
+    address: int,
+    columns: int,
+    outputs: int,
+    stride: int,
+    ready: int,
+) -> tuple[int, int]:
+    """Execute one instruction in all channels of `mask`, no command before cycle `ready`.
+
+    Args:
+        state: [channels, state width].
+        tables: Values of the command tables.
+        counters: [2, COUNTERS], all instructions and this one.
+        kind: `SEQUENCE`, `OPEN`, `STORE_LANE` or `ACTIVATE`.
+        command: The column command of a sequence.
+        mask: Channels that take part.
+        bank: Bank of a sequence of single-bank commands.
+        address: First linear column, or number of the activation function.
+        columns: Columns of each output, or words of `STORE_LANE`.
+        outputs: Ranges of columns.
+        stride: Columns from one range, or stripe, to the next.
+        ready: Cycle.
+
+    Returns:
+        Cycle of the first command, cycle at which the last data have arrived; both `ready` when there is no command.
+    """
+    latest = counters[1]
+    _clear(latest)
+    _split(state, mask)
+    classes = state[0, CLASSES]
+    for index in range(classes):
+        if state[index, MEMBERS] & mask:
+            refresh_idle(state[index], tables, latest, ready)
+            state[index, CLOCK] = max(state[index, CLOCK], ready)
+    if classes > 1:
+        _join(state, tables, latest, mask)
+    start = finish = -1
+    for index in range(state[0, CLASSES]):
+        if state[index, MEMBERS] & mask == 0:
+            continue
+        channel = state[index]
+        if kind == SEQUENCE:
+            first = _sequence(channel, tables, latest, command, bank, address, columns, outputs, stride)
+        elif kind == OPEN:
+            first = _open(channel, tables, latest, address // tables[COLUMNS_PER_ROW], -1)
+        elif kind == STORE_LANE:
+            first = _store_lane(channel, tables, latest, address, columns, stride)
+        else:
+            first = _run(channel, tables, latest, command, 0, ACTIVATION_ROW + address, 1, -1)
+        if first >= 0:
+            start = first if start < 0 else min(start, first)
+            finish = max(finish, channel[CLOCK] - 1 + tables[FACTS + FACT_COUNT * command + COMPLETION])
+    _add(counters)
+    if start < 0:
+        return ready, ready
+    return start, finish
+
+
+@compiled(NOTHING, TABLE, CYCLES, TABLE, INTEGER)
+def advance(state: Any, tables: Any, counters: Any, until: int) -> None:
+    """Refresh all channels as if they were idle up to cycle `until`."""
+    _clear(counters[1])
+    for index in range(state[0, CLASSES]):
+        refresh_idle(state[index], tables, counters[1], until)
+    _add(counters)

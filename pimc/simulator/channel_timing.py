@@ -1,0 +1,152 @@
+"""Timing of the near-bank unit: instructions of extension B in cycles, on in-order channels that overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isa import INSTRUCTIONS, MachineError
+from pimc.simulator.channel_kernels import ACTIVATE, OPEN, SEQUENCE, STORE_LANE, advance, execute
+from pimc.simulator.dram_tables import (
+    CLASSES,
+    COMMAND_COUNT,
+    COMMAND_INDEX,
+    COMMANDS,
+    COUNTERS,
+    MEMBERS,
+    OPEN_BANKS,
+    OPEN_CYCLES,
+    OPEN_SINCE,
+    WEIGHT,
+    command_tables,
+    initial_state,
+)
+
+if TYPE_CHECKING:
+    from isa import Machine
+
+_ZERO, _READS, _ONE = -3, -2, -1  # positions of the constants that follow the operands
+_Fields = tuple[str | int, ...]
+_RECIPES: dict[str, tuple[int, str, _Fields]] = {  # kind, command, sources of bank, address, columns, outputs, stride
+    "wrgb": (SEQUENCE, "WRGB", (_ZERO, _ZERO, "cols", _ONE, _ZERO)),
+    "wracc": (SEQUENCE, "WRMAC16", (_ZERO, _ZERO, "count", _ONE, _ZERO)),
+    "mac": (SEQUENCE, "MAC16", (_ZERO, "addr", "cols", "outs", "bstride")),
+    "rdacc": (SEQUENCE, "RDMAC16", (_ZERO, _ZERO, "count", _READS, _ZERO)),
+    "open": (OPEN, "ACT16", (_ZERO, "addr", _ONE, _ONE, _ZERO)),
+    "ldb": (SEQUENCE, "RD", ("bank", "addr", "cols", _ONE, _ZERO)),
+    "stb": (SEQUENCE, "WR", ("bank", "addr", "cols", _ONE, _ZERO)),
+    "stlane": (STORE_LANE, "WR", (_ZERO, "addr", "count", _ONE, "cstride")),
+    "wrab": (SEQUENCE, "WRA16", (_ZERO, "addr", "cols", _ONE, _ZERO)),
+    "ewmul": (SEQUENCE, "EWMUL16", (_ZERO, "addr", "cols", _ONE, _ZERO)),
+    "af": (ACTIVATE, "AF16", (_ZERO, "fn", _ONE, _ONE, _ZERO)),
+    "rdaf": (SEQUENCE, "RDAF16", (_ZERO, _ZERO, _ONE, _ONE, _ZERO)),
+    "cpbg": (SEQUENCE, "RDCP", ("bank", "addr", "cols", _ONE, _ZERO)),
+    "cpgb": (SEQUENCE, "WRCP", ("bank", "addr", "cols", _ONE, _ZERO)),
+}
+
+
+def _positions(mnemonic: str) -> tuple[int, ...]:
+    """Kind, command, and where the operand list followed by the constants holds mask, bank, address and so on."""
+    kind, command, fields = _RECIPES[mnemonic]
+    names = [operand.name for operand in INSTRUCTIONS[mnemonic].operands]
+    places = [names.index(field) if isinstance(field, str) else field for field in ("ch", *fields)]
+    return (kind, COMMAND_INDEX[command], *places)
+
+
+class ChannelTiming:
+    """Cycles and commands of near-bank instructions on the channels of a machine.
+
+    Every channel executes its instructions in the order of `issue`, issues each command at the first cycle that the
+    spacing rules allow, and switches its mode where the command would have issued. Instructions for different channels
+    overlap. A due refresh (REFab every nREFI) waits for a row border; see `channel_kernels`.
+
+    Attributes:
+        command_names: Names of the counted commands.
+    """
+
+    command_names = COMMANDS
+
+    def __init__(self, machine: Machine, refresh: bool | None = None, *, shortcut: bool = True) -> None:
+        """Start at cycle 0 with every bank closed.
+
+        Args:
+            machine: A machine with near-bank units.
+            refresh: Whether rows are refreshed; `None` does as the machine says.
+            shortcut: Whether runs of a command are computed in closed form instead of one by one, with equal cycles.
+
+        Raises:
+            MachineError: the machine has no near-bank units.
+        """
+        near_bank = machine.near_bank
+        if near_bank is None:
+            raise MachineError(f"the machine '{machine.name}' has no near-bank units (extension B)")
+        enabled = near_bank.refresh.mode == "all_bank" if refresh is None else refresh
+        tables = command_tables(near_bank, near_bank.spacings, enabled, shortcut)
+        self._tables = tables.values
+        self._state = initial_state(tables, near_bank.channels)
+        self._state[0, [CLASSES, MEMBERS, WEIGHT]] = 1, near_bank.all_channels, near_bank.channels
+        self._counters = np.zeros((2, COUNTERS), dtype=np.int64)
+        self._constants = (0, near_bank.acc_read_bits // 16, 1)
+        self._positions = {mnemonic: _positions(mnemonic) for mnemonic in _RECIPES}
+        self._finish = 0
+
+    def issue(self, mnemonic: str, operands: Sequence[int], ready: int) -> tuple[int, int]:
+        """Execute an instruction.
+
+        Args:
+            mnemonic: A row of extension B.
+            operands: Resolved values in row order: choices as their code, masks as integers.
+            ready: Earliest cycle of its first command.
+
+        Returns:
+            Cycle of its first command in any channel, and the cycle at which its last data have arrived in every
+            channel: in the shared buffer (`rdacc`, `rdaf`, `ldb`), or at the bank, buffer or accumulator. `ready` twice
+            when it needs no command.
+        """
+        kind, command, mask, bank, address, columns, outputs, stride = self._positions[mnemonic]
+        values = (*operands, *self._constants)
+        start, finish = execute(
+            self._state,
+            self._tables,
+            self._counters,
+            kind,
+            command,
+            values[mask],
+            values[bank],
+            values[address],
+            values[columns],
+            values[outputs],
+            values[stride],
+            ready,
+        )
+        if finish > self._finish:
+            self._finish = finish
+        return start, finish
+
+    def advance(self, cycle: int) -> None:
+        """Refresh idle channels up to `cycle`, the end of a run; the commands count as the latest issue."""
+        advance(self._state, self._tables, self._counters, cycle)
+
+    @property
+    def command_counts(self) -> NDArray[np.int64]:
+        """Commands so far, summed over the channels, in the order of `command_names`."""
+        return self._counters[0, :COMMAND_COUNT]
+
+    @property
+    def last_counts(self) -> NDArray[np.int64]:
+        """What the latest `issue` or `advance` added to `command_counts`; the next one overwrites it."""
+        return self._counters[1, :COMMAND_COUNT]
+
+    @property
+    def finish_cycle(self) -> int:
+        """Cycle at which the data of every instruction so far have arrived."""
+        return self._finish
+
+    def row_open_cycles(self, cycle: int) -> int:
+        """Cycles before `cycle`, summed over the channels, in which a channel had an open row (active standby)."""
+        rows = self._state[: int(self._state[0, CLASSES])]
+        rows = rows[rows[:, OPEN_BANKS] > 0]
+        return int(self._counters[0, OPEN_CYCLES] + ((cycle - rows[:, OPEN_SINCE]) * rows[:, WEIGHT]).sum())
