@@ -96,6 +96,7 @@ def _program(
         code=tuple(code),
         entries=draft.entries,
         registers=tuple(draft.registers),
+        limits=tuple(draft.limits),
         regions=tuple(draft.regions),
         symbols=tuple(draft.symbols.values()),
         ports=tuple(draft.ports),

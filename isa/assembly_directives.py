@@ -11,7 +11,7 @@ from isa.assembly_data import SegmentDraft
 from isa.assembly_operands import did_you_mean
 from isa.assembly_syntax import Line, Name
 from isa.errors import EncodingError
-from isa.program import Entry, Port, Region, RegisterSymbol, Source, Symbol
+from isa.program import Entry, Port, Region, RegisterLimit, RegisterSymbol, Source, Symbol
 from isa.program_facts import Record, port_from_record
 from isa.strict_json import as_object
 from isa.structure import NUMERICS, REGION_SPACES, ROLES, SPACES
@@ -44,6 +44,7 @@ class ProgramDraft:
     machine: MachineLine | None = None
     entries: dict[str, Entry] = field(default_factory=dict[str, Entry])
     registers: list[RegisterSymbol] = field(default_factory=list[RegisterSymbol])
+    limits: list[RegisterLimit] = field(default_factory=list[RegisterLimit])
     regions: list[Region] = field(default_factory=list[Region])
     symbols: dict[str, Symbol] = field(default_factory=dict[str, Symbol])
     ports: list[Port] = field(default_factory=list[Port])
@@ -109,6 +110,13 @@ def _take_register(draft: ProgramDraft, line: Line, arguments: Arguments) -> Non
     low, high = arguments.integer("low"), arguments.integer("high")
     meaning = arguments.text("meaning") if arguments.has("meaning") else ""
     draft.registers.append(RegisterSymbol(name, register, low, high, meaning))
+
+
+def _take_limit(draft: ProgramDraft, line: Line, arguments: Arguments) -> None:
+    names = [arguments.name("the name of a register symbol")]
+    while arguments.left:
+        names.append(arguments.name("the name of a register symbol"))
+    draft.limits.append(RegisterLimit(tuple(names), arguments.integer("high")))
 
 
 def _take_region(draft: ProgramDraft, line: Line, arguments: Arguments) -> None:
@@ -185,6 +193,7 @@ _Taker = Callable[[ProgramDraft, Line, Arguments], None]
 _DIRECTIVES: dict[str, tuple[str | None, _Taker]] = {
     ".machine": (None, _take_machine),
     ".register": (".symbols", _take_register),
+    ".limit": (".symbols", _take_limit),
     ".region": (".symbols", _take_region),
     ".symbol": (".symbols", _take_symbol),
     ".port": (".symbols", _take_port),

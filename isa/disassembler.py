@@ -98,6 +98,8 @@ def _symbol_section(program: Program) -> Iterator[str]:
     for each in program.registers:
         meaning = f", meaning={canonical_json(each.meaning)}" if each.meaning else ""
         yield f"  .register {each.name}, r{each.register}, low={each.low}, high={each.high}{meaning}"
+    for limit in program.limits:
+        yield f"  .limit {', '.join(limit.registers)}, high={limit.high}"
     for region in program.regions:
         extent = f"address={region.address}, size={region.size}"
         yield f"  .region {region.name}, {region.space}, {extent}, role={region.role}"

@@ -187,6 +187,19 @@ class RegisterSymbol:
 
 
 @dataclass(frozen=True)
+class RegisterLimit:
+    """A bound on a sum of registers that the host sets, such as kv_length + token_count <= max_context.
+
+    Attributes:
+        registers: Names of the register symbols.
+        high: Largest allowed sum; the host checks it, the program verifier relies on it.
+    """
+
+    registers: tuple[str, ...]
+    high: int
+
+
+@dataclass(frozen=True)
 class Port:
     """An input or output of the model, and where the host finds it.
 
@@ -261,6 +274,7 @@ class Program:
         code: All instructions of all entries.
         entries: By name.
         registers: Registers that the host sets.
+        limits: Bounds on sums of these registers.
         regions: Memory that the program owns.
         symbols: Names of addresses.
         ports: The model's signature.
@@ -276,6 +290,7 @@ class Program:
     code: tuple[Instruction, ...]
     entries: Mapping[str, Entry]
     registers: tuple[RegisterSymbol, ...] = ()
+    limits: tuple[RegisterLimit, ...] = ()
     regions: tuple[Region, ...] = ()
     symbols: tuple[Symbol, ...] = ()
     ports: tuple[Port, ...] = ()

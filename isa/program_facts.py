@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from isa.errors import EncodingError
-from isa.program import Entry, Port, Program, Region, RegisterSymbol, Source, Symbol
+from isa.program import Entry, Port, Program, Region, RegisterLimit, RegisterSymbol, Source, Symbol
 from isa.strict_json import as_list, as_object
 
 FORMAT_VERSION = 1
@@ -21,6 +21,7 @@ def program_facts(program: Program) -> dict[str, Any]:
         "numerics": program.numerics,
         "entries": [_entry_facts(entry) for entry in sorted_entries(program)],
         "registers": [_register_facts(symbol) for symbol in program.registers],
+        "limits": [{"registers": list(limit.registers), "high": limit.high} for limit in program.limits],
         "regions": [_region_facts(region) for region in program.regions],
         "symbols": [_symbol_facts(symbol) for symbol in program.symbols],
         "ports": [port_facts(port) for port in program.ports],
@@ -162,6 +163,7 @@ def program_from_facts(facts: Mapping[str, Any]) -> tuple[Program, tuple[str, ..
         code=(),
         entries=_entries(record.records("entries")),
         registers=tuple(_register(each) for each in record.records("registers")),
+        limits=tuple(_limit(each) for each in record.records("limits")),
         regions=tuple(_region(each) for each in record.records("regions")),
         symbols=tuple(_symbol(each) for each in record.records("symbols")),
         ports=tuple(port_from_record(each) for each in record.records("ports")),
@@ -194,6 +196,12 @@ def _register(record: Record) -> RegisterSymbol:
     )
     record.finish()
     return symbol
+
+
+def _limit(record: Record) -> RegisterLimit:
+    limit = RegisterLimit(record.texts("registers"), record.integer("high"))
+    record.finish()
+    return limit
 
 
 def _region(record: Record) -> Region:

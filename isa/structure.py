@@ -70,6 +70,11 @@ def _register_errors(program: Program) -> Iterator[str]:
             yield f"register symbol '{symbol.name}': r{symbol.register} does not exist"
         if symbol.low > symbol.high:
             yield f"register symbol '{symbol.name}': the range {symbol.low} to {symbol.high} is empty"
+    known = {symbol.name for symbol in program.registers}
+    for limit in program.limits:
+        for name in limit.registers:
+            if name not in known:
+                yield f"limit of {' + '.join(limit.registers)}: unknown register symbol '{name}'"
 
 
 def _region_errors(program: Program) -> Iterator[str]:

@@ -18,6 +18,7 @@ from isa import (
     Port,
     Program,
     Region,
+    RegisterLimit,
     RegisterSymbol,
     Segment,
     Source,
@@ -79,6 +80,7 @@ def programs(draw: st.DrawFn) -> Program:
         RegisterSymbol(name, draw(st.integers(0, 31)), -5, draw(st.integers(-5, 99)), draw(TEXTS))
         for name in draw(st.lists(NAMES, max_size=3, unique=True))
     )
+    limits = tuple(RegisterLimit((each.name,), draw(st.integers(-9, 99))) for each in registers[:2])
     entries = {}
     if code:
         for name in draw(st.lists(NAMES, max_size=3, unique=True)):
@@ -117,6 +119,7 @@ def programs(draw: st.DrawFn) -> Program:
         code=code,
         entries=entries,
         registers=registers,
+        limits=limits,
         regions=regions,
         symbols=symbols,
         ports=ports,
