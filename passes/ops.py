@@ -1,7 +1,8 @@
-"""Every graph operation: operands, attributes and meaning, as one table that verifier, text form and interpreter share.
+"""Every graph operation: operands, attributes and meaning, as one table for verifier, text form and interpreter.
 
-Shapes are written with B batch, S tokens of the run, P tokens in the cache, T = P + S, H query heads, G key/value heads,
-D elements of a head, K inputs and N outputs of a linear map. `linear` and everything below it exist only after fusion.
+Shapes are written with B batch, S tokens of the run, P tokens in the cache, T = P + S, H query heads, G key/value
+heads, D elements of a head, K inputs and N outputs of a linear map. `linear` and everything below it exist only after
+fusion.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ _ROWS = (
     OpSpec("slice", ("x",), ("axis", "start", "stop", "step"), "part of one axis; start and stop count from its front"),
     OpSpec("concat", ("x*",), ("axis",), "join along `axis`"),
     OpSpec("split", ("x",), ("axis", "sizes"), "cut `axis` into pieces of the given sizes", results=0),
-    OpSpec("gather", ("x", "indices"), ("axis",), "take the given positions of one axis; negative ones count from its end"),
+    OpSpec("gather", ("x", "indices"), ("axis",), "take positions of one axis; negative ones count from its end"),
     OpSpec("gather_nd", ("x", "indices"), ("batch_dims",), "take x[indices[..., :]] as ONNX GatherND"),
     OpSpec("gather_elements", ("x", "indices"), ("axis",), "take along `axis` element by element"),
     OpSpec("range", (), ("start", "stop", "step", "to"), "start, start + step, ... below stop, as dtype `to`"),
@@ -100,15 +101,16 @@ _ROWS = (
         "rotary",
         ("x", "cos", "sin"),
         ("heads", "interleaved"),
-        "rotary embedding of x[B, S, heads*D] by cos and sin [B|1, S, R/2], R <= D rotated elements; pairs are (i, i + R/2),"
-        " or neighbours when interleaved",
+        "rotary embedding of x[B, S, heads*D] by cos and sin [B|1, S, R/2], R <= D rotated elements; pairs are"
+        " (i, i + R/2), or neighbours when interleaved",
     ),
     OpSpec(
         "attention",
         ("query", "key", "value", "past_key?", "past_value?", "key_mask?"),
         ("heads", "kv_heads", "scale", "causal", "window"),
         "softmax(query key^T * scale + mask) value; query [B, S, H*D], key and value [B, S, G*D], past [B, G, P, D],"
-        " key_mask bool [B, T] (true: attend). causal: key j serves query i when j <= P + i; window w > 0: and j > P + i - w."
+        " key_mask bool [B, T] (true: attend). causal: key j serves query i when j <= P + i; window w > 0: and"
+        " j > P + i - w; a query without any key gives 0."
         " Results: [B, S, H*D], and with a cache present_key, present_value [B, G, T, D] (results 1 and 2)",
         results=3,
     ),
@@ -122,10 +124,14 @@ _ROWS = (
         "feed_forward",
         ("x", "up", "up_bias?", "gate?", "gate_bias?", "down", "down_bias?"),
         ("activation",),
-        "act(x up + up_bias) down + down_bias; with a gate: (act(x gate + gate_bias) * (x up + up_bias)) down + down_bias",
+        "act(x up + up_bias) down + down_bias; with a gate:"
+        " (act(x gate + gate_bias) * (x up + up_bias)) down + down_bias",
     ),
 )
 
 OPS = {row.name: row for row in _ROWS}
 ACTIVATIONS = ("relu", "silu", "gelu", "gelu_tanh", "tanh", "sigmoid", "quick_gelu")
 """Values of `feed_forward`'s attribute `activation`; quick_gelu is x * sigmoid(1.702 x)."""
+FLOAT_DTYPES = ("float32", "float16", "bfloat16", "float64")
+INTEGER_DTYPES = ("int64", "int32", "int8", "uint8")
+"""numpy names of the element types that values may have, together with `bool`; `float64` only stands in constants."""
