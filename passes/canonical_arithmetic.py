@@ -43,21 +43,11 @@ def neutral(graph: Graph, node: Node) -> Value | None:
     return None
 
 
-def power(graph: Graph, node: Node) -> Value | None:
-    """x^2 -> x * x, x^0.5 -> sqrt(x), x^-1 -> 1 / x, x^-0.5 -> 1 / sqrt(x)."""
-    x, exponent = node.operand(0), constant_scalar(node.operand(1))
-    if x.type != node.output.type:
-        return None
-    if exponent == 2.0:
+def square(graph: Graph, node: Node) -> Value | None:
+    """x^2 -> x * x."""
+    x = node.operand(0)
+    if constant_scalar(node.operand(1)) == 2.0 and x.type == node.output.type:
         return binary(graph, node, "mul", x, x)
-    if x.type.dtype not in _FLOATS:
-        return None
-    if exponent == 0.5:
-        return unary(graph, node, "sqrt", x)
-    if exponent == -1.0:
-        return unary(graph, node, "reciprocal", x)
-    if exponent == -0.5:
-        return unary(graph, node, "reciprocal", unary(graph, node, "sqrt", x))
     return None
 
 

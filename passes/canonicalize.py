@@ -19,7 +19,7 @@ _ARITHMETIC: dict[str, tuple[Rule, ...]] = {
     "sub": (arithmetic.neutral,),
     "mul": (arithmetic.neutral, arithmetic.negation),
     "div": (arithmetic.neutral, arithmetic.division),
-    "pow": (arithmetic.neutral, arithmetic.power),
+    "pow": (arithmetic.neutral, arithmetic.square),
     "neg": (arithmetic.involution,),
     "not": (arithmetic.involution,),
     "identity": (arithmetic.identity,),

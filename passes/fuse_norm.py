@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from passes.explain import record
-from passes.ir import Graph, Node, TensorType, Value
+from passes.ir import Graph, Node, TensorType, Value, constant_scalar
 from passes.matching import Refusal, only_user, operand_pairs, producer, with_constant, without_casts
 from passes.rewriting import add, cast, origins_of, replace, reshape
 
@@ -74,12 +74,10 @@ def match_norm(mean: Node) -> Norm:
     found = with_constant(plus)
     if found is None:
         raise Refusal("the epsilon is not a constant")
-    root = _follow(plus, "sqrt", "the mean square goes not only into a square root")
-    last = _follow(root, "reciprocal", "the root is not divided by") if _user_is(root, "reciprocal") else root
-    quotient = _follow(last, "mul" if last is not root else "div", "the root is not divided by")
-    if not _is_normalised(quotient, x, last.output):
+    *roots, quotient = _division_by_root(plus)
+    if not _is_normalised(quotient, x, roots[-1].output):
         raise Refusal("another value than the squared one is divided by the root")
-    nodes = [mean, *_producers(mean.operand(0)), plus, root, last, quotient]
+    nodes = [mean, *_producers(mean.operand(0)), plus, *roots, quotient]
     source, centred = _centred(x)
     if centred:
         nodes += _producers(x)
@@ -101,9 +99,21 @@ def _over_last_axis(node: Node) -> bool:
     return bool(node.attributes["keepdims"]) and tuple(node.attributes["axes"]) in ((rank - 1,), (-1,))
 
 
-def _user_is(node: Node, op: str) -> bool:
-    user = only_user(node.output)
-    return user is not None and user.op == op
+def _division_by_root(plus: Node) -> list[Node]:
+    """The nodes from the root of the mean square to the quotient: `sqrt, div`, or `sqrt, reciprocal, mul`.
+
+    A power of 0.5 counts as a root, one of -0.5 as a root and its reciprocal.
+    """
+    root = only_user(plus.output)
+    exponent = constant_scalar(root.operand(1)) if root is not None and root.op == "pow" else None
+    if root is None or (root.op != "sqrt" and exponent not in (0.5, -0.5)):
+        raise Refusal("the mean square goes not only into a square root")
+    if exponent == -0.5:
+        return [root, _follow(root, "mul", "nothing is multiplied by the inverse root")]
+    user = only_user(root.output)
+    if user is not None and user.op == "reciprocal":
+        return [root, user, _follow(user, "mul", "nothing is multiplied by the inverse root")]
+    return [root, _follow(root, "div", "nothing is divided by the root")]
 
 
 def _follow(node: Node, op: str, reason: str) -> Node:

@@ -73,11 +73,6 @@ def moves_only_units(shape: tuple[Dim, ...], perm: tuple[int, ...]) -> bool:
     return long == sorted(long)
 
 
-def is_same_but_units(source: tuple[Dim, ...], target: tuple[Dim, ...]) -> bool:
-    """Whether two shapes differ by axes of size 1 only."""
-    return [size for size in source if size != 1] == [size for size in target if size != 1]
-
-
 def token_major(graph: Graph, value: Value, origins: Iterable[str]) -> Value:
     """[B, heads, S, D] as [B, S, heads*D]."""
     batch, heads, length, width = value.shape
