@@ -136,7 +136,9 @@ def _span(start: Dim | float, stop: Dim | float, step: Dim | float) -> Dim:
         return max(0, math.ceil((numbers[1] - numbers[0]) / numbers[2]))
     is_affine = step in (1, -1) and not isinstance(start, float) and not isinstance(stop, float)
     require(is_affine, f"the length of {start}:{stop}:{step} is not affine")
-    assert isinstance(start, (int, Affine)) and isinstance(stop, (int, Affine)) and isinstance(step, int)
+    assert isinstance(start, (int, Affine))
+    assert isinstance(stop, (int, Affine))
+    assert isinstance(step, int)
     return (stop - start) * step
 
 
