@@ -115,6 +115,10 @@ class Node:
             raise GraphError(f"operand {index} of {self.op} '{self.name}' is absent")
         return value
 
+    def optional(self, index: int) -> Value | None:
+        """Operand `index`, `None` when it is absent or left out at the end."""
+        return self.inputs[index] if index < len(self.inputs) else None
+
     def __repr__(self) -> str:
         return f"{self.op} '{self.name}'"
 

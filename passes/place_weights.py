@@ -120,7 +120,7 @@ def _uses(node: Node) -> Iterator[_Use]:
     if node.op == "linear":
         yield _Use(node, "linear", (node.operand(1),))
     elif node.op == "feed_forward":
-        up, gate = node.operand(1), node.inputs[3]
+        up, gate = node.operand(1), node.optional(3)
         yield _Use(node, "in", (up,) if gate is None else (gate, up))
         yield _Use(node, "down", (node.operand(5),))
     elif is_bank_table(node):

@@ -233,7 +233,7 @@ def _softmax(block: _Attention, statistics: Words) -> None:
     heads, row = int(block.node.attributes["heads"]), block.score_row
     words = Words(block.scores.word, extent.first)
     length = indexed(0, extent.length)
-    if low.mask_words is not None and block.node.inputs[3] is not None:
+    if low.mask_words is not None and block.node.optional(3) is not None:
         with low.emitter.unless_zero(low.host.masked):
             mask = indexed(low.mask_words, extent.first)
             emit("vadd", words.operand, words.operand, mask, length, heads, dst_row=row, a_row=row)

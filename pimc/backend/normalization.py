@@ -42,7 +42,7 @@ def lower_layer_norm(low: Lowering, node: Node) -> None:
         emit("rsumsq", statistics.operand, result.operand, length, rows, a_row=length)
         _scale_rows(low, node, result, result, statistics, float(node.attributes["epsilon"]))
     _multiply_weight(low, node, result, rows, length)
-    bias = node.inputs[2]
+    bias = node.optional(2)
     if bias is not None:
         place = low.storage.words(bias).operand
         emit("vadd", result.operand, result.operand, place, length, rows, dst_row=length, a_row=length)

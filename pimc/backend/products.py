@@ -18,7 +18,7 @@ def lower_linear(low: Lowering, node: Node) -> None:
     """Lower y = x W + bias, together with a residual addition that follows."""
     source = low.storage.words(node.operand(0))
     matrix = low.placement.matrix(node, "linear")
-    _product_into(low, node, matrix, source, node.inputs[2])
+    _product_into(low, node, matrix, source, node.optional(2))
 
 
 def lower_feed_forward(low: Lowering, node: Node) -> None:
@@ -26,7 +26,7 @@ def lower_feed_forward(low: Lowering, node: Node) -> None:
     inner, down = low.placement.matrix(node, "in"), low.placement.matrix(node, "down")
     hidden = down.layout.inputs
     source = low.storage.words(node.operand(0))
-    up_bias, gate, gate_bias = node.inputs[2], node.inputs[3], node.inputs[4]
+    up_bias, gate, gate_bias = node.optional(2), node.optional(3), node.optional(4)
     with low.storage.scratch(inner.layout.padded_outputs, "the hidden part of a feed-forward block") as wide:
         low.product(inner, source, wide)
         up = wide if gate is None else wide + hidden
@@ -36,7 +36,7 @@ def lower_feed_forward(low: Lowering, node: Node) -> None:
         _activate(low, str(node.attributes["activation"]), wide, hidden)
         if gate is not None:
             low.emitter.emit("vmul", wide.operand, wide.operand, up.operand, hidden)
-        _product_into(low, node, down, wide, node.inputs[6])
+        _product_into(low, node, down, wide, node.optional(6))
 
 
 def _activate(low: Lowering, activation: str, words: Words, length: int) -> None:

@@ -12,6 +12,7 @@ from isa import (
     Place,
     Program,
     Region,
+    RegisterLimit,
     RegisterSymbol,
     ResourceLimitError,
     Symbol,
@@ -33,6 +34,7 @@ from pimc.backend.lowering import HostRegisters, Lowering
 from pimc.backend.schedule import ALIASES, make_schedule
 from pimc.backend.shared_buffer import BufferAllocator
 from pimc.backend.storage import Storage
+from pimc.backend.roll_loops import Code, roll_loops
 from pimc.backend.token_axes import TokenAxes, find_token_axes
 from pimc.backend.token_loop import LOWERINGS, TokenLoop
 
@@ -211,19 +213,22 @@ class _Builder:
         if constants:
             segments.append(buffer_segment("constants", constants, self.storage.constants))
         self._unused_ports()
+        emitter = self.emitter
+        code = roll_loops(Code(tuple(emitter.code), tuple(emitter.debug), tuple(emitter.sources)))
         return Program(
             machine=self.machine.name,
             machine_sha256=self.machine.sha256,
             numerics=self.options.numerics,
-            code=tuple(self.emitter.code),
+            code=code.instructions,
             entries=entries,
             registers=self._registers(),
+            limits=(RegisterLimit(("kv_length", "token_count"), self.options.max_context),),
             regions=(weights, *self.rooms.regions),
             symbols=(*matrices, *self.rooms.symbols),
             ports=tuple(self.rooms.ports),
             segments=tuple(segments),
-            sources=tuple(self.emitter.sources),
-            debug=tuple(self.emitter.debug),
+            sources=code.sources,
+            debug=code.debug,
             metadata={
                 **self.options.metadata,
                 "max_context": self.options.max_context,

@@ -88,7 +88,7 @@ def _is_token_input(value: Value, tokens: Dim) -> bool:
 def _key_masks(graph: Graph, attention: list[Node]) -> set[Value]:
     """Every value between a graph input and a `key_mask` operand."""
     found: set[Value] = set()
-    waiting = [mask for node in attention if (mask := node.inputs[3]) is not None]
+    waiting = [mask for node in attention if (mask := node.optional(3)) is not None]
     while waiting:
         value = waiting.pop()
         if value in found:
