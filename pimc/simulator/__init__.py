@@ -1,1 +1,21 @@
 """Instruction-level simulation: outputs, cycles and energy from one execution."""
+
+from pimc.simulator.session import Session
+from pimc.simulator.simulator import Simulator
+from pimc.simulator.stats import (
+    CacheStatistics,
+    InstructionStatistics,
+    NodeStatistics,
+    Statistics,
+    total,
+)
+
+__all__ = [
+    "CacheStatistics",
+    "InstructionStatistics",
+    "NodeStatistics",
+    "Session",
+    "Simulator",
+    "Statistics",
+    "total",
+]

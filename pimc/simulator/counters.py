@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pimc.simulator.decoding import Operation
+from pimc.simulator.decoding import UNITS, Operation
 from pimc.simulator.floors import MacWork
 from pimc.simulator.footprints import Footprint
 
@@ -20,6 +20,7 @@ class Counters:
         words_written: Words of the shared buffer that it wrote.
         commands: int64 [instructions + 1, commands] of the DRAM channels; the last row belongs to no instruction.
         mac_work: What the MAC units swept.
+        unit_cycles: For each unit, cycles in which it worked on anything.
     """
 
     def __init__(self, instructions: int, commands: int) -> None:
@@ -30,10 +31,16 @@ class Counters:
         self.words_written = [0] * instructions
         self.commands = np.zeros((instructions + 1, commands), np.int64)
         self.mac_work = MacWork()
+        self.unit_cycles = [0] * len(UNITS)
+        self._unit_ends = [0] * len(UNITS)
 
-    def add(self, operation: Operation, footprint: Footprint, cycles: int) -> None:
-        """Count one execution by a unit."""
+    def add(self, operation: Operation, footprint: Footprint, start: int, end: int) -> None:
+        """Count one execution by a unit, from cycle `start` to `end`."""
         index = operation.index
-        self.busy_cycles[index] += cycles
+        self.busy_cycles[index] += end - start
         self.words_read[index] += footprint.words_read
         self.words_written[index] += footprint.words_written
+        unit, ends = operation.unit, self._unit_ends
+        if end > ends[unit]:
+            self.unit_cycles[unit] += end - max(start, ends[unit])
+            ends[unit] = end

@@ -23,24 +23,30 @@ class Engine:
 
     Attributes:
         state: What the machine holds.
+        operations: The instructions, ready to run.
         counters: What happened in the latest run.
         cycle: Cycle at which the latest run ended; the next one begins there.
     """
 
     def __init__(self, machine: Machine, program: Program, channels: Channels) -> None:
         self.state = MachineState(machine, program, loop_ends(program))
-        self.cycle = 0
         self._program = program
-        self._operations = decode(program)
-        self._channels = channels
-        self._vector = VectorUnit(machine)
-        self._board = Scoreboard(machine, len(UNITS))
+        self._machine = machine
+        self.operations = decode(program)
         self._period = machine.sequencer.cycles_per_instruction
         self._computes = True
+        self.restart(channels)
+
+    def restart(self, channels: Channels) -> None:
+        """Go back to cycle 0, with `channels` that have done nothing yet."""
+        self.cycle = 0
+        self._channels = channels
+        self._vector = VectorUnit(self._machine)
+        self._board = Scoreboard(self._machine, len(UNITS))
         self.counters = self._new_counters()
 
     def _new_counters(self) -> Counters:
-        return Counters(len(self._operations), len(self._channels.command_names))
+        return Counters(len(self.operations), len(self._channels.command_names))
 
     def run(self, address: int, timing_only: bool) -> None:
         """Run from the instruction at `address` to `halt`; `counters` and `cycle` say what came of it.
@@ -68,7 +74,7 @@ class Engine:
 
     def _execute(self) -> None:
         state, board, period = self.state, self._board, self._period
-        operations, executed = self._operations, self.counters.executed
+        operations, executed = self.operations, self.counters.executed
         registers = state.registers
         index = state.program_counter
         operands: list[Any] = []
@@ -113,7 +119,7 @@ class Engine:
             start, end = self._channels.issue(operation.mnemonic, operands, ready)
             self._count_commands(operation, operands)
         board.record(operation.unit, footprint, start, end)
-        self.counters.add(operation, footprint, end - start)
+        self.counters.add(operation, footprint, start, end)
         if self._computes or operation.mnemonic in _SCALAR_ACCESSES:
             operation.semantics(self.state, *operands)
         if operation.loads >= 0:

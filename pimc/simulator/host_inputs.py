@@ -1,0 +1,179 @@
+"""Arrays that the user gives, checked against the ports of a program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isa import InputError, Port, Program, ProgramError, Symbol
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one run is asked for, after every check.
+
+    Attributes:
+        arrays: Given arrays by port name.
+        tokens: Tokens of the run.
+        past: Length of the given `past` arrays; `None` when none was given.
+    """
+
+    arrays: Mapping[str, Array]
+    tokens: int
+    past: int | None
+
+
+def input_ports(program: Program) -> dict[str, Port]:
+    """Input ports by name."""
+    return {port.name: port for port in program.ports if port.direction == "input"}
+
+
+def output_ports(program: Program) -> dict[str, Port]:
+    """Output ports by name."""
+    return {port.name: port for port in program.ports if port.direction == "output"}
+
+
+def check_inputs(program: Program, given: Mapping[str, Array]) -> Request:
+    """Check names, types and shapes of the given arrays.
+
+    Raises:
+        InputError: all independent faults in one message: unknown or missing names, types, shapes, lengths that
+            contradict each other.
+    """
+    ports = input_ports(program)
+    unknown = [name for name in given if name not in ports]
+    if unknown:
+        raise InputError(
+            f"the model has no input {_quoted(unknown)}", notes=[f"its inputs are {_quoted(ports)}"]
+        )
+    arrays = {name: np.asarray(array) for name, array in given.items()}
+    problems = [*_missing(program, arrays)]
+    for name, array in arrays.items():
+        problems += _array_problems(program, ports[name], array)
+    if problems:
+        raise InputError(f"{len(problems)} of the inputs cannot be used", notes=problems)
+    return Request(arrays, _tokens(program, arrays), _past(program, arrays))
+
+
+def check_outputs(program: Program, names: Sequence[str] | None) -> tuple[str, ...]:
+    """The wanted outputs; all of them when `names` is `None`.
+
+    Raises:
+        InputError: the model has no output of that name.
+    """
+    ports = output_ports(program)
+    wanted = tuple(ports) if names is None else tuple(names)
+    unknown = [name for name in wanted if name not in ports]
+    if unknown:
+        raise InputError(f"the model has no output {_quoted(unknown)}", notes=[f"its outputs are {_quoted(ports)}"])
+    return wanted
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names) or "none"
+
+
+def _missing(program: Program, arrays: Mapping[str, Array]) -> list[str]:
+    ports = input_ports(program)
+    missing = [
+        f"'{port.name}' is missing: {port.dtype} {_shape_text(port)}"
+        for port in ports.values()
+        if port.name not in arrays and _is_required(program, port)
+    ]
+    cache = [name for name, port in ports.items() if port.kind == "past"]
+    absent = [name for name in cache if name not in arrays]
+    if absent and len(absent) < len(cache):
+        missing.append(f"{len(absent)} of {len(cache)} cache inputs are missing: {_quoted(absent[:4])}")
+    if not any(ports[name].kind == "tokens" for name in arrays):
+        names = _quoted(name for name, port in ports.items() if port.kind == "tokens")
+        missing.append(f"no input says how many tokens there are: give one of {names}")
+    return missing
+
+
+def _is_required(program: Program, port: Port) -> bool:
+    return port.kind in ("tokens", "once") and "default" not in program.symbol(port.symbol).layout
+
+
+def layout_number(symbol: Symbol, key: str) -> int:
+    """The integer `key` of a symbol's layout; raises `ProgramError` when it is absent."""
+    value = symbol.layout.get(key)
+    if not isinstance(value, int):
+        raise ProgramError(f"the layout of symbol '{symbol.name}' has no number '{key}'")
+    return value
+
+
+def _shape_text(port: Port) -> str:
+    return "[" + ", ".join(str(dim) for dim in port.shape) + "]"
+
+
+def _array_problems(program: Program, port: Port, array: Array) -> list[str]:
+    problems: list[str] = []
+    allowed = np.dtype(port.dtype)
+    if not np.can_cast(array.dtype, allowed, "safe"):
+        problems.append(f"'{port.name}' is {array.dtype}, allowed: {allowed}")
+    elif allowed.kind in "iu" and array.size and not _fits_int32(array):
+        problems.append(f"'{port.name}' has values from {array.min()} to {array.max()}, which do not fit 32 bits")
+    fits = array.ndim == len(port.shape) and all(
+        not isinstance(dim, int) or dim == size for dim, size in zip(port.shape, array.shape, strict=True)
+    )
+    if not fits:
+        problems.append(f"'{port.name}' has the shape {list(array.shape)}, allowed: {_shape_text(port)}")
+    return problems
+
+
+def _fits_int32(array: Array) -> bool:
+    bounds = np.iinfo(np.int32)
+    return bool(array.min() >= bounds.min and array.max() <= bounds.max)
+
+
+def token_axis(port: Port, shape: Sequence[int], words: int) -> int:
+    """Axis of `shape` that runs over the tokens (or positions), when a token has `words` elements.
+
+    It is the dynamic dimension; in a shape without one, axis 1 when that fits, else the first that does.
+    """
+    dynamic = [axis for axis, dim in enumerate(port.shape) if not isinstance(dim, int)]
+    if len(dynamic) == 1:
+        return dynamic[0]
+    total = int(np.prod(shape))
+    fitting = [axis for axis in (1, *range(len(shape))) if axis < len(shape) and shape[axis] * words == total]
+    return fitting[0] if fitting else 0
+
+
+def _tokens(program: Program, arrays: Mapping[str, Array]) -> int:
+    ports = input_ports(program)
+    counts: dict[str, int] = {}
+    for name, array in arrays.items():
+        if ports[name].kind == "tokens":
+            words = layout_number(program.symbol(ports[name].symbol), "words")
+            counts[name] = array.shape[token_axis(ports[name], array.shape, words)] if array.ndim else 1
+    if len(set(counts.values())) > 1:
+        raise InputError(
+            "the inputs have different numbers of tokens",
+            notes=[f"'{name}': {count} tokens" for name, count in counts.items()],
+        )
+    tokens = next(iter(counts.values()))
+    if tokens == 0:
+        raise InputError("the inputs have no tokens", help="give at least one token")
+    return tokens
+
+
+def _past(program: Program, arrays: Mapping[str, Array]) -> int | None:
+    ports = input_ports(program)
+    lengths: dict[str, int] = {}
+    for name, array in arrays.items():
+        if ports[name].kind == "past":
+            symbol = program.symbol(ports[name].symbol)
+            words = layout_number(symbol, "kv_heads") * layout_number(symbol, "head_dim")
+            lengths[name] = array.shape[token_axis(ports[name], array.shape, words)]
+    if len(set(lengths.values())) > 1:
+        raise InputError(
+            "the cache inputs have different lengths",
+            notes=[f"'{name}': {length} tokens" for name, length in lengths.items()][:8],
+        )
+    return next(iter(lengths.values()), None)

@@ -1,0 +1,260 @@
+"""The host side: runs a program by the names of the ONNX model and keeps its KV cache from step to step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isa import InputError, Machine, Port, Program, ResourceLimitError, UnsupportedError, load_machine
+from pimc.simulator.host_inputs import (
+    Request,
+    check_inputs,
+    check_outputs,
+    input_ports,
+    layout_number,
+    output_ports,
+)
+from pimc.simulator.host_memory import (
+    default_rows,
+    load_cache,
+    read_token_rows,
+    read_words,
+    store_cache,
+    token_rows,
+    write_token_rows,
+    write_words,
+)
+from pimc.simulator.host_outputs import join_rows
+from pimc.simulator.simulator import Simulator
+from pimc.simulator.stats import Statistics, as_one_step, total
+
+Array = NDArray[Any]
+
+
+class Session:
+    """A program on a machine, seen from its ONNX inputs and outputs.
+
+    Attributes:
+        program: The program.
+        simulator: The machine it runs on.
+        timing_only: Whether runs leave out the data; outputs are then empty.
+        kv_length: Tokens in the resident KV cache.
+    """
+
+    def __init__(self, program: Program, machine: Machine | None = None, timing_only: bool = False) -> None:
+        """Load the program; `machine` defaults to the bundled one that the program names.
+
+        Raises:
+            MachineError: the program was compiled for another machine.
+        """
+        self.program = program
+        self.simulator = Simulator(machine if machine is not None else load_machine(program.machine))
+        self.simulator.load(program)
+        self.timing_only = timing_only
+        self.kv_length = 0
+        self._steps: list[Statistics] = []
+
+    @property
+    def statistics(self) -> Statistics:
+        """Statistics of the latest `run` or `step`.
+
+        Raises:
+            InputError: nothing has run yet.
+        """
+        if not self._steps:
+            raise InputError("nothing has run yet, so there are no statistics")
+        return self._steps[-1]
+
+    @property
+    def total(self) -> Statistics:
+        """Sum of the statistics of all steps since the last `reset`."""
+        if not self._steps:
+            raise InputError("nothing has run yet, so there are no statistics")
+        return total(self._steps)
+
+    def reset(self) -> None:
+        """Empty the KV cache and go back to cycle 0."""
+        self.simulator.reset()
+        self.kv_length = 0
+        self._steps.clear()
+
+    def run(
+        self,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str] | None = None,
+        entry: str | None = None,
+        last_only: bool = False,
+    ) -> dict[str, Array]:
+        """Run the model once.
+
+        Tokens go behind those in the resident cache; `past` inputs, when given, replace the cache. A model without
+        `past` inputs begins with an empty cache in every run. A prompt longer than the program's chunk is cut.
+
+        Args:
+            inputs: Arrays by ONNX input name.
+            outputs: Names of the wanted outputs; `None` means all.
+            entry: `decode`, `prefill` or `encode`; `None` chooses by the number of tokens.
+            last_only: Compute outputs of tokens for the last token only; their token axis has length 1 then.
+
+        Returns:
+            Arrays by ONNX output name, in the order of `outputs`.
+
+        Raises:
+            InputError: names, types or shapes that the model does not have.
+            ResourceLimitError: the tokens do not fit the context or the program.
+        """
+        request = check_inputs(self.program, inputs)
+        wanted = check_outputs(self.program, outputs)
+        self._prepare_cache(request)
+        return self._execute(request, wanted, entry, last_only)
+
+    def step(self, token_ids: Sequence[int] | Array, outputs: Sequence[str] | None = None) -> dict[str, Array]:
+        """Append tokens to the resident cache; outputs of the last one, as `run` with `last_only` gives them.
+
+        All other inputs take their defaults: full masks, running positions, zeros.
+
+        Raises:
+            InputError: `token_ids` are no integers, or the model has no input of token numbers.
+            ResourceLimitError: the tokens do not fit the context.
+        """
+        ids = np.asarray(token_ids).reshape(-1)
+        if ids.dtype.kind not in "iu" or not ids.size:
+            raise InputError(f"token numbers are {ids.size} values of type {ids.dtype}", help="give integers")
+        port = _token_port(self.program)
+        shape = tuple(dim if isinstance(dim, int) else ids.size for dim in port.shape)
+        request = Request({port.name: ids.astype(port.dtype).reshape(shape)}, ids.size, None)
+        return self._execute(request, check_outputs(self.program, outputs), None, last_only=True)
+
+    def _prepare_cache(self, request: Request) -> None:
+        ports = input_ports(self.program)
+        if not any(port.kind == "past" for port in ports.values()):
+            self.kv_length = 0
+        if request.past is None:
+            return
+        self._check_context(request.past, 0)
+        for name, array in request.arrays.items():
+            if ports[name].kind == "past" and request.past and not self.timing_only:
+                store_cache(self.simulator.state, ports[name], self.program.symbol(ports[name].symbol), array)
+        self.kv_length = request.past
+
+    def _check_context(self, past: int, tokens: int) -> None:
+        longest = self.program.metadata.get("max_context")
+        if longest is not None and past + tokens > int(longest):
+            raise ResourceLimitError(
+                "the context is too long for the program",
+                notes=[f"demand: {past} tokens in the cache and {tokens} new ones", f"bound: {longest} tokens"],
+                help="compile with a larger --max-context",
+            )
+
+    def _execute(
+        self, request: Request, wanted: Sequence[str], entry: str | None, last_only: bool
+    ) -> dict[str, Array]:
+        self._check_context(self.kv_length, request.tokens)
+        ports = output_ports(self.program)
+        is_masked = self._write_whole_inputs(request)
+        wants_rows = any(ports[name].kind in ("tokens", "token_rows") for name in wanted)
+        first_wanted = 0 if wants_rows and not last_only else request.tokens - (1 if wants_rows else 0)
+        rows: dict[str, list[Array]] = {name: [] for name in wanted}
+        runs: list[Statistics] = []
+        start = 0
+        while start < request.tokens:
+            name, count = self._next_entry(entry, request.tokens - start, request.tokens)
+            self._write_rows(request, start, count)
+            first = min(max(first_wanted - start, 0), count)
+            runs.append(self._run_entry(name, count, first, is_masked))
+            if not self.timing_only:
+                self._read_rows(rows, first, count)
+            start += count
+        self._steps.append(as_one_step(total(runs)))
+        return {} if self.timing_only else {name: self._output(name, rows[name]) for name in wanted}
+
+    def _next_entry(self, entry: str | None, left: int, tokens: int) -> tuple[str, int]:
+        """Entry for the next tokens, and how many it takes."""
+        entries = self.program.entries
+        chunk = int(self.program.metadata.get("chunk", 1))
+        single = "decode" if tokens == 1 and "decode" in entries else "prefill"
+        name = entry or ("encode" if "encode" in entries else single)
+        if name == "encode" and tokens > chunk:
+            raise ResourceLimitError(
+                "the input is too long for the program",
+                notes=[f"demand: {tokens} tokens", f"bound: {chunk} tokens in one run"],
+                help="compile with a larger --max-context",
+            )
+        return name, 1 if name == "decode" else min(left, chunk)
+
+    def _run_entry(self, entry: str, count: int, first: int, is_masked: bool) -> Statistics:
+        available = {
+            "kv_length": self.kv_length,
+            "token_count": count,
+            "first_output": first,
+            "masked": int(is_masked),
+        }
+        asked = self.program.entries[entry].registers if entry in self.program.entries else ()
+        registers = {name: available[name] for name in asked if name in available}
+        statistics = self.simulator.run(entry, registers, self.timing_only)
+        if entry != "encode":
+            self.kv_length += count
+        return statistics
+
+    def _write_whole_inputs(self, request: Request) -> bool:
+        """Write inputs that are not split by tokens; returns whether a mask excludes any position."""
+        is_masked = False
+        for port in input_ports(self.program).values():
+            array = request.arrays.get(port.name)
+            if array is None or port.kind not in ("once", "keys"):
+                continue
+            if port.kind == "keys":
+                self._check_mask(port, array, request.tokens)
+                is_masked = is_masked or not array.all()
+            write_words(self.simulator.state, self.program.symbol(port.symbol), array)
+        return is_masked
+
+    def _check_mask(self, port: Port, array: Array, tokens: int) -> None:
+        attended = self.kv_length + tokens
+        if array.size != attended:
+            raise InputError(
+                f"'{port.name}' has {array.size} positions",
+                notes=[f"allowed: {attended}, for {self.kv_length} tokens in the cache and {tokens} new ones"],
+            )
+
+    def _write_rows(self, request: Request, start: int, count: int) -> None:
+        for port in input_ports(self.program).values():
+            if port.kind != "tokens":
+                continue
+            symbol = self.program.symbol(port.symbol)
+            array = request.arrays.get(port.name)
+            if array is None:
+                rows = default_rows(symbol, self.kv_length, count)
+            else:
+                rows = token_rows(port, array, layout_number(symbol, "words"))[start : start + count]
+            write_token_rows(self.simulator.state, symbol, rows)
+
+    def _read_rows(self, rows: dict[str, list[Array]], first: int, count: int) -> None:
+        ports = output_ports(self.program)
+        for name, parts in rows.items():
+            port = ports[name]
+            if port.kind in ("tokens", "token_rows") and first < count:
+                symbol = self.program.symbol(port.symbol)
+                parts.append(read_token_rows(self.simulator.state, port, symbol, first, count))
+
+    def _output(self, name: str, parts: list[Array]) -> Array:
+        port = output_ports(self.program)[name]
+        symbol = self.program.symbol(port.symbol)
+        if port.kind == "present":
+            return load_cache(self.simulator.state, port, symbol, self.kv_length)
+        if port.kind == "once":
+            shape = tuple(int(dim) for dim in port.shape)
+            return read_words(self.simulator.state, port, symbol, shape)
+        return join_rows(port, parts)
+
+
+def _token_port(program: Program) -> Port:
+    for port in program.ports:
+        if port.direction == "input" and port.kind == "tokens" and np.dtype(port.dtype).kind in "iu":
+            layout = program.symbol(port.symbol).layout
+            if layout["words"] == 1 and layout.get("default") != "position":
+                return port
+    raise UnsupportedError("the model has no input of token numbers", help="use Session.run with arrays")

@@ -1,0 +1,136 @@
+"""The front door: load a program on a machine, run an entry, read the statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from isa import Entry, InputError, Machine, MachineError, Program, ResourceLimitError
+from pimc.simulator.accounting import Accountant, RunFacts
+from pimc.simulator.channel_timing import ChannelTiming
+from pimc.simulator.engine import Engine
+from pimc.simulator.state import MachineState
+from pimc.simulator.stats import Statistics
+
+
+class Simulator:
+    """A machine that runs programs.
+
+    Runs follow one another in time: a later run meets the open rows and the refresh schedule that an earlier one left.
+
+    Attributes:
+        machine: The machine.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self._program: Program | None = None
+
+    def load(self, program: Program) -> None:
+        """Put a program and its data on the machine, at cycle 0.
+
+        Raises:
+            MachineError: the program was compiled for another machine, or uses an extension that this one lacks.
+            InputError: its data do not fit the machine.
+            ProgramError: its loops are not closed.
+        """
+        _check_machine(self.machine, program)
+        self._channels = ChannelTiming(self.machine)
+        self._engine = Engine(self.machine, program, self._channels)
+        self._accountant = Accountant(
+            self.machine, program, self._engine.operations, self._channels.command_names
+        )
+        self._program = program
+
+    @property
+    def program(self) -> Program:
+        """The loaded program."""
+        if self._program is None:
+            raise InputError("no program is loaded", help="call Simulator.load first")
+        return self._program
+
+    @property
+    def state(self) -> MachineState:
+        """What the machine holds."""
+        return self._engine.state
+
+    def reset(self) -> None:
+        """Go back to the state after `load`: memory and time."""
+        state = self._engine.state
+        state.reset()
+        self._channels = ChannelTiming(self.machine)
+        self._engine.restart(self._channels)
+
+    def run(self, entry: str, registers: Mapping[str, int] | None = None, timing_only: bool = False) -> Statistics:
+        """Run an entry to its end.
+
+        Args:
+            entry: `decode`, `prefill`, `encode`.
+            registers: Values of the register symbols that the entry asks for, by name.
+            timing_only: Time and energy without data: units compute nothing, banks are not even allocated. `lds` finds
+                what the host has written into the shared buffer, and 0 elsewhere.
+
+        Returns:
+            Statistics of this run alone.
+
+        Raises:
+            InputError: unknown entry, missing or unknown register.
+            ResourceLimitError: a register is outside its declared range.
+            ProgramError: an instruction leaves its memory, or cannot be executed.
+        """
+        given = dict(registers or {})
+        chosen = self._entry(entry)
+        self._set_registers(chosen, given)
+        begin, open_before = self._engine.cycle, self._channels.row_open_cycles(self._engine.cycle)
+        self._engine.run(chosen.address, timing_only)
+        end = self._engine.cycle
+        tokens = given.get("token_count", 1)
+        facts = RunFacts(
+            cycles=end - begin,
+            row_open_cycles=self._channels.row_open_cycles(end) - open_before,
+            tokens=tokens,
+            kv_length=given.get("kv_length", 0) + tokens,
+            entry=entry,
+            timing_only=timing_only,
+        )
+        return self._accountant.statistics(self._engine.counters, facts)
+
+    def _entry(self, name: str) -> Entry:
+        entries = self.program.entries
+        if name not in entries:
+            raise InputError(f"the program has no entry '{name}'", notes=[f"its entries are {', '.join(entries)}"])
+        return entries[name]
+
+    def _set_registers(self, entry: Entry, given: Mapping[str, int]) -> None:
+        missing = [name for name in entry.registers if name not in given]
+        unknown = [name for name in given if name not in entry.registers]
+        if missing or unknown:
+            notes = [f"'{name}' is missing" for name in missing] + [f"'{name}' is unknown" for name in unknown]
+            notes.append(f"the entry '{entry.name}' asks for: {', '.join(entry.registers) or 'none'}")
+            raise InputError(f"the registers given do not fit the entry '{entry.name}'", notes=notes)
+        for symbol in self.program.registers:
+            if symbol.name not in given:
+                continue
+            value = given[symbol.name]
+            if not symbol.low <= value <= symbol.high:
+                raise ResourceLimitError(
+                    f"the register '{symbol.name}' is {value}",
+                    notes=[f"{symbol.meaning or symbol.name}: {symbol.low} to {symbol.high}"],
+                    help="compile with a larger --max-context, or give less",
+                )
+            self.state.registers[symbol.register] = value
+
+
+def _check_machine(machine: Machine, program: Program) -> None:
+    if program.machine_sha256 != machine.sha256:
+        raise MachineError(
+            f"the program was compiled for the machine '{program.machine}', not for this '{machine.name}'",
+            notes=[f"program: {program.machine_sha256[:16]}", f"machine: {machine.sha256[:16]}"],
+            help="compile it again, or give the machine it was compiled for",
+        )
+    needed = {instruction.spec.extension for instruction in program.code}
+    lacking = sorted(needed - set(machine.extensions))
+    if lacking:
+        raise MachineError(
+            f"the machine '{machine.name}' lacks the extension {', '.join(lacking)}",
+            notes=[f"it has {', '.join(machine.extensions)}"],
+        )
