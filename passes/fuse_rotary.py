@@ -67,9 +67,6 @@ class Rotary:
 
 def match_rotary(half: Node) -> Rotary:
     """The rotary embedding around concat(-x_high, x_low); raises `Refusal`."""
-    x = _rotated_half(half)
-    if x is None or x.type.rank != 4:
-        raise Refusal("the rotated value does not have four axes")
     sine = only_user(half.output)
     if sine is None or sine.op != "mul":
         raise Refusal("the rotated half is not multiplied by a sine")
@@ -79,7 +76,8 @@ def match_rotary(half: Node) -> Rotary:
     cosine = next((v.producer for v in (plus.operand(0), plus.operand(1)) if v is not sine.output), None)
     if cosine is None or cosine.op != "mul":
         raise Refusal("the other addend is not a product with a cosine")
-    cos, sin = _table(cosine, x), _table(sine, half.output)
+    x, cos = _rotated_value(cosine, half)
+    sin = next(table for turned, table in operand_pairs(sine) if turned is half.output)
     tokens_first = _tokens_first(x, cos)
     if _tokens_first(x, sin) != tokens_first:
         raise Refusal("cosine and sine broadcast differently")
@@ -90,8 +88,8 @@ def match_rotary(half: Node) -> Rotary:
     return Rotary(whole, cos, sin, tokens_first, result, (*nodes, *joint))
 
 
-def _rotated_half(node: Node) -> Value | None:
-    """x of concat(-x[R/2:], x[:R/2]) over the last axis."""
+def _rotated_half(node: Node) -> tuple[Value, Dim] | None:
+    """(x, R) of concat(-x[R/2:R], x[:R/2]) over the last axis."""
     if len(node.inputs) != 2 or node.attributes["axis"] not in (-1, node.output.type.rank - 1):
         return None
     negated = producer(node.operand(0), "neg")
@@ -99,16 +97,22 @@ def _rotated_half(node: Node) -> Value | None:
     high = piece_of(negated.operand(0)) if negated is not None else None
     if low is None or high is None or low.source is not high.source or low.axis != high.axis:
         return None
-    x, width = low.source, low.source.shape[-1]
-    is_halves = (low.start, high.stop) == (0, width) and low.stop == high.start and low.step == high.step == 1
-    is_last = low.axis in (-1, x.type.rank - 1)
-    return x if is_last and is_halves and isinstance(width, int) and low.stop * 2 == width else None
+    is_halves = low.start == 0 and low.stop == high.start and low.stop * 2 == high.stop and low.step == high.step == 1
+    return (low.source, high.stop) if is_halves and low.axis in (-1, low.source.type.rank - 1) else None
 
 
-def _table(node: Node, factor: Value) -> Value:
-    for x, table in operand_pairs(node):
-        if x is factor:
-            return table
+def _rotated_value(cosine: Node, half: Node) -> tuple[Value, Value]:
+    """(x[:R], table) of the product of x[:R] with a table, for the x and R of the rotated half."""
+    found = _rotated_half(half)
+    for x, table in operand_pairs(cosine):
+        piece = piece_of(x)
+        if found is None or x.shape[-1] != found[1]:
+            continue
+        cut_off = piece is not None and piece.axis in (-1, x.type.rank - 1) and (piece.start, piece.step) == (0, 1)
+        if x is found[0] or (piece is not None and cut_off and piece.source is found[0]):
+            if x.type.rank != 4:
+                raise Refusal("the rotated value does not have four axes")
+            return x, table
     raise Refusal("the cosine does not multiply the value that is rotated")
 
 

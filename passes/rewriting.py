@@ -56,9 +56,11 @@ def transpose(graph: Graph, value: Value, perm: Sequence[int], origins: Iterable
 
 
 def cast(graph: Graph, value: Value, dtype: str, origins: Iterable[str]) -> Value:
-    """`value` as `dtype`."""
+    """`value` as `dtype`; constants are converted."""
     if value.type.dtype == dtype:
         return value
+    if value.constant is not None:
+        return graph.add_constant(np.asarray(value.constant).astype(dtype), value.name, dtype)
     return add(graph, "cast", [value], TensorType(dtype, value.shape), origins, {"to": dtype})
 
 

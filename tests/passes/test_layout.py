@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,7 +36,7 @@ def test_no_groups_where_shapes_do_not_correspond(source: tuple[Dim, ...], targe
 @given(st.lists(st.integers(1, 4), max_size=5), st.lists(st.integers(0, 5), max_size=4))
 def test_groups_partition_both_shapes(sizes: list[int], cuts: list[int]) -> None:
     bounds = sorted({0, len(sizes), *(cut for cut in cuts if cut <= len(sizes))})
-    joined = tuple(product(tuple(sizes[a:b])) for a, b in zip(bounds, bounds[1:], strict=False))
+    joined = tuple(product(tuple(sizes[a:b])) for a, b in pairwise(bounds))
     groups = reshape_groups(tuple(sizes), joined)
     assert groups is not None
     assert [axis for source, _ in groups for axis in source] == list(range(len(sizes)))
