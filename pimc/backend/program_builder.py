@@ -34,6 +34,7 @@ from pimc.backend.lowering import HostRegisters, Lowering
 from pimc.backend.schedule import ALIASES, make_schedule
 from pimc.backend.shared_buffer import BufferAllocator
 from pimc.backend.storage import Storage
+from pimc.backend.open_ahead import open_ahead
 from pimc.backend.roll_loops import Code, roll_loops
 from pimc.backend.token_axes import TokenAxes, find_token_axes
 from pimc.backend.token_loop import LOWERINGS, TokenLoop
@@ -214,7 +215,7 @@ class _Builder:
             segments.append(buffer_segment("constants", constants, self.storage.constants))
         self._unused_ports()
         emitter = self.emitter
-        code = roll_loops(Code(tuple(emitter.code), tuple(emitter.debug), tuple(emitter.sources)))
+        code = roll_loops(open_ahead(Code(tuple(emitter.code), tuple(emitter.debug), tuple(emitter.sources))))
         return Program(
             machine=self.machine.name,
             machine_sha256=self.machine.sha256,
