@@ -11,7 +11,7 @@ from passes.ir import Attribute, Graph, Value
 
 _SMALL_LENGTHS = (0, 1, 2, 3, 5)
 _SHORT_RUNS = (1, 2, 3)
-_LARGEST_SCORES = 1 << 26
+_LARGEST_SCORES = 1 << 25
 _LARGEST_SCORES_WITH_PAST = 1 << 22
 _NOT_A_LENGTH = (1 << 31) - 1
 _BATCH = 2

@@ -19,7 +19,6 @@ from passes.matching import Refusal
 
 MASKED_BELOW = -1e30
 """Numbers at or below this one, added to a score, mask it."""
-_ONE_SAMPLE_ABOVE = 1 << 20
 
 Allowed = NDArray[np.bool_]
 """[B, H, S, T], axes of size 1 where it does not matter: true where the key may be attended to."""
@@ -140,7 +139,7 @@ def _samples(
         length, total = evaluate(queries, numbers), evaluate(keys, numbers)
         if limit is not None and total > limit:
             continue
-        for given in _key_masks(generator, key_mask, numbers, length * total):
+        for given in _key_masks(generator, key_mask, numbers):
             inputs = {} if key_mask is None or given is None else {key_mask.name: given.astype(key_mask.type.dtype)}
             try:
                 arrays = evaluate_values(part, values, numbers, inputs)
@@ -150,16 +149,15 @@ def _samples(
 
 
 def _key_masks(
-    generator: np.random.Generator, key_mask: Value | None, numbers: dict[str, int], size: int
+    generator: np.random.Generator, key_mask: Value | None, numbers: dict[str, int]
 ) -> Iterator[Allowed | None]:
-    """A random key mask and one of ones; where they are large, the random one alone."""
+    """A random key mask, and one of ones, without which a masked key could hide where a window begins."""
     if key_mask is None:
         yield None
         return
     shape = tuple(evaluate(dim, numbers) for dim in key_mask.shape)
     yield generator.integers(0, 3, shape) > 0
-    if size <= _ONE_SAMPLE_ABOVE:
-        yield np.ones(shape, np.bool_)
+    yield np.ones(shape, np.bool_)
 
 
 def _conjunction(terms: Sequence[MaskTerm], arrays: Sequence[NDArray[Any]]) -> Allowed:
