@@ -32,6 +32,14 @@ class HostRooms:
     ports: list[Port] = field(default_factory=list[Port])
     spilled: dict[Value, tuple[int, int]] = field(default_factory=dict[Value, tuple[int, int]])
 
+    def add_symbol(self, wish: str, space: str, address: int, size: int) -> None:
+        """Name an address; the name is `wish`, made a symbol and unique."""
+        taken = {symbol.name for symbol in self.symbols}
+        name, number = symbol_name(wish), 1
+        while name in taken:
+            name, number = f"{symbol_name(wish)}.{number}", number + 1
+        self.symbols.append(Symbol(name, space, address, size))
+
     def add_port(self, graph: Graph, name: str, direction: str, kind: str, symbol: Symbol | None) -> None:
         """Note the port of a model input or output."""
         if symbol is not None and symbol not in self.symbols:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import ml_dtypes
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from isa import NearBank, Segment
 from passes.place_weights import PlacedMatrix, Placement
+from pimc.backend.storage import Constant
 
 
 def bank_segment(region: str, placement: Placement, near_bank: NearBank, numerics: str) -> Segment:
@@ -40,9 +42,9 @@ def _weight(matrix: PlacedMatrix) -> NDArray[np.float32]:
     return whole.T if matrix.is_table else whole
 
 
-def buffer_segment(region: str, size: int, constants: list[tuple[int, NDArray[np.uint32]]]) -> Segment:
+def buffer_segment(region: str, size: int, constants: Sequence[Constant]) -> Segment:
     """The constants at their words, as raw 32-bit words; the region begins at word 0 and has `size` words."""
     words = np.zeros(size, dtype=np.uint32)
-    for first, raw in constants:
+    for _, first, raw in constants:
         words[first : first + raw.size] = raw
     return Segment(region, words)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from isa import Indexed, Instruction, Kind, instruction
+from isa import Indexed, Instruction, Kind, OperandValue, instruction
 from pimc.backend.roll_loops import Code
 
 _CONTROL = frozenset({"loop", "end", "skipz", "halt"})
@@ -35,7 +35,7 @@ def open_ahead(code: Code) -> Code:
     return _edited(code, inserted, moved)
 
 
-def _next_row_user(instructions: Sequence[Instruction], position: int, targets: set[object]) -> int | None:
+def _next_row_user(instructions: Sequence[Instruction], position: int, targets: set[OperandValue]) -> int | None:
     """The next `mac` or `open`, when register-mode work comes before it and its address is known already."""
     written: set[int] = set()
     worthwhile = False

@@ -27,15 +27,14 @@ from pimc.backend.host_rooms import (
     place_inputs,
     place_outputs,
     spill_outputs,
-    symbol_name,
 )
 from pimc.backend.images import bank_segment, buffer_segment
 from pimc.backend.lowering import HostRegisters, Lowering
+from pimc.backend.open_ahead import open_ahead
+from pimc.backend.roll_loops import Code, roll_loops
 from pimc.backend.schedule import ALIASES, make_schedule
 from pimc.backend.shared_buffer import BufferAllocator
 from pimc.backend.storage import Storage
-from pimc.backend.open_ahead import open_ahead
-from pimc.backend.roll_loops import Code, roll_loops
 from pimc.backend.token_axes import TokenAxes, find_token_axes
 from pimc.backend.token_loop import LOWERINGS, TokenLoop
 
@@ -206,10 +205,10 @@ class _Builder:
 
     def _program(self, entries: dict[str, Entry], constants: int) -> Program:
         weights = Region("weights", "bank", 0, self.placement.columns, "weights")
-        matrices = tuple(
-            Symbol(_unique(m.name, number), "bank", m.column, m.layout.columns)
-            for number, m in enumerate(self.placement.matrices)
-        )
+        for matrix in self.placement.matrices:
+            self.rooms.add_symbol(matrix.name, "bank", matrix.column, matrix.layout.columns)
+        for name, word, raw in self.storage.constants:
+            self.rooms.add_symbol(name, "sb", word, raw.size)
         segments = [bank_segment("weights", self.placement, self.near_bank, self.options.numerics)]
         if constants:
             segments.append(buffer_segment("constants", constants, self.storage.constants))
@@ -225,7 +224,7 @@ class _Builder:
             registers=self._registers(),
             limits=(RegisterLimit(("kv_length", "token_count"), self.options.max_context),),
             regions=(weights, *self.rooms.regions),
-            symbols=(*matrices, *self.rooms.symbols),
+            symbols=tuple(self.rooms.symbols),
             ports=tuple(self.rooms.ports),
             segments=tuple(segments),
             sources=code.sources,
@@ -245,10 +244,6 @@ class _Builder:
         for name in self.graph.signature:
             if name not in known:
                 self.rooms.add_port(self.graph, name, "input", "ignored", None)
-
-
-def _unique(name: str, number: int) -> str:
-    return f"{symbol_name(name)}.w{number}"
 
 
 def _in_banks(node: Node, position: int) -> bool:

@@ -18,6 +18,9 @@ from pimc.backend.token_axes import TokenAxes
 _COLUMN_WORDS = 16
 """Every room is a multiple of this many words, so that a transfer of whole columns stays inside it."""
 
+Constant = tuple[str, int, NDArray[np.uint32]]
+"""Name, first word and raw words of a constant in the shared buffer."""
+
 
 @dataclass(frozen=True)
 class Room:
@@ -74,7 +77,7 @@ class Storage:
         allocator: The shared buffer.
         axes: Token axes.
         unit: Every room is a multiple of this many words, what one accumulator of all banks and channels covers.
-        constants: (first word, raw words) of constants placed so far.
+        constants: (name, first word, raw words) of constants placed so far.
         token: Register of the token's index in the run, inside a phase.
     """
 
@@ -82,7 +85,7 @@ class Storage:
     allocator: BufferAllocator
     axes: TokenAxes
     unit: int
-    constants: list[tuple[int, NDArray[np.uint32]]] = field(default_factory=list[tuple[int, NDArray[np.uint32]]])
+    constants: list[Constant] = field(default_factory=list[Constant])
     token: int | None = None
     _rooms: dict[Value, Room] = field(default_factory=dict[Value, Room])
     _constant_words: dict[Value, int] = field(default_factory=dict[Value, int])
@@ -205,17 +208,17 @@ class Storage:
         yield Words(word)
         self.allocator.release(word, padded)
 
-    def constant(self, array: NDArray[np.float32], purpose: str) -> int:
+    def constant(self, array: NDArray[np.float32], name: str) -> int:
         """First word of a new read-only array; constants come before every other room."""
         raw = np.zeros(-(-array.size // _COLUMN_WORDS) * _COLUMN_WORDS, dtype=np.uint32)
         raw[: array.size] = np.ascontiguousarray(array, dtype=np.float32).reshape(-1).view(np.uint32)
-        word = self.allocator.allocate(raw.size, purpose)
-        self.constants.append((word, raw))
+        word = self.allocator.allocate(raw.size, f"the constant '{name}'")
+        self.constants.append((name, word, raw))
         return word
 
     def place_constant(self, value: Value) -> None:
         """Put a constant value into the shared buffer, once."""
         if value.constant is not None and value not in self._constant_words:
             array = np.asarray(value.constant, dtype=np.float32)
-            self._constant_words[value] = self.constant(array, f"the constant '{value.name}'")
+            self._constant_words[value] = self.constant(array, value.name)
 
