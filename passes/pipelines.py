@@ -22,6 +22,7 @@ from passes.fuse_rotary import FuseRotary
 from passes.kv_cache import KVCache
 from passes.manager import Pass
 from passes.merge_linear import MergeLinear
+from passes.merge_rotary import MergeRotary
 
 _PASS_TYPES: tuple[type[Pass], ...] = (
     AssignStorage,
@@ -37,6 +38,7 @@ _PASS_TYPES: tuple[type[Pass], ...] = (
     FuseRotary,
     KVCache,
     MergeLinear,
+    MergeRotary,
 )
 PASSES: dict[str, type[Pass]] = {kind.name: kind for kind in _PASS_TYPES}
 """All passes by name."""
@@ -45,7 +47,7 @@ _CLEAN_UP = "canonicalize,common_subexpressions,dead_code"
 DEFAULT = (
     f"constant_folding,canonicalize,constant_folding,{_CLEAN_UP},"
     "fuse_norm,fuse_activation,fuse_linear,fuse_rotary,fuse_attention,"
-    f"{_CLEAN_UP},merge_linear,fuse_feed_forward,kv_cache,{_CLEAN_UP},assign_storage"
+    f"{_CLEAN_UP},merge_linear,merge_rotary,fuse_feed_forward,kv_cache,{_CLEAN_UP},assign_storage"
 )
 PIPELINES: dict[str, tuple[Pass, ...]] = {}
 """Named pipelines: `default`, and `O0` without the optional passes."""
