@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from passes.explain import record
-from passes.ir import Graph, Node, TensorType
+from passes.ir import Graph, Node
 from passes.matching import only_user, operand_pairs
 from passes.rewriting import add, origins_of, replace, reshape
 

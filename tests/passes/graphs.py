@@ -85,7 +85,7 @@ def _infer(op: str, values: Sequence[Value], attributes: Mapping[str, Any]) -> l
         shape = (*batch, values[0].shape[-2], values[1].shape[-1])
     elif op == "linear":
         shape = (*shape[:-1], values[1].shape[-1])
-    elif op not in ("gather_elements",):
+    elif op != "feed_forward":
         shape = broadcast_shape(list(values)) or ()  # type: ignore[assignment]
     return [TensorType(dtype, shape)]
 

@@ -66,7 +66,12 @@ def test_spellings(spelling: Spelling, kv_heads: int, lengths: Lengths) -> None:
 
 @pytest.mark.parametrize(
     ("mask", "expected"),
-    [(no_mask, "full"), (key_mask, "full, key mask"), (causal, "causal"), (both(causal, window(3)), "causal, window 3")],
+    [
+        (no_mask, "full"),
+        (key_mask, "full, key mask"),
+        (causal, "causal"),
+        (both(causal, window(3)), "causal, window 3"),
+    ],
 )
 def test_masks(mask: Mask, expected: str) -> None:
     for lengths in (CACHED, UNCACHED):

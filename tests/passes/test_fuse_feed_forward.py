@@ -1,0 +1,132 @@
+from collections.abc import Callable
+
+import pytest
+
+from passes import Graph, Value
+from passes.canonicalize import Canonicalize
+from passes.fuse_activation import FuseActivation
+from passes.fuse_feed_forward import FuseFeedForward
+from passes.fuse_linear import FuseLinear
+from passes.ops import ACTIVATIONS
+from tests.passes.graphs import SEQ, Net, assert_same_meaning, operations, run_passes
+
+WIDTH, INNER = 4, 6
+Body = Callable[[Net, Value], Value]
+STEPS = (Canonicalize(), FuseActivation(), FuseLinear(), FuseFeedForward())
+
+
+def linear(net: Net, x: Value, width: int, bias: bool = True) -> Value:
+    return net.op("linear", x, net.weights(x.shape[-1], width), net.weights(width) if bias else None)  # type: ignore[arg-type]
+
+
+def activated(net: Net, x: Value, name: str) -> Value:
+    if name in ("gelu", "gelu_tanh"):
+        return net.op("gelu", x, approximate="none" if name == "gelu" else "tanh")
+    if name == "quick_gelu":
+        return net.op("mul", x, net.op("sigmoid", net.op("mul", x, 1.702)))
+    return net.op(name, x)
+
+
+def graph_of(body: Body) -> Graph:
+    net = Net()
+    net.output("y", body(net, net.input("x", 1, SEQ, WIDTH)))
+    return net.graph
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("bias", [True, False])
+def test_plain(name: str, bias: bool) -> None:
+    def body(net: Net, x: Value) -> Value:
+        return linear(net, activated(net, linear(net, x, INNER, bias), name), WIDTH, bias)
+
+    after = assert_same_meaning(lambda: graph_of(body), *STEPS, tolerance=1e-5)
+    assert operations(after) == ["feed_forward"]
+    (node,) = after.nodes
+    assert node.attributes == {"activation": name}
+    assert [value is not None for value in node.inputs] == [True, True, bias, False, False, True, bias]
+    assert after.facts["fuse_feed_forward"]["fused"] == {"plain": 1, "gated": 0}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("gate_first", [True, False])
+def test_gated(name: str, gate_first: bool) -> None:
+    def body(net: Net, x: Value) -> Value:
+        gate = activated(net, linear(net, x, INNER), name)
+        up = linear(net, x, INNER, bias=False)
+        return linear(net, net.op("mul", *((gate, up) if gate_first else (up, gate))), WIDTH)
+
+    after = assert_same_meaning(lambda: graph_of(body), *STEPS, tolerance=1e-5)
+    assert operations(after) == ["feed_forward"]
+    assert [value is not None for value in after.nodes[0].inputs] == [True, True, False, True, True, True, True]
+
+
+@pytest.mark.parametrize("by_split", [True, False])
+def test_gate_and_up_in_one_map(by_split: bool) -> None:
+    def body(net: Net, x: Value) -> Value:
+        both = linear(net, x, 2 * INNER)
+        gate, up = (
+            net.split(both, 2, INNER, INNER)
+            if by_split
+            else (net.cut(both, 2, 0, INNER), net.cut(both, 2, INNER, 2 * INNER))
+        )
+        return linear(net, net.op("mul", net.op("silu", gate), up), WIDTH)
+
+    after = assert_same_meaning(lambda: graph_of(body), *STEPS, tolerance=1e-5)
+    assert operations(after) == ["feed_forward"]
+
+
+def hidden_used_twice(net: Net, x: Value) -> Value:
+    hidden = net.op("relu", linear(net, x, WIDTH))
+    return net.op("add", linear(net, hidden, WIDTH), hidden)
+
+
+def activation_of_input(net: Net, x: Value) -> Value:
+    return linear(net, net.op("relu", x), WIDTH)
+
+
+def gate_of_another(net: Net, x: Value) -> Value:
+    gate = net.op("silu", linear(net, net.op("exp", x), INNER))
+    return linear(net, net.op("mul", gate, linear(net, x, INNER)), WIDTH)
+
+
+def no_activation(net: Net, x: Value) -> Value:
+    return linear(net, net.op("mul", linear(net, x, INNER), linear(net, x, INNER)), WIDTH)
+
+
+def not_quite_quick_gelu(net: Net, x: Value) -> Value:
+    up = linear(net, x, INNER)
+    return linear(net, net.op("mul", up, net.op("sigmoid", net.op("mul", up, 1.5))), WIDTH)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (hidden_used_twice, "the hidden value is used elsewhere too"),
+        (activation_of_input, "the activation is not applied to a linear map"),
+        (gate_of_another, "gate and up are not linear maps of the same value"),
+        (no_activation, "neither factor of the hidden value is an activation"),
+        (not_quite_quick_gelu, "gate and up are not linear maps of the same value"),
+    ],
+)
+def test_refusals(body: Body, reason: str) -> None:
+    graph = graph_of(body)
+    assert not FuseFeedForward().run(graph)
+    assert [why for _, why in graph.facts["fuse_feed_forward"]["unfused"]] == [reason]
+
+
+def test_an_activation_that_is_used_twice_keeps_the_linear_map_alive() -> None:
+    def body(net: Net, x: Value) -> Value:
+        up = linear(net, x, WIDTH)
+        return net.op("add", linear(net, net.op("relu", up), WIDTH), up)
+
+    after = assert_same_meaning(lambda: graph_of(body), FuseFeedForward(), tolerance=1e-5)
+    assert "linear" in operations(after)
+
+
+def test_a_layer_norm_between_is_no_feed_forward() -> None:
+    net = Net()
+    up = linear(net, net.input("x", 1, SEQ, WIDTH), INNER)
+    normal = net.op("layer_norm", up, net.weights(INNER), net.weights(INNER), epsilon=1e-5)
+    net.output("y", linear(net, normal, WIDTH))
+    assert not run_passes(net.graph).facts.get("fuse_feed_forward")
+    assert not FuseFeedForward().run(net.graph)
