@@ -1,32 +1,47 @@
 """The dataflow graph and everything that rewrites it."""
 
+from passes.assign_storage import Storage
 from passes.dims import Affine, Dim
+from passes.explain import Finding, explain
 from passes.interpreter import apply_operation, evaluate, interpret
 from passes.interpreter_symbols import Caches, bind_symbols
 from passes.ir import Cache, Graph, Node, TensorType, Value, constant_scalar
+from passes.manager import Observer, Pass, PassManager, PassReport
 from passes.ops import OPS, OpSpec
+from passes.pipelines import PASSES, PIPELINES, parse_pipeline, pipeline
 from passes.text import large_constants, parse_graph, print_graph
 from passes.verifier import LEVELS, verify
 
 __all__ = [
     "LEVELS",
     "OPS",
+    "PASSES",
+    "PIPELINES",
     "Affine",
     "Cache",
     "Caches",
     "Dim",
+    "Finding",
     "Graph",
     "Node",
+    "Observer",
     "OpSpec",
+    "Pass",
+    "PassManager",
+    "PassReport",
+    "Storage",
     "TensorType",
     "Value",
     "apply_operation",
     "bind_symbols",
     "constant_scalar",
     "evaluate",
+    "explain",
     "interpret",
     "large_constants",
     "parse_graph",
+    "parse_pipeline",
+    "pipeline",
     "print_graph",
     "verify",
 ]
