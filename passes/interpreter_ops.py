@@ -149,6 +149,18 @@ def _reduction(function: Callable[..., Array]) -> Meaning:
     return meaning
 
 
+def _extreme(function: Callable[..., Array], of_floats: float, of_integers: str) -> Callable[..., Array]:
+    """A largest or smallest element that for no elements at all is the end of the dtype's range."""
+
+    def reduction(x: Array, axis: tuple[int, ...], keepdims: bool) -> Array:
+        if x.dtype.kind == "b":
+            return function(x, axis=axis, keepdims=keepdims, initial=of_floats > 0)
+        initial = of_floats if x.dtype.kind == "f" else getattr(np.iinfo(x.dtype), of_integers)
+        return function(x, axis=axis, keepdims=keepdims, initial=initial)
+
+    return reduction
+
+
 def _integer_mean(x: Array, axis: tuple[int, ...], keepdims: bool) -> Array:
     return np.mean(x, axis=axis, keepdims=keepdims, dtype=x.dtype if x.dtype.kind == "f" else np.float64)
 
@@ -207,8 +219,8 @@ MEANINGS: dict[str, Meaning] = {
     "matmul": _float(np.matmul),
     "reduce_sum": _reduction(np.sum),
     "reduce_mean": _reduction(_integer_mean),
-    "reduce_max": _reduction(np.max),
-    "reduce_min": _reduction(np.min),
+    "reduce_max": _reduction(_extreme(np.max, -np.inf, "min")),
+    "reduce_min": _reduction(_extreme(np.min, np.inf, "max")),
     "argmax": _argmax,
     "softmax": _float(softmax),
     "cumsum": _float(np.cumsum),

@@ -103,7 +103,7 @@ class Builder:
         elements = self.elements(operand)
         if elements is None:
             raise UnsupportedError(
-                f"the {what} is computed from data or is not affine in the dimensions",
+                f"cannot find the {what} at compile time: computed from data, or not affine in the dimensions",
                 help="bind the dimensions that it depends on with --dim",
             )
         return list(elements.reshape(-1))

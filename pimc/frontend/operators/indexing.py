@@ -114,7 +114,8 @@ def _gather_nd(node: OnnxNode) -> Results:
 def _one_hot(node: OnnxNode) -> Results:
     """Equal to 0, 1, ... depth - 1 along a new axis, then the `on` or the `off` value."""
     build, indices, values = node.builder, node.operand(0), node.operand(2)
-    depth = node.dims(1, "depth of OneHot")[0]
+    number = node.operand(1).constant
+    depth = node.dims(1, "depth of OneHot")[0] if number is None else int(number.reshape(()))
     axis = normal_axis(node.integer("axis", -1), build.rank(indices) + 1)
     if indices.type.dtype != "int64":
         indices = build.emit("cast", [indices], {"to": "int64"})

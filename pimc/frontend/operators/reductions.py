@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from isa import UnsupportedError
 from pimc.frontend.builder import Builder, Operand
 from pimc.frontend.onnx_node import Importer, OnnxNode, Results, normal_axis
 
@@ -63,10 +62,13 @@ def _log_softmax(node: OnnxNode) -> Results:
 
 
 def _arg(node: OnnxNode, x: Operand) -> Operand:
-    if node.integer("select_last_index", 0):
-        raise UnsupportedError(f"{node.operator} with select_last_index is not supported")
-    attributes = {"axis": node.axis(node.builder.rank(x), 0), "keepdims": bool(node.integer("keepdims", 1))}
-    return node.builder.emit("argmax", [x], attributes)
+    """The first of equal elements, or on request the last: the first of the reversed ones, counted from the end."""
+    build, axis = node.builder, node.axis(node.builder.rank(x), 0)
+    attributes = {"axis": axis, "keepdims": bool(node.integer("keepdims", 1))}
+    if not node.integer("select_last_index", 0):
+        return build.emit("argmax", [x], attributes)
+    last = build.emit("reshape", [build.dims([build.shape(x)[axis] - 1])], {"shape": ()})
+    return build.emit("sub", [last, build.emit("argmax", [_reversed(build, x, axis)], attributes)])
 
 
 def _argmax(node: OnnxNode) -> Results:

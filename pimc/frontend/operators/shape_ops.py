@@ -153,7 +153,7 @@ def _range(node: OnnxNode) -> Results:
     numbers: list[Dim | float] = []
     for index, what in enumerate(("start", "limit", "delta")):
         operand = node.operand(index)
-        if dtype.startswith("float") and operand.constant is not None:
+        if "float" in dtype and operand.constant is not None:
             numbers.append(float(operand.constant.reshape(())))
         else:
             numbers += node.dims(index, f"{what} of Range")
