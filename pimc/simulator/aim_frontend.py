@@ -51,6 +51,7 @@ _MEMORY_FIELDS = {"GPR": ("register",), "CFR": ("address", "value"), "MEM": ("ch
 _ACTIVATION_FUNCTION_REGISTER = 2
 _ACTIVATION_ROW = 1 << 29
 _NO_COMMAND = -1
+_MOST_REQUESTS = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,10 +130,12 @@ class _Parser:
             raise InputError(f"'{what}' takes {len(names)} fields ({' '.join(names)}), not {len(tokens)}", place)
         fields = {name: self._number(token, place) for name, token in zip(names, tokens, strict=True)}
         limits = {"channel": self._near_bank.channels, "bank": self._near_bank.banks, "row": self._near_bank.rows}
-        limits["mask"] = self._near_bank.all_channels + 1
+        limits |= {"mask": self._near_bank.all_channels + 1, "count": _MOST_REQUESTS + 1}
         for name, limit in limits.items():
             if name in fields and fields[name] >= limit:
                 raise InputError(f"{name} {fields[name]} is not below {limit}", place)
+        if fields.get("mask") == 0:
+            raise InputError("the channel mask names no channel", place)
         return fields
 
     def _number(self, token: str, place: Place) -> int:

@@ -42,12 +42,17 @@ _ANSWERS = 256  # replies under way in a channel; at most 52 of reads and 33 of 
 _WRITE_HIGH = 26  # more than 0.8 x 32 queued writes switch to writing
 _WRITE_LOW = 6  # at most 6, fewer than 0.2 x 32, switch back to reading
 STALL_LIMIT_CYCLES = 1 << 20
-"""A trace in which no channel issues or answers anything for so long never ends."""
+"""A trace in which no channel completes or answers a request for so long never ends."""
 
 # Ledger of a channel: sizes of the four queues, first and size of the answers under way, requests still to be accepted
-# of the line that is decoded, last cycle in which a write is under way, write mode, cycle of the next look.
-AIM, READS, WRITES, ACTIVE, ANSWER_HEAD, ANSWER_SIZE, REFUSED, WRITING_UNTIL, WRITE_MODE, WAKE = range(10)
-LEDGER = 10
+# of the line that is decoded, last cycle in which a write is under way, write mode, cycle of the next look, cycle of
+# the last completed request.
+AIM, READS, WRITES, ACTIVE, ANSWER_HEAD, ANSWER_SIZE, REFUSED, WRITING_UNTIL, WRITE_MODE, WAKE, COMPLETED = range(11)
+LEDGER = 11
+# State of the front end: line that is decoded, lines handed over, whether requests of a line are still refused, answers
+# awaited, cycle of the last progress.
+HEAD, HANDED, OFFERING, AWAITED, PROGRESS = range(5)
+FRONT = 5
 # Places of the queues in a channel's row of `queues`.
 _AIM_AT, _READS_AT, _WRITES_AT, _ACTIVE_AT, _ANSWERS_AT = range(0, 5 * QUEUE_DEPTH, QUEUE_DEPTH)
 QUEUES = _ANSWERS_AT + 2 * _ANSWERS
@@ -141,6 +146,7 @@ def _progress(
     issue(state, tables, counters, chosen, bank, row, cycle, 1)
     if chosen == command:
         _remove(queues, ledger, queue, place, index)
+        ledger[COMPLETED] = cycle
         depart = cycle + tables[FACTS + FACT_COUNT * command + COMPLETION]
         if command in (RD, RDMAC16, RDAF16):
             _answer(queues, ledger, line, depart)
@@ -226,17 +232,51 @@ def _retry(lines: Any, queues: Any, ledgers: Any, line: int, cycle: int) -> bool
 
 @compiled(INTEGER, TABLE, TABLE, INTEGER)
 def _decode(lines: Any, ledgers: Any, line: int) -> int:
-    """Mark the requests of a line as to be accepted; return how many channels must answer before the next line."""
+    """Mark the requests of a line as to be accepted; return how many answers must come before the next line."""
     command = lines[line, COMMAND]
     if command == NO_COMMAND:
         return 0
-    reads = command in (RDMAC16, RDAF16, SYNC, EOC)
+    blocking = command in (RDMAC16, RDAF16, SYNC, EOC)
     awaited = 0
     for channel in range(ledgers.shape[0]):
         if lines[line, MASK] >> channel & 1:
             ledgers[channel, REFUSED] = lines[line, COUNT]
-            awaited += lines[line, COUNT] if reads else 0
+            awaited += lines[line, COUNT] if blocking else 0
     return awaited
+
+
+@compiled(NOTHING, TABLE, TABLE, TABLE, CYCLES, INTEGER)
+def _front_end(lines: Any, queues: Any, ledgers: Any, front: Any, cycle: int) -> None:
+    """Take a line over, offer what was refused, or decode the next line."""
+    if front[HANDED] < lines.shape[0] and front[HANDED] - front[HEAD] < LINE_QUEUE_DEPTH:
+        front[HANDED] += 1
+    if not front[OFFERING]:
+        if front[AWAITED] > 0 or front[HEAD] == front[HANDED]:
+            return
+        front[PROGRESS] = cycle
+        front[AWAITED] = _decode(lines, ledgers, front[HEAD])
+    front[OFFERING] = 0 if _retry(lines, queues, ledgers, front[HEAD], cycle) else 1
+    if not front[OFFERING] and front[AWAITED] == 0:
+        front[HEAD] += 1
+
+
+@compiled(NOTHING, TABLE, CYCLES, CYCLES, CYCLES, CYCLES, CYCLES, CYCLES, INTEGER)
+def _tick(
+    lines: Any, state: Any, tables: Any, counters: Any, queues: Any, ledger: Any, front: Any, cycle: int
+) -> None:
+    """One cycle of a channel: at most one answer arrives and at most one command issues."""
+    answered = _take_answer(lines, queues, ledger, cycle)
+    if answered >= 0:
+        front[PROGRESS] = cycle
+        if lines[answered, COMMAND] != RD:
+            front[AWAITED] -= 1
+            if front[AWAITED] == 0:
+                front[HEAD] += 1
+    ledger[WAKE] = cycle + 1
+    if not _serve(lines, state, tables, counters, queues, ledger, cycle):
+        ledger[WAKE] = _next_look(lines, state, tables, queues, ledger, cycle)
+    if ledger[COMPLETED] == cycle:
+        front[PROGRESS] = cycle
 
 
 @compiled(INTEGER, TABLE, TABLE, CYCLES, CYCLES)
@@ -255,39 +295,16 @@ def run_trace(lines: Any, state: Any, tables: Any, counters: Any) -> int:
     channels = state.shape[0]
     ledgers = np.zeros((channels, LEDGER), dtype=np.int64)
     queues = np.zeros((channels, QUEUES), dtype=np.int64)
+    front = np.zeros(FRONT, dtype=np.int64)
     for channel in range(channels):
         ledgers[channel, WAKE] = NEVER
-    head = handed = awaited = cycle = progress = 0
-    refused = False
-    while head < lines.shape[0] and cycle - progress < STALL_LIMIT_CYCLES:
+    cycle = 0
+    while front[HEAD] < lines.shape[0]:
         cycle += 1
-        if handed < lines.shape[0] and handed - head < LINE_QUEUE_DEPTH:
-            handed += 1
-        if refused:
-            refused = not _retry(lines, queues, ledgers, head, cycle)
-            if not refused and awaited == 0:
-                head += 1
-        elif awaited == 0 and head < handed:
-            progress = cycle
-            awaited = _decode(lines, ledgers, head)
-            refused = not _retry(lines, queues, ledgers, head, cycle)
-            if not refused and awaited == 0:
-                head += 1
+        _front_end(lines, queues, ledgers, front, cycle)
         for channel in range(channels):
-            ledger = ledgers[channel]
-            if ledger[WAKE] > cycle:
-                continue
-            answered = _take_answer(lines, queues[channel], ledger, cycle)
-            if answered >= 0:
-                command = lines[answered, COMMAND]
-                if command != RD:
-                    awaited -= 1
-                    if awaited == 0:
-                        head += 1
-            issued = _serve(lines, state[channel], tables, counters, queues[channel], ledger, cycle)
-            ledger[WAKE] = cycle + 1
-            if not issued:
-                ledger[WAKE] = _next_look(lines, state[channel], tables, queues[channel], ledger, cycle)
-            if issued or answered >= 0:
-                progress = cycle
-    return cycle if head == lines.shape[0] else -1
+            if ledgers[channel, WAKE] <= cycle:
+                _tick(lines, state[channel], tables, counters, queues[channel], ledgers[channel], front, cycle)
+        if cycle - front[PROGRESS] > STALL_LIMIT_CYCLES:
+            return -1
+    return cycle

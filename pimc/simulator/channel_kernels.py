@@ -247,6 +247,18 @@ def _join(state: Any, tables: Any, counters: Any, mask: int) -> None:
         left += 1
 
 
+@compiled(NOTHING, TABLE, CYCLES, CYCLES, INTEGER, INTEGER)
+def _gather(state: Any, tables: Any, counters: Any, mask: int, ready: int) -> None:
+    """Bring the channels of `mask`, and only these, to cycle `ready` in as few rows as possible."""
+    _split(state, mask)
+    for index in range(state[0, CLASSES]):
+        if state[index, MEMBERS] & mask:
+            refresh_idle(state[index], tables, counters, ready)
+            state[index, CLOCK] = max(state[index, CLOCK], ready)
+    if state[0, CLASSES] > 1:
+        _join(state, tables, counters, mask)
+
+
 @compiled(NOTHING, CYCLES)
 def _clear(counters: Any) -> None:
     for index in range(counters.size):
@@ -295,14 +307,7 @@ def execute(
     """
     latest = counters[1]
     _clear(latest)
-    _split(state, mask)
-    classes = state[0, CLASSES]
-    for index in range(classes):
-        if state[index, MEMBERS] & mask:
-            refresh_idle(state[index], tables, latest, ready)
-            state[index, CLOCK] = max(state[index, CLOCK], ready)
-    if classes > 1:
-        _join(state, tables, latest, mask)
+    _gather(state, tables, latest, mask, ready)
     start = finish = -1
     for index in range(state[0, CLASSES]):
         if state[index, MEMBERS] & mask == 0:

@@ -21,7 +21,7 @@ TABLE: Any = int64[:, ::1]
 INTEGER: Any = int64
 FLAG: Any = boolean
 NOTHING: Any = void
-PAIR: Any = types.UniTuple(int64, 2)
+PAIR: Any = types.UniTuple(int64, 2)  # type: ignore[no-untyped-call]
 
 
 def compiled(result: Any, *arguments: Any) -> Callable[[_Function], _Function]:

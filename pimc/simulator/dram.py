@@ -9,6 +9,7 @@ import numpy as np
 
 from pimc.simulator.dram_kernels import earliest, issue
 from pimc.simulator.dram_tables import (
+    CLOCK,
     COMMAND_INDEX,
     COMMANDS,
     COUNTERS,
@@ -41,9 +42,10 @@ class CommandTiming:
         self._counters = np.zeros(COUNTERS, dtype=np.int64)
 
     def earliest(self, channel: int, command: str, group: int = 0, bank: int = 0) -> int:
-        """First cycle at which `command` is legal; `bank` counts inside its bank group."""
+        """First cycle at which `command` is legal, one command a cycle; `bank` counts inside its bank group."""
         index = group * self._banks_per_group + bank
-        return int(earliest(self._state[channel], self._tables.values, COMMAND_INDEX[command], index))
+        state = self._state[channel]
+        return max(int(state[CLOCK]), int(earliest(state, self._tables.values, COMMAND_INDEX[command], index)))
 
     def issue(self, channel: int, command: str, cycle: int, group: int = 0, bank: int = 0, row: int = 0) -> None:
         """Issue `command` at `cycle`; raises `ValueError` when a spacing rule forbids it."""

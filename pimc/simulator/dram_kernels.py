@@ -79,7 +79,7 @@ def prerequisite(state: Any, tables: Any, command: int, bank: int, row: int) -> 
 def needs_mode_switch(state: Any, tables: Any, command: int) -> bool:
     """Whether a request that ends in `command` finds the channel in the other mode."""
     needed: int = tables[FACTS + FACT_COUNT * command + NEEDS_REGISTER_MODE]
-    return needed != state[REGISTER_MODE]
+    return bool(needed != state[REGISTER_MODE])
 
 
 @compiled(NOTHING, CYCLES, CYCLES, CYCLES, *[INTEGER] * 4)

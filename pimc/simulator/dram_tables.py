@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from isa import NearBank
 
 # fmt: off
-COMMANDS = (
+COMMANDS: tuple[str, ...] = (
     "ACT", "PREA", "PRE", "RD", "WR", "RDA", "WRA", "REFab", "REFpb", "ACT4", "ACT16", "PRE4", "MAC", "MAC16", "AF16",
     "EWMUL16", "RDCP", "WRCP", "WRGB", "RDMAC16", "RDAF16", "WRMAC16", "WRA16", "TMOD", "SYNC", "EOC",
 )
