@@ -54,9 +54,13 @@ if TYPE_CHECKING:
     from isa.machine import Machine
     from isa.machine_loader import load_machine, machine_names, machine_schema
     from isa.near_bank import NearBank
+    from isa.verifier import Diagnostic, check_program, require_valid
     from isa.yaml_loader import YamlFile, parse_yaml, read_yaml
 
 _LAZY = {
+    "Diagnostic": "isa.verifier",
+    "check_program": "isa.verifier",
+    "require_valid": "isa.verifier",
     "assemble": "isa.assembler",
     "disassemble": "isa.disassembler",
     "save_assembly": "isa.disassembler",
@@ -89,6 +93,7 @@ __all__ = [
     "REGISTER_COUNT",
     "VECTOR_FUNCTIONS",
     "AssemblyError",
+    "Diagnostic",
     "EncodingError",
     "Entry",
     "GraphError",
@@ -120,6 +125,7 @@ __all__ = [
     "YamlFile",
     "accumulator_reads",
     "assemble",
+    "check_program",
     "decode_instructions",
     "disassemble",
     "encode_instructions",
@@ -132,6 +138,7 @@ __all__ = [
     "parse_yaml",
     "read_yaml",
     "register_visit_cycles",
+    "require_valid",
     "row_overhead_cycles",
     "row_sweep_cycles",
     "save_assembly",
