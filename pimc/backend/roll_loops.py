@@ -12,8 +12,6 @@ from isa import REGISTER_COUNT, Indexed, Instruction, Kind, OperandValue, Source
 
 _LEAST_INSTRUCTIONS = 12
 _LEAST_REPEATS = 3
-_MOST_SUMS = 3
-"""Indexed operands of one instruction that can grow at once: no row of the table has more addresses."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +179,7 @@ def _skip_end(instr: Instruction, position: int) -> int:
 def _roll(code: Code, repeat: _Repeat) -> Code | None:
     free = _free_registers(code.instructions)
     growths = sorted(set(repeat.steps.values()))
-    if len(free) < len(growths) + 1 + _MOST_SUMS:
+    if len(free) < len(growths) + 1 + _most_sums(code, repeat):
         return None
     grown = dict(zip(growths, free, strict=False))
     counter, sums = free[len(growths)], free[len(growths) + 1 :]
@@ -200,6 +198,15 @@ def _roll(code: Code, repeat: _Repeat) -> Code | None:
     return Code(
         tuple(moved), (*code.debug[: repeat.start], *debug, *code.debug[repeat.end :]), (*code.sources, *sources)
     )
+
+
+def _most_sums(code: Code, repeat: _Repeat) -> int:
+    """Largest number of operands of one instruction that have a register and grow."""
+    counts = [0] * repeat.period
+    for place, position in repeat.steps:
+        value = code.instructions[repeat.start + place].values[position]
+        counts[place] += isinstance(value, Indexed)
+    return max(counts)
 
 
 def _free_registers(instructions: Sequence[Instruction]) -> list[int]:
