@@ -25,12 +25,10 @@ class ImportFacts:
     """What the import found out, kept in `graph.facts["frontend"]`.
 
     Attributes:
-        model_sha256: Hash of the model file and its external data.
         demands: Inequalities of dimensions that must hold in every run, for instance `1024 >= past + seq` where
             positions are looked up in a table.
     """
 
-    model_sha256: str
     demands: tuple[AtLeast, ...]
 
 
@@ -70,7 +68,7 @@ def import_model(
     tensors.add_outputs()
     demands = symbols.settle()
     _settle_types(graph, symbols)
-    graph.facts["frontend"] = ImportFacts(model.sha256, demands)
+    graph.facts["frontend"] = ImportFacts(demands)
     _drop_dead_nodes(graph)
     return graph
 

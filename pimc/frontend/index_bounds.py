@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from passes import Dim, Node, Value
-from pimc.frontend.symbols import compare
+from pimc.frontend.symbols import compare, lower_bound
 
 Interval = tuple[Dim, Dim]
 """Smallest and largest element."""
@@ -65,12 +65,13 @@ def _sum(intervals: list[Interval]) -> Interval | None:
 
 
 def _product(intervals: list[Interval]) -> Interval | None:
-    """Only with a factor that is one number, as in row * length."""
+    """Only with a factor that has one value, as in row * length; one of both must be a number."""
     for (low, high), (factor, other) in (intervals, intervals[::-1]):
-        if factor == other and isinstance(factor, int) and factor >= 0:
+        least = lower_bound(factor)
+        if factor != other or least is None or least < 0:
+            continue
+        if isinstance(factor, int) or (isinstance(low, int) and isinstance(high, int)):
             return low * factor, high * factor
-        if low == high == 0:
-            return 0, 0
     return None
 
 

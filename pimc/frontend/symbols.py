@@ -110,15 +110,16 @@ class SymbolTable:
     def settle(self) -> tuple[AtLeast, ...]:
         """Use the recorded demands at the end of an import; returns those that remain to be checked at run time.
 
-        A symbol of its own that must hold at least some other length (an attention mask that is read up to
-        `past + seq`) is taken to be that length: nothing beyond is ever read.
+        A symbol that must hold at least some other length (an attention mask that is read up to `past + seq`) is taken
+        to be that length: nothing beyond is ever read.
         """
         for demand in self.demands:
-            larger, smaller = self.resolve(demand.larger), self.resolve(demand.smaller)
-            if isinstance(larger, Affine) and isinstance(smaller, Affine) and not larger.symbols & smaller.symbols:
-                name = larger.terms[0][0]
-                if larger == symbol(name):
-                    self._replace(name, smaller)
+            excess = self.resolve(demand.larger) - self.resolve(demand.smaller)
+            gaining = [name for name, factor in excess.terms if factor > 0] if isinstance(excess, Affine) else []
+            if len(gaining) == 1:
+                needed = symbol(gaining[0]) - excess
+                if isinstance(needed, Affine) and gaining[0] not in needed.symbols and lower_bound(needed) is not None:
+                    self._replace(gaining[0], needed)
         open_demands: dict[tuple[Dim, Dim], AtLeast] = {}
         for demand in self.demands:
             larger, smaller = self.resolve(demand.larger), self.resolve(demand.smaller)
