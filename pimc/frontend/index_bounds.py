@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from passes import Dim, Node, Value
-from pimc.frontend.symbols import compare, lower_bound
+from pimc.frontend.symbols import at_most, lower_bound
 
 Interval = tuple[Dim, Dim]
 """Smallest and largest element."""
@@ -76,13 +76,10 @@ def _product(intervals: list[Interval]) -> Interval | None:
 
 
 def _union(intervals: list[Interval]) -> Interval | None:
-    low, high = intervals[0]
-    for other_low, other_high in intervals[1:]:
-        below, above = compare(low, other_low), compare(high, other_high)
-        if below is None or above is None:
-            return None
-        low, high = (low if below <= 0 else other_low), (high if above >= 0 else other_high)
-    return low, high
+    lows, highs = [low for low, _ in intervals], [high for _, high in intervals]
+    low = next((a for a in lows if all(at_most(a, b) for b in lows)), None)
+    high = next((b for b in highs if all(at_most(a, b) for a in highs)), None)
+    return None if low is None or high is None else (low, high)
 
 
 _COMBINED: dict[str, Callable[[list[Interval]], Interval | None]] = {

@@ -36,6 +36,12 @@ def lower_bound(dim: Dim) -> int | None:
     return dim.constant if all(factor > 0 for _, factor in dim.terms) else None
 
 
+def at_most(a: Dim, b: Dim) -> bool:
+    """Whether a <= b for all symbols at least 0."""
+    low = lower_bound(b - a)
+    return low is not None and low >= 0
+
+
 def compare(a: Dim, b: Dim) -> int | None:
     """Sign of a - b (-1, 0, 1) when it is the same for all symbols at least 0, otherwise `None`."""
     difference = a - b
@@ -123,8 +129,7 @@ class SymbolTable:
         open_demands: dict[tuple[Dim, Dim], AtLeast] = {}
         for demand in self.demands:
             larger, smaller = self.resolve(demand.larger), self.resolve(demand.smaller)
-            low = lower_bound(larger - smaller)
-            if low is None or low < 0:
+            if not at_most(smaller, larger):
                 open_demands.setdefault((larger, smaller), AtLeast(larger, smaller, demand.node))
         return tuple(open_demands.values())
 

@@ -8,7 +8,7 @@ from pimc.frontend.builder import Builder, Operand
 from pimc.frontend.index_bounds import Interval, component_bounds, index_bounds
 from pimc.frontend.onnx_node import Importer, OnnxNode, Results, normal_axis
 from pimc.frontend.operators.shape_ops import reshaped
-from pimc.frontend.symbols import compare, lower_bound
+from pimc.frontend.symbols import at_most, compare, lower_bound
 
 _TO_THE_END = (1 << 31) - 1
 """Slice ends at or above this number, or below its negative, mean `to the end`: limits of int32 or int64."""
@@ -77,7 +77,7 @@ def _clamped(build: Builder, position: Dim, lowest: Dim, highest: Dim) -> Dim:
 
 def _demand(build: Builder, size: Dim, bounds: Interval | None) -> None:
     """Note how long an axis must be so that all indices lie in it."""
-    if bounds is not None and compare(size, bounds[1]) != 1:
+    if bounds is not None and not at_most(bounds[1] + 1, size):
         build.symbols.demand_at_least(size, bounds[1] + 1, build.node_name)
 
 
