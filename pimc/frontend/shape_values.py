@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from isa import GraphError
 from passes import Affine, Dim, apply_operation
-from pimc.frontend.symbols import compare, lower_bound
+from pimc.frontend.symbols import at_most, lower_bound
 
 Elements = NDArray[np.object_]
 """An object array of `Dim` or `bool`."""
@@ -63,15 +63,20 @@ def _gather(x: Elements, indices: Elements, axis: int) -> Elements | None:
     return _objects(apply_operation("gather", [x, indices.astype(np.int64)], {"axis": axis})[0])
 
 
-def _sign(a: Dim, b: Dim) -> int:
-    sign = compare(a, b)
-    if sign is None:
+def _at_most(a: Dim, b: Dim) -> bool:
+    if not at_most(a, b) and not at_most(b + 1, a):
         raise Undecided
-    return sign
+    return at_most(a, b)
+
+
+def _less(a: Dim, b: Dim) -> bool:
+    return not _at_most(b, a)
 
 
 def _equal(a: Dim, b: Dim) -> bool:
-    return _sign(a, b) == 0
+    if a != b and not at_most(a + 1, b) and not at_most(b + 1, a):
+        raise Undecided
+    return a == b
 
 
 def _divide(a: Dim, b: Dim) -> Dim:
@@ -97,11 +102,11 @@ def _modulo(a: Dim, b: Dim) -> Dim:
 
 
 def _larger(a: Dim, b: Dim) -> Dim:
-    return a if _sign(a, b) >= 0 else b
+    return a if at_most(b, a) or not _at_most(a, b) else b
 
 
 def _smaller(a: Dim, b: Dim) -> Dim:
-    return a if _sign(a, b) <= 0 else b
+    return a if at_most(a, b) or not _at_most(b, a) else b
 
 
 def _absolute(a: Dim) -> Dim:
@@ -128,10 +133,10 @@ _ELEMENT_RULES: dict[str, Callable[..., Any]] = {
     "max": _larger,
     "min": _smaller,
     "equal": _equal,
-    "less": lambda a, b: _sign(a, b) < 0,
-    "less_equal": lambda a, b: _sign(a, b) <= 0,
-    "greater": lambda a, b: _sign(a, b) > 0,
-    "greater_equal": lambda a, b: _sign(a, b) >= 0,
+    "less": _less,
+    "less_equal": _at_most,
+    "greater": lambda a, b: _less(b, a),
+    "greater_equal": lambda a, b: _at_most(b, a),
     "not": lambda a: not a,
     "and": lambda a, b: a and b,
     "or": lambda a, b: a or b,

@@ -42,17 +42,6 @@ def at_most(a: Dim, b: Dim) -> bool:
     return low is not None and low >= 0
 
 
-def compare(a: Dim, b: Dim) -> int | None:
-    """Sign of a - b (-1, 0, 1) when it is the same for all symbols at least 0, otherwise `None`."""
-    difference = a - b
-    if isinstance(difference, int):
-        return (difference > 0) - (difference < 0)
-    low, high = lower_bound(difference), lower_bound(-difference)
-    if low is not None and low > 0:
-        return 1
-    return -1 if high is not None and high > 0 else None
-
-
 class SymbolTable:
     """Substitution of symbols by dimensions, grown by unification.
 

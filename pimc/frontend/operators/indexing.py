@@ -8,7 +8,7 @@ from pimc.frontend.builder import Builder, Operand
 from pimc.frontend.index_bounds import Interval, component_bounds, index_bounds
 from pimc.frontend.onnx_node import Importer, OnnxNode, Results, normal_axis
 from pimc.frontend.operators.shape_ops import reshaped
-from pimc.frontend.symbols import at_most, compare, lower_bound
+from pimc.frontend.symbols import at_most, lower_bound
 
 _TO_THE_END = (1 << 31) - 1
 """Slice ends at or above this number, or below its negative, mean `to the end`: limits of int32 or int64."""
@@ -63,14 +63,13 @@ def _position(build: Builder, given: Dim, size: Dim, lowest: Dim, highest: Dim) 
 
 
 def _clamped(build: Builder, position: Dim, lowest: Dim, highest: Dim) -> Dim:
-    below, above = compare(position, lowest), compare(position, highest)
-    if below is not None and below < 0:
+    if at_most(position, lowest):
         return lowest
-    if above is not None and above > 0:
+    if at_most(highest, position):
         return highest
-    if below is None:
+    if not at_most(lowest, position):
         build.symbols.demand_at_least(position, lowest, build.node_name)
-    if above is None:
+    if not at_most(position, highest):
         build.symbols.demand_at_least(highest, position, build.node_name)
     return position
 
