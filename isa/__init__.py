@@ -51,13 +51,19 @@ if TYPE_CHECKING:
     from isa.container import load_program, save_program
     from isa.disassembler import disassemble, save_assembly
     from isa.encoding import decode_instructions, encode_instructions
+    from isa.instruction_text import InstructionFormat, format_instruction, labels_of
     from isa.machine import Machine
     from isa.machine_loader import load_machine, machine_names, machine_schema
+    from isa.manual import manual
     from isa.near_bank import NearBank
     from isa.verifier import Diagnostic, check_program, require_valid
     from isa.yaml_loader import YamlFile, parse_yaml, read_yaml
 
 _LAZY = {
+    "manual": "isa.manual",
+    "InstructionFormat": "isa.instruction_text",
+    "format_instruction": "isa.instruction_text",
+    "labels_of": "isa.instruction_text",
     "Diagnostic": "isa.verifier",
     "check_program": "isa.verifier",
     "require_valid": "isa.verifier",
@@ -100,6 +106,7 @@ __all__ = [
     "Indexed",
     "InputError",
     "Instruction",
+    "InstructionFormat",
     "InstructionSpec",
     "Kind",
     "Machine",
@@ -129,12 +136,15 @@ __all__ = [
     "decode_instructions",
     "disassemble",
     "encode_instructions",
+    "format_instruction",
     "instruction",
+    "labels_of",
     "load_machine",
     "load_program",
     "mac_stream_cycles",
     "machine_names",
     "machine_schema",
+    "manual",
     "parse_yaml",
     "read_yaml",
     "register_visit_cycles",

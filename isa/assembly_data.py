@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,6 @@ from isa.errors import AssemblyError
 from isa.program import Segment
 from isa.strict_json import as_list
 from isa.tensor_file import array_sha256
-
-INLINE_BYTES = 4096
-"""Larger segments stand in a data file."""
 
 DTYPES = {"bf16": "<u2", "f32": "<f4", "u32": "<u4"}
 """Element types of segments; bf16 is held as uint16."""
@@ -146,9 +142,3 @@ def _from_file(draft: SegmentDraft, path: Path, errors: list[AssemblyError]) -> 
         return None
     return Segment(draft.region, data)
 
-
-def inline_words(data: NDArray[Any]) -> Sequence[str]:
-    """The elements of an array as `.words` wants them: hexadecimal bits."""
-    width = data.dtype.itemsize
-    bits = np.ascontiguousarray(data).view(f"<u{width}").ravel()
-    return [f"{int(value):#0{2 + 2 * width}x}" for value in bits]

@@ -11,15 +11,7 @@ from isa.assembly_syntax import Line, Term, Value
 from isa.errors import AssemblyError
 from isa.instructions import INSTRUCTIONS
 from isa.program import Indexed, Instruction, OperandValue, Symbol
-from isa.spec import REGISTER_COUNT, InstructionSpec, Kind, Operand
-
-SPACE_OF_KIND = {
-    Kind.SHARED_BUFFER: "sb",
-    Kind.BANK: "bank",
-    Kind.GLOBAL_BUFFER: "gb",
-    Kind.ACCUMULATOR: "acc",
-}
-"""Memory space of each kind of address."""
+from isa.spec import REGISTER_COUNT, SPACE_OF_KIND, InstructionSpec, Kind, Operand
 
 _BINARY32 = struct.Struct("<f")
 _NUMBERS = ("INTEGER", "HEXADECIMAL")

@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from isa.assembly_data import INLINE_BYTES, inline_words
+import numpy as np
+
 from isa.container import SegmentPlace, save_program, segment_places
 from isa.encoding import encode_instructions
 from isa.errors import InputError, Place
@@ -15,6 +16,9 @@ from isa.program import Program, Segment
 from isa.program_facts import port_facts, sorted_entries
 from isa.spec import Kind
 from isa.strict_json import canonical_json
+
+INLINE_BYTES = 4096
+"""Larger segments stand in a data file."""
 
 _DTYPE_NAMES = {"uint16": "bf16", "float32": "f32", "uint32": "u32"}
 _WORDS_PER_LINE = 8
@@ -132,7 +136,9 @@ def _data_section(program: Program, file: str, places: Mapping[str, SegmentPlace
 
 
 def _words(segment: Segment) -> Iterator[str]:
-    words = inline_words(segment.data)
+    width = segment.data.dtype.itemsize
+    bits = np.ascontiguousarray(segment.data).view(f"<u{width}").ravel()
+    words = [f"{int(value):#0{2 + 2 * width}x}" for value in bits]
     for first in range(0, len(words), _WORDS_PER_LINE):
         yield f"    .words {', '.join(words[first : first + _WORDS_PER_LINE])}"
 

@@ -65,8 +65,13 @@ class _Written:
 @dataclass
 class _Memory:
     ranges: dict[tuple[str, int], _Written] = field(default_factory=dict[tuple[str, int], _Written])
+    seen: set[tuple[str, int, int, int]] = field(default_factory=set[tuple[str, int, int, int]])
 
     def write(self, event: Event) -> None:
+        where = (event.space, event.low, event.high, event.channels)
+        if where in self.seen:
+            return
+        self.seen.add(where)
         for channel in _channels(event.channels):
             self.ranges.setdefault((event.space, channel), _Written()).add(event.low, event.high)
 

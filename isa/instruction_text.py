@@ -10,9 +10,8 @@ from itertools import accumulate
 
 import numpy as np
 
-from isa.assembly_operands import SPACE_OF_KIND
 from isa.program import Indexed, Instruction, OperandValue, Symbol
-from isa.spec import InstructionSpec, Kind, Operand
+from isa.spec import SPACE_OF_KIND, InstructionSpec, Kind, Operand
 from isa.structure import NAME
 
 _BINARY32 = struct.Struct("<f")
@@ -77,7 +76,7 @@ def labels_of(code: Sequence[Instruction]) -> dict[int, str]:
 
 def format_instruction(built: Instruction, style: InstructionFormat) -> str:
     """The instruction without indentation; operands that have their default are left out."""
-    positional = _positional_count(built.spec)
+    positional = positional_count(built.spec)
     parts: list[str] = []
     for index, (operand, value) in enumerate(zip(built.spec.operands, built.values, strict=True)):
         if index < positional:
@@ -87,8 +86,8 @@ def format_instruction(built: Instruction, style: InstructionFormat) -> str:
     return f"{built.mnemonic} {', '.join(parts)}".rstrip()
 
 
-def _positional_count(spec: InstructionSpec) -> int:
-    """Operands that are written without a name: the leading ones, when the first is a register."""
+def positional_count(spec: InstructionSpec) -> int:
+    """Number of operands that are written without a name: the leading ones, when the first is a register."""
     if not spec.operands or spec.operands[0].kind is not Kind.REGISTER:
         return 0
     kinds = [operand.kind in _POSITIONAL for operand in spec.operands]

@@ -28,6 +28,15 @@ class Kind(Enum):
     ACCUMULATOR = "acc"  # accumulator of a bank
 
 
+SPACE_OF_KIND = {
+    Kind.SHARED_BUFFER: "sb",
+    Kind.BANK: "bank",
+    Kind.GLOBAL_BUFFER: "gb",
+    Kind.ACCUMULATOR: "acc",
+}
+"""Memory space of each kind of address."""
+
+
 @dataclass(frozen=True)
 class Operand:
     """One operand of an instruction.

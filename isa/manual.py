@@ -1,0 +1,126 @@
+"""The ISA manual as Markdown, printed from the instruction table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from isa.instruction_text import positional_count
+from isa.instructions import INSTRUCTIONS
+from isa.spec import (
+    OPCODE_BITS,
+    OPCODE_RANGES,
+    REGISTER_BITS,
+    REGISTER_COUNT,
+    SPACE_OF_KIND,
+    WORD_BITS,
+    BitField,
+    InstructionSpec,
+    Kind,
+)
+    OPCODE_BITS,
+    OPCODE_RANGES,
+    REGISTER_BITS,
+    REGISTER_COUNT,
+    WORD_BITS,
+    BitField,
+    InstructionSpec,
+    Kind,
+)
+
+EXTENSIONS = {
+    "I": "base: control, scalar registers, shared buffer, vector unit",
+    "B": "near bank: DRAM channels with a compute unit at every bank",
+    "X": "crossbar arrays",
+    "K": "KV codec",
+    "C": "CAM arrays",
+    "L": "links and off-chip memory",
+}
+"""What each ISA extension stands for."""
+
+_INTRODUCTION = f"""# Instruction set
+
+An instruction is a word of {WORD_BITS} bits, stored as {WORD_BITS // 8} bytes, lowest byte first. Bits 0 to
+{OPCODE_BITS - 1} hold the opcode; the operands follow in the order of the table; bits that no operand uses are zero. A
+register field has {REGISTER_BITS} bits: 0 means no register, n + 1 means register n. Registers r0 to
+r{REGISTER_COUNT - 1} hold integers of 64 bits; a result that does not fit is an error. An operand that can be written
+`imm + register` has its register field after its immediate.
+
+Memory spaces: `sb` shared buffer of the controller, words of 32 bits; `bank` DRAM bank, linear columns
+(row * columns of a row + column); `gb` global buffer of a channel, columns; `acc` accumulators of a bank, binary32.
+
+Two-dimensional ranges: operand `x` of a vector instruction covers rows x len words, and word (i, j) lies at
+x + i * x_row + j * x_step. Channel coordinates: in transfers between `sb` and channels, item n of channel c lies at
+base + (c div cdiv) * si + (c mod cdiv) * sj + n * sn. Channels that read the same words are a broadcast; what channels
+write to the same word is summed in binary32, in ascending order of channels.
+"""
+
+
+def manual(mnemonic: str | None = None) -> str:
+    """The manual as Markdown, or the section of one instruction.
+
+    Raises:
+        KeyError: there is no instruction of that name.
+    """
+    if mnemonic is not None:
+        return "\n".join(_section(INSTRUCTIONS[mnemonic]))
+    lines = [_INTRODUCTION]
+    for letter, codes in OPCODE_RANGES.items():
+        rows = [row for row in INSTRUCTIONS if row.extension == letter]
+        if rows:
+            lines += [f"## Extension {letter}: {EXTENSIONS[letter]}", ""]
+            lines += [f"Opcodes {codes.start:#04x} to {codes.stop - 1:#04x}.", ""]
+        for row in sorted(rows, key=lambda each: each.opcode):
+            lines += _section(row)
+    return "\n".join(lines)
+
+
+def syntax(row: InstructionSpec) -> str:
+    """How an instruction is written; operands in brackets may be left out."""
+    positional = positional_count(row)
+    parts: list[str] = []
+    for index, operand in enumerate(row.operands):
+        name = operand.name if index < positional else f"{operand.name}={_placeholder(operand.kind, operand.indexed)}"
+        parts.append(name if operand.default is None else f"[{name}]")
+    return f"{row.mnemonic} {', '.join(parts)}".rstrip()
+
+
+def _placeholder(kind: Kind, indexed: bool) -> str:
+    if kind in SPACE_OF_KIND:
+        return "[address]"
+    if kind is Kind.CHANNELS:
+        return "channels"
+    if kind in (Kind.CHOICE, Kind.LABEL):
+        return "name"
+    return "n+r" if indexed else "n"
+
+
+def _section(row: InstructionSpec) -> Iterator[str]:
+    yield f"### `{row.mnemonic}`"
+    yield ""
+    yield f"{row.meaning}."
+    yield ""
+    yield f"    {syntax(row)}"
+    yield ""
+    yield f"Opcode {row.opcode:#04x}, unit {row.unit}, {row.used_bits} bits used."
+    yield ""
+    if not row.operands:
+        return
+    yield "| operand | bits | kind | default | meaning |"
+    yield "|---|---|---|---|---|"
+    for item in row.fields:
+        yield _operand_row(item)
+    yield ""
+
+
+def _operand_row(item: BitField) -> str:
+    operand = item.operand
+    bits = f"{item.low}-{item.low + operand.width - 1}" if operand.width > 1 else f"{item.low}"
+    if operand.indexed:
+        last = item.low + operand.width - 1
+        bits = f"{item.low}-{item.register_low - 1}, register {item.register_low}-{last}"
+    kind = f"address in {operand.kind.value}" if operand.kind in SPACE_OF_KIND else operand.kind.value
+    kind += " + register" if operand.indexed else ""
+    kind += f": {', '.join(operand.choices)}" if operand.choices else ""
+    default = "" if operand.default is None else str(operand.default)
+    return f"| {operand.name} | {bits} | {kind} | {default} | {operand.meaning} |"
+
