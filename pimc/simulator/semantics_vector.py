@@ -92,21 +92,21 @@ def _binary(function: Callable[..., Any]) -> Callable[..., None]:
                 function(
                     view(words, a, 1, length, 0, a_step),
                     view(words, b, 1, length, 0, b_step),
-                    view(words, dst, 1, length, 0, dst_step),
+                    out=view(words, dst, 1, length, 0, dst_step),
                 )
                 dst, a, b = dst + dst_row, a + a_row, b + b_row
             return
         function(
             view(words, a, rows, length, a_row, a_step),
             view(words, b, rows, length, b_row, b_step),
-            view(words, dst, rows, length, dst_row, dst_step),
+            out=view(words, dst, rows, length, dst_row, dst_step),
         )
 
     return run
 
 
-def _accumulate(a: NDArray[np.float32], b: NDArray[np.float32], result: NDArray[np.float32]) -> None:
-    np.add(result, np.multiply(a, b), result)
+def _accumulate(a: NDArray[np.float32], b: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    np.add(out, np.multiply(a, b), out=out)
 
 
 def vmap(
