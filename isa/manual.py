@@ -17,15 +17,6 @@ from isa.spec import (
     InstructionSpec,
     Kind,
 )
-    OPCODE_BITS,
-    OPCODE_RANGES,
-    REGISTER_BITS,
-    REGISTER_COUNT,
-    WORD_BITS,
-    BitField,
-    InstructionSpec,
-    Kind,
-)
 
 EXTENSIONS = {
     "I": "base: control, scalar registers, shared buffer, vector unit",
