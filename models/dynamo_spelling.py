@@ -23,6 +23,7 @@ class DynamoSpelling:
         self._lengths: dynamo_masks.DynamoLengths | None = None
         self._factors: tuple[Value, Value] | None = None
         self._biases: dict[Value, Value] = {}
+        self._shapes: dict[tuple[Value | int, ...], Value] = {}
 
     def causal_mask(
         self, input_ids: Value, hidden: Value, attention_mask: Value, past: list[Value], window: int | None
@@ -188,9 +189,11 @@ class DynamoSpelling:
             self._lengths = dynamo_masks.plain_lengths(self.builder, tokens)
 
     def _shape(self, *parts: Value | int) -> Value:
-        """Joins lengths and numbers to a shape."""
-        pieces = [part if isinstance(part, str) else self.builder.constant([part]) for part in parts]
-        return self.builder.node("Concat", *pieces, axis=0)
+        """Joins lengths and numbers to a shape, which all that ask for the same one share."""
+        if parts not in self._shapes:
+            pieces = [part if isinstance(part, str) else self.builder.constant([part]) for part in parts]
+            self._shapes[parts] = self.builder.node("Concat", *pieces, axis=0)
+        return self._shapes[parts]
 
     def _transpose_key(self, key: Value) -> Value:
         """Turns `[b, h, t, d]` into `[b, h, d, t]` by way of three dimensions."""
