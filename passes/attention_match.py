@@ -218,16 +218,17 @@ def _operand(value: Value, swapped: bool) -> Operand:
 def _before_repetition(value: Value, swapped: bool) -> tuple[Value, tuple[Dim, ...], tuple[Node, ...]] | None:
     """x [B, G, T, D] of reshape(expand(x as [B, G, 1, T, D], [B, G, n, T, D]), [B, G*n, T, D]), with its shape.
 
-    When swapped, the last two axes are swapped between expand and reshape.
+    When swapped, the last two axes are swapped between expand and reshape; with a length of 1 there is nothing to swap.
     """
     merge = producer(value, "reshape")
-    inner = producer(merge.operand(0), "transpose" if swapped else "expand") if merge is not None else None
-    repeat = producer(inner.operand(0), "expand") if inner is not None and swapped else inner
+    inner = producer(merge.operand(0), "transpose", "expand") if merge is not None else None
+    repeat = producer(inner.operand(0), "expand") if inner is not None and inner.op == "transpose" else inner
     if merge is None or inner is None or repeat is None or repeat.output.type.rank != 5:
         return None
-    if swapped and inner.attributes["perm"] != (0, 1, 2, 4, 3):
-        return None
     batch, groups, count, length, width = repeat.output.shape
+    is_swapped = inner is not repeat
+    if (is_swapped and inner.attributes["perm"] != (0, 1, 2, 4, 3)) or (is_swapped != swapped and length != 1):
+        return None
     shape, last = (batch, groups, length, width), (width, length) if swapped else (length, width)
     apart = repeat.operand(0)
     if apart.shape != (batch, groups, 1, length, width) or value.shape != (batch, groups * count, *last):

@@ -125,9 +125,12 @@ def conjunction(graph: Graph, node: Node) -> Value | None:
 
 
 def outer_product(graph: Graph, node: Node) -> Value | None:
-    """A matrix product over an axis of length 1 is an elementwise product, which is exact."""
+    """A matrix product over an axis of length 1 is an elementwise product, which is exact.
+
+    Products of four axes are left: they are attention over a single key.
+    """
     a, b = node.operand(0), node.operand(1)
-    if a.type.rank < 2 or b.type.rank < 2 or a.shape[-1] != 1 or b.shape[-2] != 1:
+    if not (2 <= a.type.rank <= 3 and 2 <= b.type.rank <= 3) or a.shape[-1] != 1 or b.shape[-2] != 1:
         return None
     return binary(graph, node, "mul", a, b)
 

@@ -44,7 +44,7 @@ FLOATS = {"linear", "attention", "add", "cast"}
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("kv_heads", [HEADS, 2, 1])
-@pytest.mark.parametrize("lengths", [CACHED, UNCACHED, Lengths(1, PAST + 1), Lengths(3, 3)])
+@pytest.mark.parametrize("lengths", [CACHED, UNCACHED, Lengths(1, PAST + 1), Lengths(3, 3), Lengths(1, 1)])
 def test_spellings(spelling: Spelling, kv_heads: int, lengths: Lengths) -> None:
     def build() -> Graph:
         return attention_block(spelling, both(causal, key_mask_by_lookup), kv_heads, lengths)
