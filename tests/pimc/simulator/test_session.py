@@ -159,7 +159,10 @@ def test_the_context_is_a_limit():
         ({"ids": np.zeros((2, 3), np.int64)}, ["'ids' has the shape [2, 3], allowed: [1, seq]"]),
         ({"ids": np.zeros(3, np.int64)}, ["'ids' has the shape [3], allowed: [1, seq]"]),
         ({"ids": np.zeros((1, 3))}, ["'ids' is float64, allowed: int64"]),
-        ({"ids": np.full((1, 3), 1 << 31)}, ["'ids' has values from 2147483648 to 2147483648, which do not fit 32 bits"]),
+        (
+            {"ids": np.full((1, 3), 1 << 31)},
+            ["'ids' has values from 2147483648 to 2147483648, which do not fit 32 bits"],
+        ),
         ({"states": np.zeros((1, 3, 3))}, ["'states' is float64, allowed: float32"]),
         (
             {"ids": np.zeros((1, 3)), "states": np.zeros((1, 3, 4), np.float32)},
