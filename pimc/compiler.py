@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isa import Machine, Place, Program, UnsupportedError
-from passes import Graph, Node, PassManager, PassReport, Value, parse_pipeline, pipeline
+from passes import Graph, Node, Value
+from passes.manager import PassManager, PassReport
+from passes.pipelines import parse_pipeline, pipeline
 from passes.place_weights import PlaceWeights
 from pimc.backend import ProgramOptions, build_program
 from pimc.frontend import LoadedModel, import_model, load_model, wrap_model
+from pimc.model_inputs import table_rows
 
 if TYPE_CHECKING:
     import onnx
@@ -65,7 +68,8 @@ def compile_model(
             Place(file=graph.name),
             help=f"give --max-context {limit} or less",
         )
-    metadata = {**_metadata(model), "pipeline": pipeline_text or ("default" if optimize else "O0")}
+    chosen = pipeline_text or ("default" if optimize else "O0")
+    metadata = {**_metadata(model), "pipeline": chosen, "table_rows": table_rows(graph)}
     return build_program(graph, machine, ProgramOptions(context, chunk, numerics, metadata))
 
 

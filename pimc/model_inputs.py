@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from isa import InputError, Port
-from passes import dims
+from passes import Graph, Value, dims
 
 Array = NDArray[Any]
 
@@ -22,12 +23,12 @@ class Step:
     Attributes:
         tokens: Number of tokens of the run.
         past: Number of tokens that the cache holds before it.
-        padding: How many of the last tokens are masked out, when the model has a mask.
+        masked: First masked-out position and the one after the last, when the model has a mask.
     """
 
     tokens: int
     past: int = 0
-    padding: int = 0
+    masked: tuple[int, int] = (0, 0)
 
 
 def inputs_of(ports: Iterable[Port]) -> tuple[Port, ...]:
@@ -43,11 +44,6 @@ def has_cache(ports: Iterable[Port]) -> bool:
 def has_mask(ports: Iterable[Port]) -> bool:
     """Whether the model takes a mask of positions."""
     return any(_role(port) == "mask" for port in inputs_of(ports))
-
-
-def token_port(ports: Iterable[Port]) -> Port | None:
-    """The input of token numbers; `None` when the model has none."""
-    return next((port for port in inputs_of(ports) if _role(port) == "tokens"), None)
 
 
 def symbols_of(ports: Iterable[Port], step: Step) -> dict[str, int]:
@@ -87,7 +83,7 @@ def step_inputs(
 
     Args:
         ports: Of the program.
-        step: Number of tokens, cache length, padding.
+        step: Number of tokens, cache length, masked positions.
         generator: Source of token numbers and real values.
         vocabulary: For inputs that index a table, the number of its rows.
     """
@@ -102,25 +98,6 @@ def step_inputs(
             made[port.name] = generator.standard_normal(shape).astype(port.dtype)
         else:
             made[port.name] = _determined(port, shape, step)
-    return made
-
-
-def token_inputs(ports: Iterable[Port], tokens: NDArray[np.int64], past: int) -> dict[str, Array]:
-    """Arrays for `tokens` [S] after `past` cached ones: token numbers, full mask, positions.
-
-    Raises:
-        InputError: the model has an input that token numbers do not determine.
-    """
-    ports = tuple(ports)
-    step = Step(len(tokens), past)
-    symbols = symbols_of(ports, step)
-    made: dict[str, Array] = {}
-    for port in inputs_of(ports):
-        shape = _shape(port, symbols)
-        if _role(port) == "real":
-            raise InputError(f"the model's input '{port.name}' is not made from text", help="use 'pimc run' with -i")
-        is_text = _role(port) == "tokens"
-        made[port.name] = tokens.reshape(shape).astype(port.dtype) if is_text else _determined(port, shape, step)
     return made
 
 
@@ -147,8 +124,7 @@ def _determined(port: Port, shape: tuple[int, ...], step: Step) -> Array:
     role = _role(port)
     if role == "mask":
         mask = np.ones(shape, port.dtype)
-        if step.padding:
-            mask[..., -step.padding :] = 0
+        mask[..., slice(*step.masked)] = 0
         return mask
     if role == "positions":
         return np.broadcast_to(np.arange(step.past, step.past + shape[-1]), shape).astype(port.dtype)
@@ -174,3 +150,50 @@ def _symbols(ports: Iterable[Port]) -> set[str]:
 
 def _shape(port: Port, symbols: Mapping[str, int]) -> tuple[int, ...]:
     return tuple(dim if isinstance(dim, int) else dims.evaluate(dims.parse(dim), symbols) for dim in port.shape)
+
+
+def first_dimensions(model: str | Path, arrays: Mapping[str, Array]) -> dict[str, int]:
+    """Sizes of the named first axes of a model's inputs, as the given arrays have them.
+
+    Raises:
+        InputError: the model cannot be read, or an array is none of its inputs or has another rank.
+    """
+    from pimc.frontend import load_model
+
+    inputs = {value.name: value.type.tensor_type.shape.dim for value in load_model(model).proto.graph.input}
+    found: dict[str, int] = {}
+    for name, array in arrays.items():
+        if name not in inputs:
+            raise InputError(f"the model has no input '{name}'", notes=[f"its inputs: {', '.join(inputs)}"])
+        if array.ndim != len(inputs[name]):
+            raise InputError(f"input '{name}' has {array.ndim} axes, the model expects {len(inputs[name])}")
+        if array.ndim > 1 and inputs[name][0].dim_param:
+            found[inputs[name][0].dim_param] = array.shape[0]
+    return found
+
+
+def table_rows(graph: Graph) -> dict[str, int]:
+    """For integer inputs that index constant tables: the number of rows of the smallest one, by input name."""
+    rows: dict[str, int] = {}
+    for node in graph.nodes:
+        if node.op != "gather" or not node.operand(0).is_constant or node.attributes["axis"] != 0:
+            continue
+        for value in _sources(node.operand(1)):
+            height = int(str(node.operand(0).shape[0]))
+            rows[value.name] = min(rows.get(value.name, height), height)
+    return rows
+
+
+def _sources(value: Value) -> list[Value]:
+    """The integer graph inputs from which a value is computed."""
+    waiting, inputs = [value], []
+    seen = {value}
+    while waiting:
+        current = waiting.pop()
+        if current.producer is None:
+            inputs += [current] if not current.is_constant and current.type.dtype.startswith("int") else []
+            continue
+        fresh = [each for each in current.producer.inputs if each is not None and each not in seen]
+        seen.update(fresh)
+        waiting += fresh
+    return inputs

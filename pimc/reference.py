@@ -29,7 +29,7 @@ class Reference:
             MissingPackageError: ONNX Runtime is not installed.
             InputError: ONNX Runtime refuses the model.
         """
-        runtime = _import_runtime()
+        runtime = import_runtime()
         options = runtime.SessionOptions()
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = 4
@@ -56,7 +56,12 @@ class Reference:
             raise InputError("ONNX Runtime refuses the inputs", notes=[str(problem).splitlines()[0]]) from None
 
 
-def _import_runtime() -> Any:
+def import_runtime() -> Any:
+    """The module onnxruntime.
+
+    Raises:
+        MissingPackageError: it is not installed.
+    """
     try:
         import onnxruntime
     except ImportError:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from isa import InputError, MissingPackageError, Place
+from pimc.chat_template import first_turn
 
 TOKENIZER_FILE = "tokenizer.json"
 
@@ -18,7 +19,7 @@ class TextModel:
 
     Attributes:
         tokenizer: A `tokenizers.Tokenizer`.
-        chat_template: Text with `{prompt}` where the user's words go, or `None`.
+        chat_template: The model's template of conversations, or `None`.
         end_tokens: Token numbers after which nothing follows.
     """
 
@@ -35,10 +36,11 @@ class TextModel:
 
         Raises:
             InputError: there is no chat template, or the prompt has no tokens.
+            UnsupportedError: the chat template is not of a known form.
         """
         if chat and self.chat_template is None:
             raise InputError("the model has no chat template", help="leave --chat out")
-        text = self.chat_template.replace("{prompt}", prompt) if chat and self.chat_template else prompt
+        text = first_turn(self.chat_template, prompt) if chat and self.chat_template else prompt
         tokens: list[int] = self.tokenizer.encode(text).ids
         if not tokens:
             raise InputError("the prompt has no tokens", help="give some text with --prompt")
@@ -64,9 +66,7 @@ def load_text_model(model: str | Path, metadata: Mapping[str, str]) -> TextModel
     try:
         from tokenizers import Tokenizer
     except ImportError:
-        raise MissingPackageError(
-            "text needs the package tokenizers", help='pip install "pimc[text]"'
-        ) from None
+        raise MissingPackageError("text needs the package tokenizers", help='pip install "pimc[text]"') from None
     path = Path(model).parent / TOKENIZER_FILE
     if not path.is_file():
         raise InputError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, _ArgumentGroup
 
 DEFAULT_MACHINE = "gddr6-aim"
 
@@ -20,9 +20,7 @@ def add_model_options(parser: ArgumentParser, numerics: str) -> None:
     group.add_argument(
         "-m", "--machine", default=DEFAULT_MACHINE, help=f"bundled machine or YAML file (default {DEFAULT_MACHINE})"
     )
-    group.add_argument(
-        "--dim", action="append", default=[], type=_dimension, metavar="NAME=N", help="bind a dimension of the model"
-    )
+    add_dimensions(group)
     group.add_argument(
         "--max-context", type=_positive, metavar="N", help="tokens to reserve KV cache for"
     )
@@ -33,21 +31,35 @@ def add_model_options(parser: ArgumentParser, numerics: str) -> None:
         help=f"round as the hardware does, or keep binary32 everywhere (default {numerics})",
     )
     group.add_argument("-O0", dest="optimize", action="store_false", help="turn every optional pass off")
-    group.add_argument("--pipeline", metavar="PASSES", help="a named pipeline, or passes as 'a,b{x=1},c' (see pimc passes)")
+    group.add_argument("--pipeline", metavar="PASSES", help="passes to run, as 'a,b{x=1},c' (see pimc passes)")
 
 
-def dimensions(options: Namespace) -> dict[str, int]:
-    """The bound dimensions of `--dim`.
+def add_dimensions(parser: ArgumentParser | _ArgumentGroup) -> None:
+    """Declare `--dim`."""
+    parser.add_argument(
+        "--dim", action="append", default=[], type=_dimension, metavar="NAME=N", help="bind a dimension of the model"
+    )
+
+
+def bound_dimensions(options: Namespace, inputs: str | None = None) -> dict[str, int]:
+    """The dimensions that `--dim` binds, and those of the first axes that the arrays of an npz file show.
+
+    Lengths, which are later axes, stay symbolic: one program serves all of them.
 
     Raises:
-        InputError: one dimension has two values.
+        InputError: a dimension has two values, or the npz file does not fit the model.
     """
+    from isa import InputError
+
     bound: dict[str, int] = {}
     for name, value in options.dim:
         if bound.setdefault(name, value) != value:
-            from isa import InputError
-
             raise InputError(f"--dim {name} is {bound[name]} and {value}", help="give it once")
+    if inputs is not None:
+        from pimc.arrays import read_arrays
+        from pimc.model_inputs import first_dimensions
+
+        bound = first_dimensions(options.model, read_arrays(inputs)) | bound
     return bound
 
 

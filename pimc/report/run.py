@@ -12,49 +12,48 @@ _TOP_NODES = 8
 
 
 def print_run(terminal: Terminal, stats: Mapping[str, Any]) -> None:
-    """Time, energy, distance to the floors; then units and the costliest graph nodes."""
+    """Time, energy, distance to the floors; then units, energy by unit and the costliest graph nodes."""
     terminal.facts("", summary_rows(stats))
+    busy = stats["utilization_by_unit"]
+    moved = {space: size for space, size in stats["bytes_by_space"].items() if size}
     terminal.line()
-    _print_units(terminal, stats)
-    if stats["nodes"]:
-        terminal.line()
-        _print_nodes(terminal, stats)
+    terminal.facts("busy", ((unit, percent(share)) for unit, share in busy.items()))
+    terminal.line()
+    terminal.facts("bytes moved", ((space, byte_size(size)) for space, size in moved.items()))
+    terminal.line()
+    _print_energy(terminal, stats)
+    terminal.line()
+    _print_nodes(terminal, stats)
 
 
 def summary_rows(stats: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Name and value of what matters most."""
+    provenance = stats["provenance"]
+    yield "machine", f"{provenance['machine']}, numerics {provenance['numerics']}"
+    if provenance["timing_only"]:
+        yield "data", "none: time and energy only"
     yield "cycles", count(stats["cycles"])
     yield "time", with_unit(stats["time_s"], "s")
-    yield from _per_token(stats)
+    if stats["tokens"] and stats["time_s"]:
+        yield "tokens", count(stats["tokens"])
+        yield "tokens/s", f"{stats['tokens'] / stats['time_s']:,.0f}"
+        yield "energy per token", with_unit(stats["energy_j"] / stats["tokens"], "J")
     yield "energy", with_unit(stats["energy_j"], "J")
     yield "power", with_unit(stats["power_w"], "W")
-    bound = stats["bound"]
     for key, name in (("peak_floor_s", "peak floor"), ("row_cycled_floor_s", "row-cycled floor")):
-        floor = bound[key]
-        distance = f"   (time is {stats['time_s'] / floor:.2f} x)" if floor else ""
-        yield name, with_unit(floor, "s") + distance
-    yield from ((f"{space} traffic", byte_size(size)) for space, size in stats["bytes_by_space"].items() if size)
+        yield name, floor_text(stats["time_s"], stats["bound"][key])
+    yield "KV cache", f"{count(stats['kv']['tokens_kept'])} tokens, {byte_size(stats['kv']['bytes'])}"
 
 
-def _per_token(stats: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    time_s = stats.get("time_per_token_s")
-    if time_s:
-        yield "tokens/s", f"{1 / time_s:,.0f}"
-        yield "energy per token", with_unit(stats["energy_j"] * time_s / stats["time_s"], "J")
+def floor_text(time_s: float, floor_s: float) -> str:
+    """A lower bound, and how many times longer the run took."""
+    return with_unit(floor_s, "s") + (f", the run takes {time_s / floor_s:.2f} times that" if floor_s else "")
 
 
-def _print_units(terminal: Terminal, stats: Mapping[str, Any]) -> None:
-    energy, utilization = stats["energy_by_unit_j"], stats["utilization_by_unit"]
-    rows = [
-        (
-            unit,
-            percent(utilization.get(unit)),
-            with_unit(energy.get(unit), "J"),
-            percent(energy[unit] / stats["energy_j"]) if unit in energy and stats["energy_j"] else "-",
-        )
-        for unit in sorted({*energy, *utilization}, key=lambda unit: (-energy.get(unit, 0.0), unit))
-    ]
-    terminal.table("", ("unit", "busy", "energy", "share"), rows, right=("busy", "energy", "share"))
+def _print_energy(terminal: Terminal, stats: Mapping[str, Any]) -> None:
+    parts = sorted(stats["energy_by_unit_j"].items(), key=lambda part: -part[1])
+    rows = [(unit, with_unit(joules, "J"), percent(joules / stats["energy_j"])) for unit, joules in parts if joules]
+    terminal.table("", ("energy", "", "share"), rows, right=("", "share"))
 
 
 def _print_nodes(terminal: Terminal, stats: Mapping[str, Any]) -> None:
@@ -63,11 +62,11 @@ def _print_nodes(terminal: Terminal, stats: Mapping[str, Any]) -> None:
         (
             node["node"],
             count(node["cycles"]),
-            percent(node["cycles"] / stats["cycles"]) if stats["cycles"] else "-",
+            percent(node["cycles"] / stats["cycles"]),
             with_unit(node["energy_j"], "J"),
         )
         for node in nodes[:_TOP_NODES]
     ]
-    shown = f"the {len(rows)} costliest of {len(nodes)}" if len(nodes) > len(rows) else "all"
-    columns = (f"graph node ({shown})", "cycles", "share", "energy")
-    terminal.table("", columns, rows, right=("cycles", "share", "energy"))
+    shown = f"the {len(rows)} busiest of {len(nodes)}" if len(nodes) > len(rows) else "all"
+    columns = (f"graph node ({shown})", "busy cycles", "of all", "energy")
+    terminal.table("", columns, rows, right=columns[1:])

@@ -1,0 +1,148 @@
+"""The Python interface: compile, simulate, verify in one call each."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from isa import Machine, MissingPackageError, Program, UnsupportedError, load_machine, load_program
+from pimc.compiler import compile_model
+from pimc.reference import Reference, import_runtime
+from pimc.report.run import summary_rows
+from pimc.simulator import Session
+from pimc.verification import Verification, verify_program
+
+if TYPE_CHECKING:
+    import onnx
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """Outcome of a simulation.
+
+    Attributes:
+        outputs: Arrays by ONNX output name.
+        stats: Statistics as nested JSON values, units in the keys: `cycles`, `time_s`, `energy_j`,
+            `energy_by_unit_j`, `utilization_by_unit`, `bound`, `nodes`, `provenance`, ...
+    """
+
+    outputs: Mapping[str, Array]
+    stats: Mapping[str, Any]
+
+    def to_dataframe(self) -> Any:
+        """Cycles and energy of every graph node as a pandas `DataFrame`.
+
+        Raises:
+            MissingPackageError: pandas is not installed.
+        """
+        try:
+            import pandas  # type: ignore[import-untyped]
+        except ImportError:
+            raise MissingPackageError("to_dataframe needs the package pandas", help="pip install pandas") from None
+        return pandas.DataFrame(self.stats["nodes"])
+
+    def _repr_html_(self) -> str:
+        """The summary as a table, which notebooks show."""
+        cells = "".join(
+            f"<tr><td>{html.escape(name)}</td><td style='text-align:right'>{html.escape(value)}</td></tr>"
+            for name, value in summary_rows(self.stats)
+        )
+        return f"<table>{cells}</table>"
+
+
+def compile(
+    model: str | Path | onnx.ModelProto,
+    machine: str | Path | Machine = "gddr6-aim",
+    dims: Mapping[str, int] | None = None,
+    kv: str | None = None,
+    max_context: int | None = None,
+    numerics: str = "machine",
+    pipeline: str | None = None,
+    optimize: bool = True,
+) -> Program:
+    """Compile an ONNX model to a program.
+
+    Args:
+        model: Path of the model, or the model itself.
+        machine: Name of a bundled machine, path of a description, or a machine.
+        dims: Numbers for symbolic dimensions.
+        kv: Policy of KV-cache compression; this version has none, so only `None` is accepted.
+        max_context: Longest attended length, for which the KV cache is reserved.
+        numerics: `machine` stores and rounds as the hardware does, `fp32` computes in binary32 throughout.
+        pipeline: Passes to run, as `a,b{x=1},c`.
+        optimize: Whether to run the optional passes.
+
+    Raises:
+        PimcError: the model, an option or the machine is refused.
+    """
+    if kv is not None:
+        raise UnsupportedError(f"there is no KV policy '{kv}'", help="leave 'kv' out: the cache is kept as it is")
+    return compile_model(model, _machine(machine), dims, max_context, numerics, pipeline, optimize)
+
+
+def simulate(
+    program: Program | str | Path,
+    inputs: Mapping[str, Array],
+    machine: str | Path | Machine | None = None,
+    outputs: Sequence[str] | None = None,
+    entry: str | None = None,
+) -> Run:
+    """Run a program once, from the cache that the inputs bring or an empty one.
+
+    Args:
+        program: A program, or the path of a `.pim` file.
+        inputs: Arrays by ONNX input name.
+        machine: The machine; default: the bundled one that the program names.
+        outputs: ONNX output names to read back; default: all.
+        entry: `decode`, `prefill` or `encode`; default: by the inputs.
+
+    Raises:
+        PimcError: the program, the machine or the inputs are refused.
+    """
+    loaded = program if isinstance(program, Program) else load_program(program)
+    session = Session(loaded, _machine(machine if machine is not None else loaded.machine))
+    found = session.run(inputs, outputs, entry)
+    return Run(found, session.statistics.to_json())
+
+
+def verify(
+    model: str | Path | onnx.ModelProto,
+    machine: str | Path | Machine = "gddr6-aim",
+    dims: Mapping[str, int] | None = None,
+    inputs: Mapping[str, Array] | None = None,
+    max_context: int | None = None,
+    numerics: str = "fp32",
+    rtol: float = 1e-4,
+    seed: int = 0,
+) -> Verification:
+    """Compile a model, run it, and compare every output with ONNX Runtime.
+
+    Args:
+        model: Path of the model, or the model itself.
+        machine: Name of a bundled machine, path of a description, or a machine.
+        dims: Numbers for symbolic dimensions.
+        inputs: Arrays by ONNX input name; default: seeded ones of several shapes.
+        max_context: Longest attended length.
+        numerics: `fp32` proves the compilation right; `machine` shows what the hardware's rounding does.
+        rtol: Largest error allowed, relative to the largest magnitude of the output.
+        seed: Of the inputs.
+
+    Raises:
+        MissingPackageError: ONNX Runtime is not installed.
+        PimcError: the model, an option or the machine is refused.
+    """
+    import_runtime()
+    target = _machine(machine)
+    program = compile_model(model, target, dims, max_context, numerics)
+    return verify_program(program, Session(program, target), Reference(model), inputs, rtol, seed)
+
+
+def _machine(machine: str | Path | Machine) -> Machine:
+    return machine if isinstance(machine, Machine) else load_machine(machine)

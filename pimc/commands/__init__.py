@@ -1,0 +1,20 @@
+"""The subcommands, one module each, in the order of the help."""
+
+from __future__ import annotations
+
+from pimc.commands import asm, check, compile, disasm, generate, inspect, isa, machines, passes, run, verify
+from pimc.commands.command import Command
+
+COMMANDS: tuple[Command, ...] = (
+    compile.COMMAND,
+    run.COMMAND,
+    verify.COMMAND,
+    generate.COMMAND,
+    asm.COMMAND,
+    disasm.COMMAND,
+    check.COMMAND,
+    inspect.COMMAND,
+    machines.COMMAND,
+    passes.COMMAND,
+    isa.COMMAND,
+)

@@ -1,0 +1,114 @@
+"""`pimc compile`: model to program."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pimc.commands.command import Command
+from pimc.commands.model_options import add_model_options, bound_dimensions
+
+if TYPE_CHECKING:
+    from isa import Program
+    from passes import Graph
+    from pimc.compiler import Observer
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    add_model_options(parser, numerics="machine")
+    parser.add_argument("-o", "--output", metavar="FILE", help="file to write (default: MODEL.pim here; text: stdout)")
+    parser.add_argument("-i", "--inputs", metavar="IN.npz", help="bind dimensions from the shapes of these inputs")
+    parser.add_argument(
+        "--emit", choices=("graph", "asm", "bin"), default="bin", help="what to write: graph text, assembly, program"
+    )
+    group = parser.add_argument_group("looking inside")
+    group.add_argument("--print-after", metavar="PASS", help="print the graph after PASS (or 'all') on stderr")
+    group.add_argument("--dump-dir", metavar="DIR", help="write the graph after every pass that changes it to DIR")
+    group.add_argument("--time-passes", action="store_true", help="print the time of every pass on stderr")
+
+
+def _run(options: Namespace) -> int:
+    from isa import load_machine
+    from pimc.compiler import compile_model
+    from pimc.files import check_output
+    from pimc.observing import Record
+    from pimc.report.compilation import compilation_facts, print_compilation, print_pass_times
+    from pimc.report.terminal import Terminal, print_json
+
+    output = _output(options)
+    if output is not None:
+        check_output(output)
+    terminal = Terminal(options.color, options.quiet)
+    record = Record()
+    machine = load_machine(options.machine)
+    program = compile_model(
+        options.model,
+        machine,
+        bound_dimensions(options, options.inputs),
+        options.max_context,
+        options.numerics,
+        options.pipeline,
+        options.optimize,
+        [record, *_observers(options)],
+    )
+    if options.time_passes:
+        print_pass_times(terminal, record.reports)
+    _write(options, program, record.graph, output)
+    if options.json:
+        print_json({"output": output and str(output), **compilation_facts(program, record.graph)})
+    elif output is not None:
+        print_compilation(terminal, program, machine, record.graph)
+        terminal.line(f"wrote {output}")
+    return 0
+
+
+def _output(options: Namespace) -> Path | None:
+    """The file to write; text goes to standard output when none is named."""
+    if options.output is not None:
+        return Path(options.output)
+    return Path(Path(options.model).stem + ".pim") if options.emit == "bin" else None
+
+
+def _observers(options: Namespace) -> list[Observer]:
+    from pimc.observing import DumpFolder, PrintAfter, check_pass_name
+
+    chosen: list[Observer] = []
+    if options.print_after is not None:
+        check_pass_name(options.print_after, ("all", "place_weights"))
+        chosen.append(PrintAfter(options.print_after))
+    if options.dump_dir is not None:
+        chosen.append(DumpFolder(Path(options.dump_dir)))
+    return chosen
+
+
+def _write(options: Namespace, program: Program, graph: Graph | None, output: Path | None) -> None:
+    """Write what was asked for to `output`, or text to standard output when that is `None`."""
+    from isa import disassemble, save_assembly, save_program
+    from passes import print_graph
+    from pimc.files import write_text
+
+    if output is None:
+        text = disassemble(program) if options.emit == "asm" or graph is None else print_graph(graph)
+        sys.stdout.write("" if options.json else text)
+    elif options.emit == "bin":
+        save_program(program, output)
+    elif options.emit == "asm":
+        save_assembly(program, output)
+    elif graph is not None:
+        write_text(output, print_graph(graph))
+
+
+COMMAND = Command(
+    name="compile",
+    summary="compile a model to a program",
+    description="Compiles an ONNX model to a program for a machine.",
+    examples=(
+        "pimc compile models/tiny-shakespeare.onnx -o t.pim",
+        "pimc compile model.onnx --dim batch=1 --max-context 1024 --emit asm | less",
+        "pimc compile model.onnx --print-after fuse_attention --time-passes",
+    ),
+    add_arguments=_add_arguments,
+    run=_run,
+)

@@ -1,0 +1,111 @@
+"""`pimc generate`: text in, text out."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, BooleanOptionalAction, Namespace
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from pimc.commands.command import Command
+from pimc.commands.model_options import add_model_options, bound_dimensions
+
+if TYPE_CHECKING:
+    from pimc.generation import Decoder
+    from pimc.text_model import TextModel
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    add_model_options(parser, numerics="machine")
+    parser.add_argument("--prompt", required=True, metavar="TEXT", help="text to continue, or the question in a chat")
+    parser.add_argument("-n", "--tokens", type=int, default=32, metavar="N", help="tokens to generate (default 32)")
+    parser.add_argument(
+        "--chat", action=BooleanOptionalAction, help="use the model's chat template (default: if it has one)"
+    )
+    parser.add_argument(
+        "--temperature", type=float, default=0.0, metavar="T", help="0 takes the likeliest token (default 0)"
+    )
+
+
+def _run(options: Namespace) -> int:
+    from isa import load_machine
+    from pimc.compiler import compile_model
+    from pimc.frontend import load_model
+    from pimc.generation import Decoder, generate, likeliest, sampler
+    from pimc.report.terminal import print_json
+    from pimc.simulator import Session
+    from pimc.text_model import load_text_model
+
+    properties = {entry.key: entry.value for entry in load_model(options.model).proto.metadata_props}
+    text_model = load_text_model(options.model, properties)
+    chat = text_model.chat_template is not None if options.chat is None else options.chat
+    prompt = text_model.encode(options.prompt, chat)
+    machine = load_machine(options.machine)
+    program = compile_model(
+        options.model,
+        machine,
+        bound_dimensions(options),
+        options.max_context,
+        options.numerics,
+        options.pipeline,
+        options.optimize,
+    )
+    decoder = Decoder(program, Session(program, machine))
+    choose = sampler(options.temperature, options.seed) if options.temperature else likeliest
+    stream = generate(decoder, prompt, options.tokens, choose, text_model.end_tokens)
+    if options.json:
+        tokens = list(stream)
+        print_json({"text": text_model.decode(tokens), "tokens": tokens, **_facts(decoder)})
+        return 0
+    print_stream("" if chat else options.prompt, stream, text_model)
+    _print_speed(options, decoder)
+    return 0
+
+
+def print_stream(start: str, stream: Iterable[int], text_model: TextModel) -> None:
+    """Print text while its tokens arrive; a character that needs further tokens waits for them."""
+    print(start, end="", flush=True)
+    tokens: list[int] = []
+    shown = 0
+    for token in stream:
+        tokens.append(token)
+        text = text_model.decode(tokens)
+        if not text.endswith("\N{REPLACEMENT CHARACTER}"):
+            print(text[shown:], end="", flush=True)
+            shown = len(text)
+    print(text_model.decode(tokens)[shown:])
+
+
+def _print_speed(options: Namespace, decoder: Decoder) -> None:
+    from pimc.report.generation import phase_rows
+    from pimc.report.terminal import Terminal
+
+    terminal = Terminal(options.color, options.quiet)
+    terminal.line()
+    columns = ("phase", "tokens", "tokens/s", "cycles/token", "energy/token", "time")
+    terminal.table("", columns, phase_rows(decoder), right=columns[1:])
+
+
+def _facts(decoder: Decoder) -> dict[str, Any]:
+    phases = {"prefill": decoder.prefill, "decode": decoder.decode}
+    return {
+        name: {
+            "tokens": phase.tokens,
+            "cycles": phase.cycles,
+            "time_s": phase.time_s,
+            "energy_j": phase.energy_j,
+            "tokens_per_s": phase.tokens_per_s,
+            "energy_j_per_token": phase.joules_per_token,
+        }
+        for name, phase in phases.items()
+    }
+
+
+COMMAND = Command(
+    name="generate",
+    summary="generate text and say how fast the machine is",
+    description="Compiles a language model, runs it token by token on the simulator and prints the text, then\n"
+    "tokens/s and J/token of the machine. Reads the tokenizer.json beside the model.",
+    examples=('pimc generate models/tiny-shakespeare.onnx --prompt "ROMEO:" -n 100',),
+    add_arguments=_add_arguments,
+    run=_run,
+)

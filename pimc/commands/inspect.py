@@ -1,0 +1,74 @@
+"""`pimc inspect`: what is in a model, a program or a machine description."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pimc.commands.command import Command
+from pimc.commands.model_options import add_dimensions, bound_dimensions
+
+if TYPE_CHECKING:
+    from pimc.report.terminal import Terminal
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("subject", metavar="FILE", help="model (.onnx), program (.pim) or machine (name or .yaml)")
+    parser.add_argument("-m", "--machine", default="gddr6-aim", help="machine that a model should fit")
+    add_dimensions(parser)
+
+
+def _run(options: Namespace) -> int:
+    from pimc.report.terminal import Terminal, print_json
+
+    terminal = Terminal(options.color, options.quiet)
+    kind = Path(options.subject).suffix.lower()
+    if kind == ".onnx":
+        return _inspect_model(options, terminal)
+    if kind == ".pim":
+        from isa import load_machine, load_program, machine_names
+        from pimc.report.program import print_program, program_summary
+
+        program = load_program(options.subject)
+        machine = load_machine(program.machine) if program.machine in machine_names() else None
+        print_json(program_summary(program)) if options.json else print_program(terminal, program, machine)
+        return 0
+    from isa import load_machine
+    from pimc.report.machines import print_machine
+
+    machine = load_machine(options.subject)
+    print_json(machine.model_dump(mode="json")) if options.json else print_machine(terminal, machine)
+    return 0
+
+
+def _inspect_model(options: Namespace, terminal: Terminal) -> int:
+    """What the model holds, then what becomes of it; a model that cannot be compiled ends with its diagnostic."""
+    from isa import load_machine
+    from pimc.compiler import fuse_model
+    from pimc.frontend import load_model
+    from pimc.report.model import fit_facts, graph_facts, model_facts, print_fit, print_graph_facts, print_model
+    from pimc.report.terminal import print_json
+
+    machine = load_machine(options.machine)
+    model = load_model(options.subject)
+    if options.json:
+        graph = fuse_model(model, bound_dimensions(options))
+        print_json({**model_facts(model), **graph_facts(graph), **fit_facts(graph, machine)})
+        return 0
+    print_model(terminal, model)
+    graph = fuse_model(model, bound_dimensions(options))
+    print_graph_facts(terminal, graph)
+    print_fit(terminal, graph, machine)
+    return 0
+
+
+COMMAND = Command(
+    name="inspect",
+    summary="show what is in a model, a program or a machine",
+    description="Shows of a model: inputs, outputs, operators, what fuses, what does not and why, whether it fits;\n"
+    "of a program: entries, instructions, memory regions, symbols, ports; of a machine: its numbers.",
+    examples=("pimc inspect models/tiny-shakespeare.onnx", "pimc inspect t.pim", "pimc inspect gddr6-aim"),
+    add_arguments=_add_arguments,
+    run=_run,
+)

@@ -1,0 +1,126 @@
+"""`pimc run`: execute a program on the simulator."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from typing import TYPE_CHECKING, Any
+
+from pimc.commands.command import Command
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from isa import Program
+    from pimc.report.terminal import Terminal
+    from pimc.simulator import Session, Statistics
+
+    Outputs = dict[str, NDArray[Any]]
+
+_SEEDED_TOKENS = 16
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("program", metavar="P.pim", help="the program")
+    parser.add_argument("-i", "--inputs", metavar="IN.npz", help="arrays by ONNX input name (default: seeded)")
+    parser.add_argument("-o", "--outputs", metavar="OUT.npz", help="write the outputs by ONNX output name")
+    parser.add_argument("-m", "--machine", metavar="FILE", help="description of a machine that is not bundled")
+    parser.add_argument("--entry", metavar="NAME", help="decode, prefill or encode (default: by the inputs)")
+    parser.add_argument("--timing-only", action="store_true", help="time and energy without data")
+    parser.add_argument(
+        "--set", action="append", default=[], type=_register, metavar="NAME=N", help="value of a host register"
+    )
+    parser.add_argument("--stats", metavar="S.json", help="write the statistics")
+
+
+def _register(text: str) -> tuple[str, int]:
+    name, _, value = text.partition("=")
+    if not name or not value.isdigit():
+        raise ArgumentTypeError(f"'{text}' is not NAME=N, for example kv_length=128")
+    return name, int(value)
+
+
+def _run(options: Namespace) -> int:
+    from isa import InputError, load_machine, load_program
+    from pimc.files import check_output
+    from pimc.report.run import print_run
+    from pimc.report.terminal import Terminal, print_json
+    from pimc.simulator import Session
+
+    if options.timing_only and options.outputs is not None:
+        raise InputError("--timing-only computes no outputs", help="leave -o or --timing-only out")
+    for path in (options.outputs, options.stats):
+        if path is not None:
+            check_output(path)
+    terminal = Terminal(options.color, options.quiet)
+    program = load_program(options.program)
+    session = Session(program, load_machine(options.machine or program.machine), options.timing_only)
+    outputs, statistics = _run_registers(options, session) if options.set else _run_inputs(options, session, terminal)
+    stats = statistics.to_json()
+    stats["provenance"]["seed"] = options.seed
+    _write(options, outputs, stats)
+    if options.json:
+        print_json(stats)
+    else:
+        print_run(terminal, stats)
+    return 0
+
+
+def _run_registers(options: Namespace, session: Session) -> tuple[Outputs, Statistics]:
+    """Run an entry for given values of its registers: time and energy without data."""
+    from isa import InputError
+
+    if not options.timing_only or options.entry is None:
+        raise InputError("--set goes with --timing-only and --entry", help="otherwise the inputs set the registers")
+    entries = session.program.entries
+    asked = entries[options.entry].registers if options.entry in entries else ()
+    defaults = {symbol.name: symbol.low for symbol in session.program.registers if symbol.name in asked}
+    return {}, session.simulator.run(options.entry, defaults | dict(options.set), timing_only=True)
+
+
+def _run_inputs(options: Namespace, session: Session, terminal: Terminal) -> tuple[Outputs, Statistics]:
+    """Run the model on the given inputs, or on seeded ones."""
+    from pimc.arrays import read_arrays
+
+    if options.inputs is not None:
+        inputs = read_arrays(options.inputs)
+    else:
+        inputs = _seeded_inputs(options, session.program, terminal)
+    outputs = session.run(inputs, None, options.entry)
+    return outputs, session.statistics
+
+
+def _seeded_inputs(options: Namespace, program: Program, terminal: Terminal) -> Outputs:
+    import numpy as np
+
+    from pimc.model_inputs import Step, step_inputs
+
+    longest = int(program.metadata["max_context"])
+    tokens = 1 if options.entry == "decode" else min(_SEEDED_TOKENS, longest)
+    terminal.note(f"no inputs given: {tokens} seeded tokens (seed {options.seed}), an empty cache")
+    generator = np.random.default_rng(options.seed)
+    return step_inputs(program.ports, Step(tokens), generator, program.metadata["table_rows"])
+
+
+def _write(options: Namespace, outputs: Outputs, stats: dict[str, Any]) -> None:
+    from pimc.arrays import write_arrays
+    from pimc.files import write_text
+
+    if options.outputs is not None:
+        write_arrays(options.outputs, outputs)
+    if options.stats is not None:
+        write_text(options.stats, json.dumps(stats, indent=2, allow_nan=False) + "\n")
+
+
+COMMAND = Command(
+    name="run",
+    summary="run a program: outputs, cycles, joules",
+    description="Runs a program on the simulator and prints time, energy and utilisation of the machine.",
+    examples=(
+        "pimc run t.pim",
+        "pimc run t.pim -i in.npz -o out.npz --stats s.json",
+        "pimc run t.pim --entry decode --timing-only --set kv_length=128",
+    ),
+    add_arguments=_add_arguments,
+    run=_run,
+)

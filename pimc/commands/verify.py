@@ -1,0 +1,59 @@
+"""`pimc verify`: compile, run, compare with ONNX Runtime."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from pimc.commands.command import Command
+from pimc.commands.model_options import add_model_options, bound_dimensions
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    add_model_options(parser, numerics="fp32")
+    parser.add_argument("-i", "--inputs", metavar="IN.npz", help="arrays by ONNX input name (default: seeded)")
+    parser.add_argument(
+        "--rtol", type=float, default=1e-4, help="largest error allowed, relative to the output's largest magnitude"
+    )
+
+
+def _run(options: Namespace) -> int:
+    from isa import MismatchError, load_machine
+    from pimc.arrays import read_arrays
+    from pimc.compiler import compile_model
+    from pimc.reference import Reference, import_runtime
+    from pimc.report.terminal import Terminal, print_json
+    from pimc.report.verification import print_verification
+    from pimc.simulator import Session
+    from pimc.verification import verify_program
+
+    import_runtime()
+    inputs = read_arrays(options.inputs) if options.inputs is not None else None
+    machine = load_machine(options.machine)
+    program = compile_model(
+        options.model,
+        machine,
+        bound_dimensions(options, options.inputs),
+        options.max_context,
+        options.numerics,
+        options.pipeline,
+        options.optimize,
+    )
+    session, reference = Session(program, machine), Reference(options.model)
+    found = verify_program(program, session, reference, inputs, options.rtol, options.seed)
+    if options.json:
+        print_json(found.to_json())
+    else:
+        print_verification(Terminal(options.color, options.quiet), found)
+    return 0 if found.ok else MismatchError.exit_code
+
+
+COMMAND = Command(
+    name="verify",
+    summary="compile, run and compare with ONNX Runtime",
+    description="Compiles a model, runs it on the simulator and on ONNX Runtime with the same inputs, and compares\n"
+    "every output. Without -i the inputs are seeded: several lengths, empty and filled cache, prompts whole and in\n"
+    "pieces, padding. Ends with exit code 3 when an output differs by more than --rtol.",
+    examples=("pimc verify models/tiny-shakespeare.onnx", "pimc verify model.onnx -i in.npz --json"),
+    add_arguments=_add_arguments,
+    run=_run,
+)

@@ -1,0 +1,107 @@
+"""What a compilation made: entries, code, memory, what was fused; time of the passes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from isa import Machine, Program
+from passes import Finding, Graph, PassReport, explain
+from pimc.report.quantities import count
+from pimc.report.terminal import Terminal
+
+_SHOWN_REASONS = 10
+
+
+def print_compilation(terminal: Terminal, program: Program, machine: Machine, graph: Graph | None) -> None:
+    """A short summary of a fresh program; `graph` is what the last pass left."""
+    entries = ", ".join(f"{entry.name} ({', '.join(entry.registers)})" for entry in program.entries.values())
+    facts = [
+        ("machine", f"{program.machine}, numerics {program.numerics}"),
+        ("entries", entries),
+        ("code", f"{count(len(program.code))} instructions of 32 bytes"),
+        ("context", f"up to {program.metadata['max_context']} tokens"),
+        *memory_rows(program, machine),
+    ]
+    if graph is not None:
+        findings = explain(graph)
+        facts.append(("fused", _fused_text(findings) or "nothing"))
+        terminal.facts("", facts)
+        print_unfused(terminal, findings)
+    else:
+        terminal.facts("", facts)
+
+
+def _fused_text(findings: Iterable[Finding]) -> str:
+    """What each pass fused: "norm 5 rms_norm, linear 15 linear"."""
+    by_pass: dict[str, list[str]] = {}
+    for each in findings:
+        if each.fused:
+            by_pass.setdefault(each.pass_name.removeprefix("fuse_"), []).append(f"{each.fused} {each.pattern}")
+    return "; ".join(f"{name}: {', '.join(parts)}" for name, parts in by_pass.items())
+
+
+def print_unfused(terminal: Terminal, findings: Iterable[Finding]) -> None:
+    """Nodes that look like a pattern but were not fused, with reasons."""
+    rows = [(node, each.pass_name, reason) for each in findings for node, reason in each.unfused]
+    if rows:
+        terminal.table("not fused", ("node", "pass", "reason"), rows[:_SHOWN_REASONS])
+    if len(rows) > _SHOWN_REASONS:
+        terminal.line(f"and {len(rows) - _SHOWN_REASONS} more: see pimc inspect")
+
+
+def memory_rows(program: Program, machine: Machine | None) -> list[tuple[str, str]]:
+    """For each memory space how much of it the regions take, by role."""
+    capacity = space_capacity(machine) if machine is not None else {}
+    rows: list[tuple[str, str]] = []
+    for space, unit in (("bank", "columns of every bank"), ("sb", "words of the shared buffer")):
+        sizes: dict[str, int] = {}
+        for region in program.regions:
+            if region.space == space and region.role != "scratch":
+                sizes[region.role] = sizes.get(region.role, 0) + region.size
+        total, whole = sum(sizes.values()), capacity.get(space)
+        full = f" of {count(whole)} ({100 * total / whole:.1f} % full)" if whole else ""
+        parts = ", ".join(f"{role} {count(size)}" for role, size in sizes.items())
+        rows.append(("banks" if space == "bank" else "buffer", f"{count(total)}{full} {unit}: {parts}"))
+    return rows
+
+
+def space_capacity(machine: Machine) -> dict[str, int]:
+    """Columns of a bank and words of the shared buffer."""
+    capacity = {"sb": machine.shared_buffer.capacity_words}
+    return capacity | ({"bank": machine.near_bank.columns_per_bank} if machine.near_bank else {})
+
+
+def compilation_facts(program: Program, graph: Graph | None) -> dict[str, Any]:
+    """The summary as JSON values."""
+    findings = explain(graph) if graph is not None else ()
+    return {
+        "machine": program.machine,
+        "numerics": program.numerics,
+        "entries": {entry.name: list(entry.registers) for entry in program.entries.values()},
+        "instructions": len(program.code),
+        "metadata": dict(program.metadata),
+        "regions": [
+            {"name": r.name, "space": r.space, "address": r.address, "size": r.size, "role": r.role}
+            for r in program.regions
+        ],
+        "fused": [{"pass": each.pass_name, "pattern": each.pattern, "count": each.fused} for each in findings],
+        "unfused": unfused_facts(findings),
+    }
+
+
+def unfused_facts(findings: Iterable[Finding]) -> list[dict[str, str]]:
+    """Nodes that look like a pattern but were not fused, with reasons, as JSON values."""
+    return [
+        {"pass": each.pass_name, "node": node, "reason": reason} for each in findings for node, reason in each.unfused
+    ]
+
+
+def print_pass_times(terminal: Terminal, reports: Sequence[PassReport]) -> None:
+    """Time and effect of every pass, as notes."""
+    total = sum(report.run_seconds + report.verify_seconds for report in reports)
+    for report in reports:
+        effect = f"{report.nodes_before} -> {report.nodes_after} nodes" if report.changed else "no change"
+        run_ms, verify_ms = 1e3 * report.run_seconds, 1e3 * report.verify_seconds
+        terminal.note(f"{report.name:<24}{run_ms:9.1f} ms  verify {verify_ms:7.1f} ms  {effect}")
+    terminal.note(f"{'total':<24}{1e3 * total:9.1f} ms")

@@ -1,0 +1,32 @@
+"""A comparison with ONNX Runtime as a table."""
+
+from __future__ import annotations
+
+from pimc.report.terminal import Terminal
+from pimc.verification import Verification
+
+_SHOWN = 12
+
+
+def print_verification(terminal: Terminal, verification: Verification) -> None:
+    """The errors of the outputs, the worst first, and the verdict."""
+    worst_first = sorted(verification.outputs, key=lambda output: -output.max_rel_error)
+    rows = [
+        (
+            output.name,
+            f"{output.max_rel_error:.2e}",
+            f"{output.max_abs_error:.2e}",
+            f"{output.cosine:.7f}",
+            "ok" if output.max_rel_error <= verification.rtol else "differs",
+        )
+        for output in worst_first[:_SHOWN]
+    ]
+    columns = ("output", "relative error", "absolute error", "cosine", "")
+    terminal.table("", columns, rows, right=columns[1:4])
+    if len(worst_first) > len(rows):
+        terminal.line(f"and {len(worst_first) - len(rows)} more with smaller errors")
+    terminal.line()
+    for case in verification.cases:
+        terminal.line(f"  ran {case}")
+    relation = "equal" if verification.ok else "differ from"
+    terminal.line(f"outputs {relation} ONNX Runtime's (tolerance {verification.rtol:g} of the largest magnitude)")

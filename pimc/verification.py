@@ -1,0 +1,188 @@
+"""Comparison of a compiled program with ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isa import Port, Program
+from pimc.model_inputs import Step, attended, empty_past, has_cache, has_mask, step_inputs
+from pimc.reference import Reference
+from pimc.simulator import Session
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class OutputError:
+    """How far one output is from the reference: the worst of all runs.
+
+    Attributes:
+        name: ONNX output name.
+        max_rel_error: Largest difference, relative to the largest magnitude of the reference output.
+        max_abs_error: Largest difference.
+        cosine: Cosine of the angle between the two as vectors.
+    """
+
+    name: str
+    max_rel_error: float = 0.0
+    max_abs_error: float = 0.0
+    cosine: float = 1.0
+
+    def worst(self, other: OutputError) -> OutputError:
+        """The worse value of each; NaN is worst."""
+        return OutputError(
+            self.name,
+            float(np.maximum(self.max_rel_error, other.max_rel_error)),
+            float(np.maximum(self.max_abs_error, other.max_abs_error)),
+            float(np.minimum(self.cosine, other.cosine)),
+        )
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Outcome of a comparison.
+
+    Attributes:
+        ok: Whether the relative error of every output is at most `rtol`.
+        outputs: In the order of the model.
+        rtol: The tolerance.
+        cases: What was run, one line each.
+    """
+
+    ok: bool
+    outputs: tuple[OutputError, ...]
+    rtol: float
+    cases: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """What `pimc verify --json` prints; an error that is not a number is null."""
+        names = ("max_rel_error", "max_abs_error", "cosine")
+        rows = [
+            {"name": output.name, **{name: _finite(getattr(output, name)) for name in names}} for output in self.outputs
+        ]
+        return {"ok": self.ok, "outputs": rows}
+
+
+@dataclass
+class Comparison:
+    """Runs a program and its reference side by side and keeps the worst error of every output.
+
+    Attributes:
+        session: The program on the simulator.
+        reference: The model on ONNX Runtime.
+        ports: The program's signature.
+        errors: Worst errors so far, by output name.
+    """
+
+    session: Session
+    reference: Reference
+    ports: tuple[Port, ...]
+    errors: dict[str, OutputError] = field(default_factory=dict[str, OutputError])
+
+    def run(self, steps: Iterable[Mapping[str, Array]]) -> None:
+        """Run consecutive inputs from an empty cache, or from the one that they bring, and compare after each."""
+        self.session.reset()
+        past = empty_past(self.ports)
+        for inputs in steps:
+            expected = self.reference.run({**past, **inputs})
+            found = self.session.run(inputs)
+            past = _next_past(self.ports, expected)
+            for name, array in expected.items():
+                kept = attended(self._port(name), self.ports, inputs, array)
+                error = output_error(name, found[name][kept], array[kept])
+                self.errors[name] = self.errors.get(name, error).worst(error)
+
+    def _port(self, name: str) -> Port:
+        return next(port for port in self.ports if port.name == name and port.direction == "output")
+
+
+def verify_program(
+    program: Program,
+    session: Session,
+    reference: Reference,
+    inputs: Mapping[str, Array] | None = None,
+    rtol: float = 1e-4,
+    seed: int = 0,
+) -> Verification:
+    """Compare a program with the model it came from.
+
+    Args:
+        program: The compiled program.
+        session: The program, loaded into the simulator.
+        reference: The model.
+        inputs: Arrays by ONNX input name; `None` makes seeded ones of several shapes.
+        rtol: Largest error allowed, relative to the largest magnitude of the reference output.
+        seed: Of the inputs.
+    """
+    comparison = Comparison(session, reference, program.ports)
+    if inputs is not None:
+        comparison.run([inputs])
+        lines = ["the given inputs"]
+    else:
+        generator = np.random.default_rng(seed)
+        rows = program.metadata["table_rows"]
+        cases = tuple(seeded_cases(program))
+        for case in cases:
+            comparison.run(step_inputs(program.ports, step, generator, rows) for step in case)
+        lines = [describe(case) for case in cases]
+    outputs = tuple(comparison.errors[name] for name in reference.outputs)
+    ok = all(output.max_rel_error <= rtol for output in outputs)
+    return Verification(ok, outputs, rtol, tuple(lines))
+
+
+def output_error(name: str, found: Array, expected: Array) -> OutputError:
+    """The error of one output; arrays of the same shape, possibly empty."""
+    if not expected.size:
+        return OutputError(name)
+    a, b = found.astype(np.float64).ravel(), expected.astype(np.float64).ravel()
+    difference = float(np.abs(a - b).max())
+    largest = float(np.abs(b).max())
+    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
+    cosine = float(a @ b) / norms if norms else float(np.array_equal(a, b))
+    return OutputError(name, difference / largest if largest else difference, difference, cosine)
+
+
+def seeded_cases(program: Program) -> Iterator[tuple[Step, ...]]:
+    """Runs that try short and long, whole and split, empty and filled, padded and not, as the program allows."""
+    longest = int(program.metadata["max_context"])
+    masks = has_mask(program.ports)
+    if has_cache(program.ports):
+        for lengths in ((1, 1), (16, 1, 17), (33,), (5, 30)):
+            yield tuple(_consecutive(lengths, longest, (0, 0)))
+        if masks:
+            yield tuple(_consecutive((12, 1), longest, (0, 3)))
+        return
+    for tokens, masked in ((1, (0, 0)), (17, (0, 0)), (12, (7, 12))):
+        if tokens <= longest and (masks or masked == (0, 0)):
+            yield (Step(tokens, masked=masked),)
+
+
+def _consecutive(lengths: Sequence[int], longest: int, masked: tuple[int, int]) -> Iterator[Step]:
+    past = 0
+    for wanted in lengths:
+        tokens = min(wanted, longest - past)
+        if tokens > 0:
+            yield Step(tokens, past, masked)
+        past += tokens
+
+
+def describe(case: Sequence[Step]) -> str:
+    """One line about a case."""
+    parts = [f"{step.tokens} tokens after {step.past}" if step.past else f"{step.tokens} tokens" for step in case]
+    first, end = case[0].masked
+    return ", then ".join(parts) + (f", positions {first} to {end - 1} masked out" if end > first else "")
+
+
+def _next_past(ports: Iterable[Port], outputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Present keys and values under the names of the past inputs that share their place."""
+    present = {port.symbol: outputs[port.name] for port in ports if port.kind == "present"}
+    return {port.name: present[port.symbol] for port in ports if port.kind == "past" and port.symbol in present}
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
