@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
+from tests_graphs import SEQ, Net, run_passes
 
 from passes import Graph
 from passes.assign_storage import AssignStorage, Storage
-from tests.passes.graphs import SEQ, Net, run_passes
 
 ROWS, WIDTH = 64, 8
 

@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from tests_graphs import PAST, SEQ, TOTAL, Net, assert_same_meaning, operations, run_passes
 
 from isa import GraphError
 from passes import Graph, Node, Value
 from passes.canonicalize import RULES, Canonicalize
 from passes.constant_folding import ConstantFolding
 from passes.dead_code import DeadCode
-from tests.passes.graphs import PAST, SEQ, TOTAL, Net, assert_same_meaning, operations, run_passes
 
 Body = Callable[[Net, Value], Value]
 

@@ -1,8 +1,8 @@
 import numpy as np
+from tests_graphs import SEQ, Net, assert_same_meaning, operations, run_passes
 
 from passes import Graph
 from passes.common_subexpressions import CommonSubexpressions
-from tests.passes.graphs import SEQ, Net, assert_same_meaning, operations, run_passes
 
 
 def twice() -> Graph:

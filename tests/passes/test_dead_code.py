@@ -1,6 +1,7 @@
+from tests_graphs import SEQ, Net, operations, run_passes
+
 from passes.dead_code import DeadCode
 from passes.rewriting import prune
-from tests.passes.graphs import SEQ, Net, operations, run_passes
 
 
 def test_only_what_outputs_need_stays() -> None:

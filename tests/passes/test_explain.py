@@ -1,7 +1,8 @@
+from tests_attention_graphs import EAGER, attention_block, both, causal, window
+from tests_graphs import Net, run_passes
+
 from passes.explain import Finding, explain, record
 from passes.pipelines import pipeline
-from tests.passes.attention_graphs import EAGER, attention_block, both, causal, window
-from tests.passes.graphs import Net, run_passes
 
 
 def test_counts_add_up_and_reasons_are_those_of_the_last_run() -> None:

@@ -2,11 +2,11 @@ import math
 from collections.abc import Callable
 
 import pytest
+from tests_graphs import SEQ, Net, assert_same_meaning, operations, run_passes
 
 from passes import Graph, Value
 from passes.canonicalize import Canonicalize
 from passes.fuse_activation import FuseActivation
-from tests.passes.graphs import SEQ, Net, assert_same_meaning, operations, run_passes
 
 Body = Callable[[Net, Value], Value]
 ROOT = math.sqrt(2 / math.pi)

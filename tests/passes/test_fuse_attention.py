@@ -5,15 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
-from passes import Graph, Value
-from passes.canonicalize import Canonicalize
-from passes.common_subexpressions import CommonSubexpressions
-from passes.constant_folding import ConstantFolding
-from passes.dead_code import DeadCode
-from passes.fuse_attention import FuseAttention
-from passes.fuse_linear import FuseLinear
-from tests.passes.attention_graphs import (
+from tests_attention_graphs import (
     CACHED,
     DYNAMO,
     EAGER,
@@ -34,7 +26,15 @@ from tests.passes.attention_graphs import (
     no_mask,
     window,
 )
-from tests.passes.graphs import PAST, SEQ, TOTAL, Net, assert_same_meaning, operations, run_passes
+from tests_graphs import PAST, SEQ, TOTAL, Net, assert_same_meaning, operations, run_passes
+
+from passes import Graph, Value
+from passes.canonicalize import Canonicalize
+from passes.common_subexpressions import CommonSubexpressions
+from passes.constant_folding import ConstantFolding
+from passes.dead_code import DeadCode
+from passes.fuse_attention import FuseAttention
+from passes.fuse_linear import FuseLinear
 
 CLEAN_UP = (ConstantFolding(), Canonicalize(), CommonSubexpressions(), DeadCode())
 STEPS = (*CLEAN_UP, FuseLinear(), FuseAttention(), *CLEAN_UP)

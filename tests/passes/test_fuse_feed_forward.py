@@ -1,6 +1,7 @@
 from collections.abc import Callable
 
 import pytest
+from tests_graphs import SEQ, Net, assert_same_meaning, operations, run_passes
 
 from passes import Graph, Value
 from passes.canonicalize import Canonicalize
@@ -8,7 +9,6 @@ from passes.fuse_activation import FuseActivation
 from passes.fuse_feed_forward import FuseFeedForward
 from passes.fuse_linear import FuseLinear
 from passes.ops import ACTIVATIONS
-from tests.passes.graphs import SEQ, Net, assert_same_meaning, operations, run_passes
 
 WIDTH, INNER = 4, 6
 Body = Callable[[Net, Value], Value]

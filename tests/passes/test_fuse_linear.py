@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
+from tests_graphs import SEQ, Net, assert_same_meaning, operations, run_passes
 
 from passes import Graph
 from passes.canonicalize import Canonicalize
 from passes.fuse_linear import FuseLinear
-from tests.passes.graphs import SEQ, Net, assert_same_meaning, operations, run_passes
 
 
 def with_bias() -> Graph:

@@ -1,13 +1,13 @@
 from collections.abc import Callable
 
 import pytest
+from tests_graphs import SEQ, Net, assert_same_meaning, operations, run_passes
 
 from passes import Graph, Value
 from passes.canonicalize import Canonicalize
 from passes.common_subexpressions import CommonSubexpressions
 from passes.constant_folding import ConstantFolding
 from passes.fuse_norm import FuseNorm
-from tests.passes.graphs import SEQ, Net, assert_same_meaning, operations, run_passes
 
 WIDTH = 16
 Body = Callable[[Net, Value], Value]

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from tests_graphs import SEQ, Net, assert_same_meaning, operations, run_passes
 
 from passes import Graph, Value
 from passes.canonicalize import Canonicalize
@@ -11,7 +12,6 @@ from passes.common_subexpressions import CommonSubexpressions
 from passes.constant_folding import ConstantFolding
 from passes.dead_code import DeadCode
 from passes.fuse_rotary import FuseRotary
-from tests.passes.graphs import SEQ, Net, assert_same_meaning, operations, run_passes
 
 HEADS, WIDTH = 3, 8
 CLEAN_UP = (ConstantFolding(), Canonicalize(), CommonSubexpressions(), DeadCode())

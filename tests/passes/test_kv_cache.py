@@ -1,10 +1,10 @@
 import numpy as np
+from tests_attention_graphs import HEAD_DIM, UNCACHED, WIDTH, attention_block, both, causal, key_mask
+from tests_graphs import PAST, SEQ, TOTAL, Net, assert_same_meaning, operations, run_passes
 
 from passes import Cache, Graph, interpret
 from passes.kv_cache import KVCache
 from passes.pipelines import pipeline
-from tests.passes.attention_graphs import HEAD_DIM, UNCACHED, WIDTH, attention_block, both, causal, key_mask
-from tests.passes.graphs import PAST, SEQ, TOTAL, Net, assert_same_meaning, operations, run_passes
 
 BEFORE = tuple(step for step in pipeline("default") if step.name not in ("kv_cache", "assign_storage"))
 

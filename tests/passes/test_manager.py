@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import pytest
+from tests_graphs import Net
 
 from isa import GraphError
 from passes import Graph
 from passes.manager import PassManager, PassReport
 from passes.rewriting import replace
-from tests.passes.graphs import Net
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,7 @@
 
 import numpy as np
 import pytest
-
-from passes import Value
-from passes.mask_lengths import integer_constants, length_choices
-from passes.masks import MaskTerm, classify
-from passes.matching import Refusal
-from tests.passes.attention_graphs import (
+from tests_attention_graphs import (
     CACHED,
     LOWEST,
     UNCACHED,
@@ -24,7 +19,12 @@ from tests.passes.attention_graphs import (
     window,
     window_or_equal,
 )
-from tests.passes.graphs import PAST, SEQ, TOTAL, Net
+from tests_graphs import PAST, SEQ, TOTAL, Net
+
+from passes import Value
+from passes.mask_lengths import integer_constants, length_choices
+from passes.masks import MaskTerm, classify
+from passes.matching import Refusal
 
 LENGTHS = [CACHED, UNCACHED, Lengths(3, PAST + 3), Lengths(6, 6)]
 

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
+from tests_attention_graphs import HEAD_DIM, HEADS, WIDTH, attention_block
+from tests_graphs import SEQ, Net, assert_same_meaning, operations, run_passes
 
 from passes import Graph, Value
 from passes.canonicalize import Canonicalize
 from passes.merge_linear import MergeLinear
 from passes.pipelines import pipeline
-from tests.passes.attention_graphs import HEAD_DIM, HEADS, WIDTH, attention_block
-from tests.passes.graphs import SEQ, Net, assert_same_meaning, operations, run_passes
 
 
 def attend(net: Net, query: Value, key: Value, value: Value) -> None:

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from tests_graphs import PAST, SEQ, TOTAL, Net
 
 from passes import Graph, Value
 from passes.dims import Dim
-from tests.passes.graphs import PAST, SEQ, TOTAL, Net
 
 HEADS, HEAD_DIM, WIDTH = 4, 8, 32
 MINUS_INFINITY = -np.inf

@@ -3,10 +3,10 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests_graphs import PAST, SEQ, TOTAL
 
 from passes.dims import Dim, product
 from passes.layout import moves_only_units, reshape_groups
-from tests.passes.graphs import PAST, SEQ, TOTAL
 
 
 @pytest.mark.parametrize(
