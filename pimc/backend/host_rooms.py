@@ -10,10 +10,8 @@ from isa import Machine, NearBank, Place, Port, Region, ResourceLimitError, Symb
 from passes import Cache, Graph, Value
 from pimc.backend.lowering import CacheRooms
 from pimc.backend.storage import Room, Storage
+from pimc.backend.token_rows import TokenRows, row_columns
 from pimc.kv_layout import KvLayout, choose_groups
-
-WORD_COLUMN_WORDS = 8
-"""Words that a column of 16 lanes holds in the form `word`."""
 
 
 @dataclass
@@ -24,13 +22,13 @@ class HostRooms:
         regions: Memory that the program owns.
         symbols: Named addresses.
         ports: The model's signature.
-        spilled: Outputs that lie in the banks: value -> first linear column and columns of a token's part.
+        spilled: Outputs that lie in the banks.
     """
 
     regions: list[Region] = field(default_factory=list[Region])
     symbols: list[Symbol] = field(default_factory=list[Symbol])
     ports: list[Port] = field(default_factory=list[Port])
-    spilled: dict[Value, tuple[int, int]] = field(default_factory=dict[Value, tuple[int, int]])
+    spilled: dict[Value, TokenRows] = field(default_factory=dict[Value, TokenRows])
 
     def add_symbol(self, wish: str, space: str, address: int, size: int) -> None:
         """Name an address; the name is `wish`, made a symbol and unique."""
@@ -76,7 +74,7 @@ def place_caches(
         caches[cache.name] = CacheRooms(keys, column, values, column + keys.columns)
         column += keys.columns + values.columns
         _cache_ports(graph, cache, caches[cache.name], rooms)
-    _check_columns(near_bank, first_column, column, max_context)
+    check_columns(near_bank, first_column, column, max_context)
     rooms.regions.append(Region("kv_cache", "bank", first_column, column - first_column, "cache"))
     return caches
 
@@ -97,7 +95,8 @@ def _cache_ports(graph: Graph, cache: Cache, place: CacheRooms, rooms: HostRooms
             rooms.add_port(graph, port, direction, kind, symbol)
 
 
-def _check_columns(near_bank: NearBank, weights: int, total: int, max_context: int) -> None:
+def check_columns(near_bank: NearBank, weights: int, total: int, max_context: int) -> None:
+    """Raise `ResourceLimitError` when `total` linear columns, `weights` of them for weights, exceed a bank."""
     if total <= near_bank.columns_per_bank:
         return
     column_bytes = near_bank.channels * near_bank.banks * near_bank.lanes * near_bank.element_bits // 8
@@ -157,13 +156,13 @@ def spill_outputs(
     column = first_column
     for name, value in graph.outputs.items():
         words = _output_words(storage, name, value)
-        columns = storage.padded(words) // (near_bank.channels * WORD_COLUMN_WORDS)
+        columns = row_columns(near_bank, words)
         size = columns * -(-chunk // near_bank.banks)
         layout = {"kind": "token_rows", "words": words, "columns": columns}
         symbols[name] = Symbol(symbol_name(name), "bank", column, size, layout)
-        rooms.spilled[value] = (column, columns)
+        rooms.spilled[value] = TokenRows(column, columns)
         column += size
-    _check_columns(near_bank, first_column, column, chunk)
+    check_columns(near_bank, first_column, column, chunk)
     rooms.regions.append(Region("spilled_outputs", "bank", first_column, column - first_column, "output"))
     return symbols
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from isa import (
@@ -20,9 +21,11 @@ from isa import (
 )
 from passes import Graph, Node, Value
 from passes.place_weights import Placement, is_bank_table
+from pimc.backend.crossing import Crossing
 from pimc.backend.emitter import Emitter
 from pimc.backend.host_rooms import (
     HostRooms,
+    check_columns,
     place_caches,
     place_inputs,
     place_outputs,
@@ -33,7 +36,7 @@ from pimc.backend.lowering import HostRegisters, Lowering
 from pimc.backend.open_ahead import open_ahead
 from pimc.backend.roll_loops import Code, roll_loops
 from pimc.backend.schedule import ALIASES, make_schedule
-from pimc.backend.shared_buffer import BufferAllocator
+from pimc.backend.shared_buffer import BufferAllocator, BufferFullError
 from pimc.backend.storage import Storage
 from pimc.backend.token_axes import TokenAxes, find_token_axes
 from pimc.backend.token_loop import LOWERINGS, TokenLoop
@@ -59,7 +62,8 @@ class ProgramOptions:
 def build_program(graph: Graph, machine: Machine, options: ProgramOptions) -> Program:
     """Lower a fused and placed graph to a program.
 
-    Outputs of all tokens of a run stay in the shared buffer; when that is too small they are spilled to the banks.
+    Values of all tokens of a run stay in the shared buffer as long as it is large enough; else those that cross from
+    phase to phase are spilled to the banks, then the outputs too.
 
     Raises:
         UnsupportedError: an operation has no lowering; all of them are named.
@@ -67,10 +71,13 @@ def build_program(graph: Graph, machine: Machine, options: ProgramOptions) -> Pr
     """
     axes = find_token_axes(graph)
     _check_operations(graph, axes)
-    try:
-        return _Builder(graph, machine, options, axes, spill=False).build()
-    except ResourceLimitError:
-        return _Builder(graph, machine, options, axes, spill=True).build()
+    for level in Spill:
+        try:
+            return _Builder(graph, machine, options, axes, level).build()
+        except BufferFullError:
+            if level is Spill.ALL:
+                raise
+    raise AssertionError("the last level either builds or raises")
 
 
 def _check_operations(graph: Graph, axes: TokenAxes) -> None:
@@ -84,10 +91,18 @@ def _check_operations(graph: Graph, axes: TokenAxes) -> None:
         )
 
 
+class Spill(Enum):
+    """What leaves the shared buffer for the banks."""
+
+    NONE = "nothing"
+    VALUES = "values"
+    ALL = "values and outputs"
+
+
 class _Builder:
     """One attempt to build the program; every attribute is a part of it."""
 
-    def __init__(self, graph: Graph, machine: Machine, options: ProgramOptions, axes: TokenAxes, spill: bool) -> None:
+    def __init__(self, graph: Graph, machine: Machine, options: ProgramOptions, axes: TokenAxes, spill: Spill) -> None:
         near_bank = machine.near_bank
         if near_bank is None:
             raise ResourceLimitError(f"the machine '{machine.name}' has no near-bank units to compile for")
@@ -154,8 +169,8 @@ class _Builder:
         return self.storage.allocator.allocate(self.options.max_context, "the key mask")
 
     def _place_outputs(self) -> dict[str, Symbol]:
-        if self.spill:
-            first = self.rooms.regions[-1].address + self.rooms.regions[-1].size
+        if self.spill is Spill.ALL:
+            first = self._end_of_banks()
             symbols = spill_outputs(self.graph, self.storage, self.machine, first, self.chunk, self.rooms)
         else:
             symbols = place_outputs(self.graph, self.storage, self.chunk)
@@ -184,9 +199,18 @@ class _Builder:
             entries["prefill"] = Entry("prefill", len(self.emitter.code), registers)
         else:
             entries["encode"] = Entry("encode", 0, ("kv_length", "token_count", *mask))
-        TokenLoop(self.low, self.schedule, self.outputs, self.rooms.spilled, self.causal, self.chunk).emit(inputs)
+        spills = self.spill is not Spill.NONE
+        crossing = Crossing(self.low, self.schedule, self.chunk, self._end_of_banks() if spills else None)
+        TokenLoop(self.low, self.schedule, self.outputs, self.rooms.spilled, crossing).emit(inputs)
         self.emitter.emit("halt")
+        if crossing.columns:
+            first = self._end_of_banks()
+            check_columns(self.near_bank, self.placement.columns, first + crossing.columns, self.options.max_context)
+            self.rooms.regions.append(Region("spilled_values", "bank", first, crossing.columns, "scratch"))
         return entries
+
+    def _end_of_banks(self) -> int:
+        return max(region.address + region.size for region in self.rooms.regions if region.space == "bank")
 
     def _registers(self) -> tuple[RegisterSymbol, ...]:
         longest = self.options.max_context
@@ -233,7 +257,7 @@ class _Builder:
                 **self.options.metadata,
                 "max_context": self.options.max_context,
                 "chunk": self.chunk,
-                "spilled_outputs": self.spill,
+                "spilled": self.spill.value,
                 "shared_buffer_peak_words": self.storage.allocator.peak_words,
             },
         )

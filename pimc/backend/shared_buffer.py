@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from isa import ResourceLimitError
 
 
+class BufferFullError(ResourceLimitError):
+    """The shared buffer has no room left."""
+
+
 @dataclass
 class BufferAllocator:
     """Free ranges of the shared buffer.
@@ -32,14 +36,14 @@ class BufferAllocator:
         """First word of a range of `size` words.
 
         Raises:
-            ResourceLimitError: no free range is large enough; names `purpose`.
+            BufferFullError: no free range is large enough; names `purpose`.
         """
         for position, (start, free) in enumerate(self._free):
             if free >= size:
                 self._free[position : position + 1] = [(start + size, free - size)] if free > size else []
                 self.peak_words = max(self.peak_words, start + size)
                 return start
-        raise ResourceLimitError(
+        raise BufferFullError(
             f"the shared buffer has no room for {purpose}",
             notes=[
                 f"demand: {4 * size} bytes in one piece",

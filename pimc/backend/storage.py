@@ -79,6 +79,7 @@ class Storage:
         unit: Every room is a multiple of this many words, what one accumulator of all banks and channels covers.
         constants: (name, first word, raw words) of constants placed so far.
         token: Register of the token's index in the run, inside a phase.
+        anchors: Values that earlier phases have put into rooms of their own; views of larger values until then.
     """
 
     emitter: Emitter
@@ -87,6 +88,7 @@ class Storage:
     unit: int
     constants: list[Constant] = field(default_factory=list[Constant])
     token: int | None = None
+    anchors: set[Value] = field(default_factory=set[Value])
     _rooms: dict[Value, Room] = field(default_factory=dict[Value, Room])
     _constant_words: dict[Value, int] = field(default_factory=dict[Value, int])
     _offsets: dict[int, int] = field(default_factory=dict[int, int])
@@ -108,7 +110,7 @@ class Storage:
     def root(self, value: Value) -> tuple[Value, int]:
         """The value that owns the words of `value`, and the offset in it."""
         offset = 0
-        while value.producer is not None:
+        while value.producer is not None and value not in self.anchors:
             found = alias(value.producer, value, self.axes)
             if found is None:
                 break

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from isa import Indexed, Source, Symbol
 from passes import Value
 from pimc.backend.attention import attend
 from pimc.backend.cache_append import append_key, append_value
+from pimc.backend.crossing import Crossing, TokenRows
 from pimc.backend.elementwise import ELEMENTWISE
 from pimc.backend.emitter import Words, indexed
-from pimc.backend.host_rooms import WORD_COLUMN_WORDS
 from pimc.backend.lowering import Lower, Lowering
 from pimc.backend.normalization import NORMALIZATION
 from pimc.backend.products import PRODUCTS
-from pimc.backend.schedule import Phase, Step, step_operands
-from pimc.backend.storage import Room
+from pimc.backend.schedule import Phase, Step
 
 LOWERINGS: dict[str, Lower] = {**ELEMENTWISE, **NORMALIZATION, **PRODUCTS}
 """The function that emits the code of each operation; `cached_attention` is emitted in parts."""
@@ -33,32 +32,29 @@ class TokenLoop:
         low: State of the lowering.
         phases: The schedule.
         outputs: Symbols of the outputs by name.
-        spilled: Outputs in the banks: value -> first column and columns of a token's part.
-        causal: Whether the only phase serves tokens one after the other, with outputs on demand.
-        chunk: Tokens of a run at most.
+        spilled: Outputs in the banks.
+        crossing: Values that one phase leaves to later ones.
     """
 
     low: Lowering
     phases: Sequence[Phase]
     outputs: Mapping[str, Symbol]
-    spilled: Mapping[Value, tuple[int, int]]
-    causal: bool
-    chunk: int
-    _arrays: dict[Value, tuple[int, int, int]] = field(default_factory=dict[Value, tuple[int, int, int]])
+    spilled: Mapping[Value, TokenRows]
+    crossing: Crossing
 
     def emit(self, inputs: Sequence[Symbol]) -> None:
         """Emit the key mask and all phases."""
         self._emit_mask(inputs)
         for number, phase in enumerate(self.phases):
-            self._reserve_arrays(number, phase)
+            self.crossing.begin_phase(number)
             with self.low.emitter.loop(indexed(0, self.low.host.token_count)) as token:
                 self.low.storage.begin_phase(phase, token)
-                self._emit_steps(phase, phase.required)
+                self._emit_steps(phase.required)
                 if phase.optional:
                     with self.low.emitter.unless_zero(self._wanted(token)):
-                        self._emit_steps(phase, phase.optional)
+                        self._emit_steps(phase.optional)
                 self.low.end_phase()
-            self._release_arrays(number)
+            self.crossing.end_phase(number)
 
     def _emit_mask(self, inputs: Sequence[Symbol]) -> None:
         """The additive key mask from the host's 0 and 1: 0 for attended positions, far below zero for others."""
@@ -84,13 +80,15 @@ class TokenLoop:
 
         return self.low.once("wanted", compute)
 
-    def _emit_steps(self, phase: Phase, steps: Sequence[Step]) -> None:
+    def _emit_steps(self, steps: Sequence[Step]) -> None:
         for step in steps:
-            if step.node not in self.low.absorbed:
-                source = Source(step.node.name, step.node.origins)
-                with self.low.emitter.origin(source):
+            source = Source(step.node.name, step.node.origins)
+            with self.low.emitter.origin(source):
+                self.crossing.before_step(step)
+                if step.node not in self.low.absorbed:
                     self._emit_step(step, steps)
-            self._deliver(step)
+                self.crossing.after_step(step)
+                self._deliver(step)
             self.low.storage.end_step()
 
     def _emit_step(self, step: Step, group: Sequence[Step]) -> None:
@@ -115,59 +113,9 @@ class TokenLoop:
                 continue
             source, symbol = low.storage.words(value), self.outputs[name]
             if value in self.spilled:
-                self._spill(value, source)
+                self.spilled[value].store(low, source)
                 continue
             size = int(symbol.layout["words_per_token"])
             target = Words(symbol.address, low.storage.offset_register(size))
             if source != target:
                 low.copy(target, source, int(symbol.layout["words"]))
-
-    def _spill(self, value: Value, source: Words) -> None:
-        """Store a token's part of an output in the banks, whole words over all channels."""
-        low = self.low
-        column, columns = self.spilled[value]
-        token = low.storage.offset_register(1)
-        bank = low.emitter.scalar("remu", token, low.near_bank.banks)
-        row = low.emitter.scalar("divu", token, low.near_bank.banks)
-        low.emitter.emit("mul", row, row, columns)
-        low.emitter.emit(
-            "stb",
-            ch=low.near_bank.all_channels,
-            bank=indexed(0, bank),
-            addr=indexed(column, row),
-            cols=columns,
-            src=source.operand,
-            si=columns * WORD_COLUMN_WORDS,
-            sn=WORD_COLUMN_WORDS,
-            form="word",
-        )
-        low.emitter.release(bank, row)
-
-    def _reserve_arrays(self, number: int, phase: Phase) -> None:
-        """Rooms with a part for every token, for what this phase computes and later ones read."""
-        storage = self.low.storage
-        own = {storage.root(value)[0] for step in phase.steps for value in _results(step)}
-        for later, other in enumerate(self.phases[number + 1 :], start=number + 1):
-            for root in {storage.root(value)[0]: None for step in other.steps for value in step_operands(step)}:
-                if root not in own or root in storage.axes.key_masks:
-                    continue
-                if root not in self._arrays and not storage.is_kept(root):
-                    size = storage.room_words(root)
-                    word = storage.allocator.allocate(size * self.chunk, f"the value '{root.name}' of all tokens")
-                    storage.keep(root, Room(word, size, True))
-                    self._arrays[root] = (word, size * self.chunk, later)
-                elif root in self._arrays:
-                    word, total, _ = self._arrays[root]
-                    self._arrays[root] = (word, total, later)
-
-    def _release_arrays(self, number: int) -> None:
-        for value, (word, size, last) in list(self._arrays.items()):
-            if last == number:
-                self.low.storage.forget(value)
-                self.low.storage.allocator.release(word, size)
-                del self._arrays[value]
-
-
-def _results(step: Step) -> list[Value]:
-    return [] if step.part == "append" else list(step.node.outputs)
-
