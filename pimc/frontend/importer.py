@@ -170,7 +170,7 @@ class _Tensors:
         return self._operands[name]
 
     def _weight(self, tensor: onnx.TensorProto) -> Operand:
-        array = self._array(tensor, Place(self._model.name, node=tensor.name))
+        array = self._array(tensor, Place(self._model.name))
         value = self._builder.graph.add_constant(array, tensor.name)
         return Operand(value.type, value, constant=array)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -104,6 +105,8 @@ def _checked(model: LoadedModel, place: Place) -> LoadedModel:
     proto = model.proto
     if not proto.HasField("graph") or not proto.opset_import or proto.ir_version < 1:
         raise InputError("the file is not an ONNX model: it has no graph or no operator sets", place)
+    if not all(isinstance(name, str) for name in _names(proto.graph)):
+        raise InputError("the model has a name that is not UTF-8", place, help="the file is damaged; copy it again")
     check_limit("the number of nodes", len(proto.graph.node), model.limits.nodes, place)
     newest = onnx.defs.onnx_opset_version()
     version = model.opsets.get("", newest)
@@ -114,6 +117,17 @@ def _checked(model: LoadedModel, place: Place) -> LoadedModel:
             help="export the model again with an operator set in this range",
         )
     return model
+
+
+def _names(graph: onnx.GraphProto) -> Iterator[object]:
+    """All names in a graph; the protobuf package gives those that are not UTF-8 as bytes."""
+    yield graph.name
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
+    yield from (item.name for item in (*graph.initializer, *graph.input, *graph.output))
+    yield from (dim.dim_param for info in graph.input for dim in info.type.tensor_type.shape.dim)
+    yield from (entry.value for tensor in graph.initializer for entry in tensor.external_data)
 
 
 def standard_domain(name: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import onnx
 
 from isa import InputError, UnsupportedError
@@ -53,19 +54,43 @@ class OnnxNode:
 
     def integer(self, name: str, default: int | None = None) -> int:
         """An integer attribute."""
-        return int(self._attribute(name, default))
+        value = self._attribute(name, default, "an integer", (int,))
+        assert isinstance(value, int)
+        return value
 
     def number(self, name: str, default: float | None = None) -> float:
         """A floating point attribute."""
-        return float(self._attribute(name, default))
+        value = self._attribute(name, default, "a number", (int, float))
+        assert isinstance(value, (int, float))
+        return float(value)
 
     def text(self, name: str, default: str) -> str:
         """A string attribute."""
-        return str(self._attribute(name, default))
+        return str(self._attribute(name, default, "a string", (str,)))
+
+    def integers(self, name: str) -> tuple[int, ...] | None:
+        """An attribute of several integers, `None` when it is not given."""
+        if name not in self.attributes:
+            return None
+        values = self._attribute(name, None, "a list of integers", (tuple,))
+        assert isinstance(values, tuple)
+        return tuple(int(value) for value in values)
+
+    def numbers(self, name: str) -> tuple[float, ...] | None:
+        """An attribute of several floating point numbers, `None` when it is not given."""
+        if name not in self.attributes:
+            return None
+        values = self._attribute(name, None, "a list of numbers", (tuple,))
+        assert isinstance(values, tuple)
+        return tuple(float(value) for value in values)
 
     def array(self, name: str) -> Array | None:
         """A tensor attribute, or `None`."""
-        return self.attributes.get(name)
+        if name not in self.attributes:
+            return None
+        value = self._attribute(name, None, "a tensor", (np.ndarray,))
+        assert isinstance(value, np.ndarray)
+        return value
 
     def axis(self, rank: int, default: int | None = None, name: str = "axis") -> int:
         """The attribute `axis`, counted from the front."""
@@ -76,9 +101,8 @@ class OnnxNode:
         operand = self.optional(index)
         if operand is not None:
             return tuple(normal_axis(axis, rank) for axis in self.fixed(index, "axes"))
-        if "axes" in self.attributes:
-            return tuple(normal_axis(int(axis), rank) for axis in self.attributes["axes"])
-        return None
+        axes = self.integers("axes")
+        return None if axes is None else tuple(normal_axis(axis, rank) for axis in axes)
 
     def dims(self, index: int, what: str) -> list[Dim]:
         """Contents of an integer operand as dimensions; `what` names it in messages."""
@@ -93,10 +117,12 @@ class OnnxNode:
             numbers.append(dim)
         return numbers
 
-    def _attribute(self, name: str, default: Any) -> Any:
+    def _attribute(self, name: str, default: object, kind: str, types: tuple[type, ...]) -> object:
         value = self.attributes.get(name, default)
         if value is None:
             raise InputError(f"the attribute '{name}' of {self.operator} is missing")
+        if not isinstance(value, types):
+            raise InputError(f"the attribute '{name}' of {self.operator} is not {kind}")
         return value
 
 

@@ -64,13 +64,16 @@ def _gather(x: Elements, indices: Elements, axis: int) -> Elements | None:
 
 
 def _at_most(a: Dim, b: Dim) -> bool:
-    if not at_most(a, b) and not at_most(b + 1, a):
+    """Whether a <= b for all symbols; where a >= b for all of them, `False` is right for choosing between a and b."""
+    if not at_most(a, b) and not at_most(b, a):
         raise Undecided
     return at_most(a, b)
 
 
 def _less(a: Dim, b: Dim) -> bool:
-    return not _at_most(b, a)
+    if not at_most(a + 1, b) and not at_most(b, a):
+        raise Undecided
+    return not at_most(b, a)
 
 
 def _equal(a: Dim, b: Dim) -> bool:
@@ -102,11 +105,11 @@ def _modulo(a: Dim, b: Dim) -> Dim:
 
 
 def _larger(a: Dim, b: Dim) -> Dim:
-    return a if at_most(b, a) or not _at_most(a, b) else b
+    return a if _at_most(b, a) else b
 
 
 def _smaller(a: Dim, b: Dim) -> Dim:
-    return a if at_most(a, b) or not _at_most(b, a) else b
+    return a if _at_most(a, b) else b
 
 
 def _absolute(a: Dim) -> Dim:
@@ -134,9 +137,9 @@ _ELEMENT_RULES: dict[str, Callable[..., Any]] = {
     "min": _smaller,
     "equal": _equal,
     "less": _less,
-    "less_equal": _at_most,
+    "less_equal": lambda a, b: not _less(b, a),
     "greater": lambda a, b: _less(b, a),
-    "greater_equal": lambda a, b: _at_most(b, a),
+    "greater_equal": lambda a, b: not _less(a, b),
     "not": lambda a: not a,
     "and": lambda a, b: a and b,
     "or": lambda a, b: a or b,

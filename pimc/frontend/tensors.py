@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from isa import InputError, Place, UnsupportedError
+from isa import InputError, PimcError, Place, UnsupportedError
 from pimc.frontend.external_data import ExternalFiles
 from pimc.frontend.limits import Limits, check_limit
 
@@ -58,6 +58,15 @@ def tensor_array(tensor: onnx.TensorProto, files: ExternalFiles, limits: Limits,
         UnsupportedError: An element type that the compiler does not take.
         ResourceLimitError: More dimensions or elements than the limits allow.
     """
+    try:
+        return _array(tensor, files, limits, place)
+    except PimcError as problem:
+        if tensor.name:
+            problem.message = f"tensor '{tensor.name}': {problem.message}"
+        raise
+
+
+def _array(tensor: onnx.TensorProto, files: ExternalFiles, limits: Limits, place: Place) -> Array:
     dtype = np.dtype(dtype_name(tensor.data_type, place))
     shape = tuple(tensor.dims)
     check_limit("the rank", len(shape), limits.rank, place)

@@ -17,8 +17,7 @@ from pimc.frontend.tensors import dtype_name
 def _shape(node: OnnxNode) -> Results:
     """Dimensions `start` to `end`; both are clamped, negative ones count from the end."""
     dims = node.builder.shape(node.operand(0))
-    end = node.attributes.get("end")
-    return node.builder.dims(dims[slice(node.integer("start", 0), end)])
+    return node.builder.dims(dims[node.integer("start", 0) : node.integer("end", len(dims))])
 
 
 def _size(node: OnnxNode) -> Results:
@@ -74,10 +73,10 @@ def _flatten(node: OnnxNode) -> Results:
 
 def _transpose(node: OnnxNode) -> Results:
     rank = node.builder.rank(node.operand(0))
-    perm = node.attributes.get("perm", tuple(reversed(range(rank))))
+    perm = node.integers("perm") or tuple(reversed(range(rank)))
     if sorted(perm) != list(range(rank)):
         raise InputError(f"{list(perm)} is not a permutation of the axes of a tensor of rank {rank}")
-    return node.builder.emit("transpose", [node.operand(0)], {"perm": tuple(int(axis) for axis in perm)})
+    return node.builder.emit("transpose", [node.operand(0)], {"perm": perm})
 
 
 def expanded(build: Builder, x: Operand, shape: tuple[Dim, ...]) -> Operand:
@@ -128,16 +127,19 @@ def _equal_sizes(total: Dim, pieces: int) -> tuple[Dim, ...]:
     return tuple(min(size, max(0, total - size * piece)) for piece in range(pieces))
 
 
-_PLAIN_CONSTANTS = {"value_int": "int64", "value_ints": "int64", "value_float": "float32", "value_floats": "float32"}
-
-
 def _constant(node: OnnxNode) -> Results:
     array = node.array("value")
     if array is not None:
         return node.builder.constant(array)
-    for name, dtype in _PLAIN_CONSTANTS.items():
-        if name in node.attributes:
-            return node.builder.constant(np.array(node.attributes[name], dtype=dtype))
+    if "value_int" in node.attributes:
+        return node.builder.scalar(node.integer("value_int"), "int64")
+    if "value_float" in node.attributes:
+        return node.builder.scalar(node.number("value_float"), "float32")
+    integers, floats = node.integers("value_ints"), node.numbers("value_floats")
+    if integers is not None:
+        return node.builder.constant(np.array(integers, np.int64))
+    if floats is not None:
+        return node.builder.constant(np.array(floats, np.float32))
     raise UnsupportedError("constants of strings and sparse constants are not supported")
 
 
