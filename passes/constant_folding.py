@@ -41,7 +41,7 @@ class ConstantFolding:
         ]
         arrays = evaluate(graph, targets, {})
         for target, array in zip(targets, arrays, strict=True):
-            graph.replace_uses(target, graph.add_constant(array, target.name, target.type.dtype))
+            graph.replace_uses(target, graph.add_constant(array, _name(target), target.type.dtype))
         for node in reversed(foldable):
             prune(graph, node)
         return bool(foldable)
@@ -77,3 +77,11 @@ def _is_moderate(node: Node, max_bytes: int) -> bool:
 def _bytes(value: Value) -> int:
     sizes = [dim for dim in value.shape if isinstance(dim, int)]
     return int(np.prod(sizes, dtype=np.int64)) * np.dtype(value.type.dtype).itemsize
+
+
+def _name(value: Value) -> str:
+    """The name of the constant that a value is a view of, otherwise its own."""
+    source = value
+    while source.producer is not None and source.producer.op in _VIEWS:
+        source = source.producer.operand(0)
+    return source.name if source.is_constant else value.name

@@ -73,7 +73,8 @@ def _rewrite(graph: Graph, match: AttentionMatch, predicate: Predicate) -> None:
     origins = origins_of(match.nodes)
     heads, kv_heads = match.query.shape[1], match.key.shape[1]
     tokens = [_tokens(graph, operand, origins) for operand in (match.query, match.key, match.value)]
-    mask = None if predicate.key_mask is None else cast(graph, predicate.key_mask, "bool", ())
+    masks = origins_of(term.value.producer for term in match.terms if term.value.producer is not None)
+    mask = None if predicate.key_mask is None else cast(graph, predicate.key_mask, "bool", masks)
     node = graph.add_node(
         "attention",
         [*tokens, match.past_key, match.past_value, mask],

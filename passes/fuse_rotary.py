@@ -83,9 +83,16 @@ def match_rotary(half: Node) -> Rotary:
         raise Refusal("cosine and sine broadcast differently")
     if not (repeats(cos) and repeats(sin)):
         raise Refusal("the halves of the rotary tables are not provably equal")
-    nodes = [half, sine, cosine, plus, *(v.producer for v in half.inputs if v is not None and v.producer is not None)]
+    nodes = [*_cuts(half), half, cosine, sine, plus]
     whole, result, joint = _with_rest(x, plus.output)
     return Rotary(whole, cos, sin, tokens_first, result, (*nodes, *joint))
+
+
+def _cuts(half: Node) -> list[Node]:
+    """The nodes that cut the rotated half out of x, and its negation."""
+    negation, low = half.operand(0).producer, half.operand(1).producer
+    high = negation.operand(0).producer if negation is not None else None
+    return [node for node in (high, negation, low) if node is not None]
 
 
 def _rotated_half(node: Node) -> tuple[Value, Dim] | None:
@@ -163,4 +170,5 @@ def _rewrite(graph: Graph, found: Rotary) -> None:
 def _row_a_token(graph: Graph, table: Value, length: Dim) -> Value:
     """The half table [B|1, 1, S, R/2] or [B|1, S, 1, R/2] as [B|1, S, R/2]."""
     batch = table.shape[0] if table.type.rank == 4 else 1
-    return reshape(graph, table, (batch, length, table.shape[-1]), ())
+    origins = table.producer.origins if table.producer is not None else ()
+    return reshape(graph, table, (batch, length, table.shape[-1]), origins)
