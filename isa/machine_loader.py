@@ -132,8 +132,9 @@ def _validate(description: YamlFile) -> Machine:
         ]
         if not errors:
             return machine
-    lines = [_line(description, loc, message) for loc, message in errors]
-    raise MachineError("the machine description is not valid\n  " + "\n  ".join(lines))
+    placed = sorted((*_place(description, loc), ".".join(map(str, loc)), message) for loc, message in errors)
+    lines = [f"  {file}:{line}: {path}: {message}" for file, line, path, message in placed]
+    raise MachineError("\n".join(("the machine description is not valid", *lines)))
 
 
 def _message(error: ErrorDetails) -> str:
@@ -160,12 +161,11 @@ def _keys(parents: Sequence[str | int]) -> list[str]:
     return list(model.model_fields)
 
 
-def _line(description: YamlFile, loc: KeyPath, message: str) -> str:
-    place = loc
-    while place and place not in description.places:
-        place = place[:-1]
-    file, line = description.places.get(place, (description.file, 1))
-    return f"{file}:{line}: {'.'.join(str(part) for part in loc)}: {message}"
+def _place(description: YamlFile, loc: KeyPath) -> tuple[str, int]:
+    """File and line of a value, or of the nearest one around it."""
+    while loc and loc not in description.places:
+        loc = loc[:-1]
+    return description.places.get(loc, (description.file, 1))
 
 
 def _exists(data: Any, path: str) -> bool:
