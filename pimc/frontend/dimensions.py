@@ -81,7 +81,7 @@ def _dimension(name: str, axis: int, dim: onnx.TensorShapeProto.Dimension) -> Di
 def _check_bindings(symbols: list[str], dims: Mapping[str, int], place: Place) -> None:
     for name, number in dims.items():
         if name not in symbols:
-            close = difflib.get_close_matches(name, symbols, 1)
+            close = difflib.get_close_matches(name, symbols, 1, cutoff=0.4)
             raise InputError(
                 f"the model has no dimension '{name}'",
                 place,
