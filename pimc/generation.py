@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,49 +16,12 @@ Choice = Callable[[Logits], int]
 """Picks the next token from its logits [vocabulary]."""
 
 
-@dataclass(frozen=True)
-class Phase:
-    """Work of one kind: reading the prompt, or generating.
-
-    Attributes:
-        tokens: Tokens that went through the model.
-        cycles: Time of the machine in cycles.
-        time_s: The same in seconds.
-        energy_j: Energy of the machine.
-    """
-
-    tokens: int = 0
-    cycles: int = 0
-    time_s: float = 0.0
-    energy_j: float = 0.0
-
-    def plus(self, statistics: Statistics, tokens: int) -> Phase:
-        """This and one more run of `tokens` tokens."""
-        return Phase(
-            self.tokens + tokens,
-            self.cycles + statistics.cycles,
-            self.time_s + statistics.time_s,
-            self.energy_j + statistics.energy_j,
-        )
-
-    @property
-    def tokens_per_s(self) -> float:
-        """Tokens that the machine takes in a second."""
-        return self.tokens / self.time_s if self.time_s else 0.0
-
-    @property
-    def joules_per_token(self) -> float:
-        """Energy of a token."""
-        return self.energy_j / self.tokens if self.tokens else 0.0
-
-
 class Decoder:
     """A language model on the simulator that keeps its KV cache from step to step.
 
     Attributes:
-        prefill: Work on the first tokens.
-        decode: Work on all further ones.
-        past: Tokens in the cache.
+        prefill: What the first tokens took; `None` before the first step.
+        decode: What all further ones took; `None` before the second step.
     """
 
     def __init__(self, program: Program, session: Session) -> None:
@@ -73,8 +35,8 @@ class Decoder:
         self._session = session
         self._logits = _logits_port(program).name
         session.reset()
-        self.prefill = self.decode = Phase()
-        self.past = 0
+        self.prefill: Statistics | None = None
+        self.decode: Statistics | None = None
 
     def step(self, tokens: Sequence[int]) -> Logits:
         """Append tokens and return the logits [vocabulary] of what follows the last one.
@@ -83,11 +45,11 @@ class Decoder:
             ResourceLimitError: the cache cannot hold them.
         """
         logits = self._session.step(tokens, [self._logits])[self._logits]
-        if self.past == 0:
-            self.prefill = self.prefill.plus(self._session.statistics, len(tokens))
+        taken = self._session.statistics
+        if self.prefill is None:
+            self.prefill = taken
         else:
-            self.decode = self.decode.plus(self._session.statistics, len(tokens))
-        self.past += len(tokens)
+            self.decode = taken if self.decode is None else self.decode + taken
         last: Logits = logits.reshape(-1, logits.shape[-1])[-1]
         return last
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pimc.commands.command import Command
 from pimc.commands.model_options import add_model_options, bound_dimensions
 
 if TYPE_CHECKING:
-    from pimc.generation import Decoder
     from pimc.text_model import TextModel
 
 
@@ -31,7 +30,8 @@ def _run(options: Namespace) -> int:
     from pimc.compiler import compile_model
     from pimc.frontend import load_model
     from pimc.generation import Decoder, generate, likeliest, sampler
-    from pimc.report.terminal import print_json
+    from pimc.report.generation import print_speed, speed_facts
+    from pimc.report.terminal import Terminal, print_json
     from pimc.simulator import Session
     from pimc.text_model import load_text_model
 
@@ -54,10 +54,12 @@ def _run(options: Namespace) -> int:
     stream = generate(decoder, prompt, options.tokens, choose, text_model.end_tokens)
     if options.json:
         tokens = list(stream)
-        print_json({"text": text_model.decode(tokens), "tokens": tokens, **_facts(decoder)})
+        print_json({"text": text_model.decode(tokens), "tokens": tokens, **speed_facts(decoder)})
         return 0
+    terminal = Terminal(options.color, options.quiet)
     print_stream("" if chat else options.prompt, stream, text_model)
-    _print_speed(options, decoder)
+    terminal.line()
+    print_speed(terminal, decoder)
     return 0
 
 
@@ -73,31 +75,6 @@ def print_stream(start: str, stream: Iterable[int], text_model: TextModel) -> No
             print(text[shown:], end="", flush=True)
             shown = len(text)
     print(text_model.decode(tokens)[shown:])
-
-
-def _print_speed(options: Namespace, decoder: Decoder) -> None:
-    from pimc.report.generation import phase_rows
-    from pimc.report.terminal import Terminal
-
-    terminal = Terminal(options.color, options.quiet)
-    terminal.line()
-    columns = ("phase", "tokens", "tokens/s", "cycles/token", "energy/token", "time")
-    terminal.table("", columns, phase_rows(decoder), right=columns[1:])
-
-
-def _facts(decoder: Decoder) -> dict[str, Any]:
-    phases = {"prefill": decoder.prefill, "decode": decoder.decode}
-    return {
-        name: {
-            "tokens": phase.tokens,
-            "cycles": phase.cycles,
-            "time_s": phase.time_s,
-            "energy_j": phase.energy_j,
-            "tokens_per_s": phase.tokens_per_s,
-            "energy_j_per_token": phase.joules_per_token,
-        }
-        for name, phase in phases.items()
-    }
 
 
 COMMAND = Command(
