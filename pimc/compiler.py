@@ -60,14 +60,7 @@ def compile_model(
     model = load_model(source) if isinstance(source, str | Path) else wrap_model(source)
     graph = fuse_model(model, dims, pipeline_text, optimize, observers)
     PassManager([PlaceWeights(machine)], observers).run(graph)
-    limit = table_limit(graph)
-    context = max_context or min(DEFAULT_MAX_CONTEXT, limit or DEFAULT_MAX_CONTEXT)
-    if limit is not None and context > limit:
-        raise UnsupportedError(
-            f"a context of {context} tokens is longer than the model's position table with {limit} rows",
-            Place(file=graph.name),
-            help=f"give --max-context {limit} or less",
-        )
+    context = _choose_context(graph, max_context)
     chosen = pipeline_text or ("default" if optimize else "O0")
     metadata = {**_metadata(model), "pipeline": chosen, "table_rows": table_rows(graph)}
     return build_program(graph, machine, ProgramOptions(context, chunk, numerics, metadata))
@@ -85,6 +78,18 @@ def fuse_model(
     passes = parse_pipeline(pipeline_text) if pipeline_text else pipeline("default" if optimize else "O0")
     PassManager(passes, observers).run(graph)
     return graph
+
+
+def _choose_context(graph: Graph, wanted: int | None) -> int:
+    limit = table_limit(graph)
+    context = wanted or min(DEFAULT_MAX_CONTEXT, limit or DEFAULT_MAX_CONTEXT)
+    if limit is not None and context > limit:
+        raise UnsupportedError(
+            f"a context of {context} tokens is longer than the model's position table with {limit} rows",
+            Place(file=graph.name),
+            help=f"give --max-context {limit} or less",
+        )
+    return context
 
 
 def table_limit(graph: Graph) -> int | None:

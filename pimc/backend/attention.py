@@ -199,19 +199,24 @@ def _score_tiles(block: _Attention, member: int, queries: range) -> None:
                 bstride=layout.head_columns,
             )
         for place, query in enumerate(queries):
-            row = block.scores + block.head(member, query) * block.score_row
-            emit(
-                "rdacc",
-                ch=everyone,
-                acc=place * tile,
-                count=indexed(0, count),
-                dst=indexed(row.word, token),
-                cdiv=layout.channels_per_group,
-                si=block.group_heads * block.score_row,
-                sj=layout.banks,
-                sn=layout.slot_tokens,
-            )
+            _read_scores(block, block.head(member, query), token, place * tile, count)
         low.emitter.release(column, token)
+
+
+def _read_scores(block: _Attention, head: int, token: int, accumulator: int, count: int) -> None:
+    """Read the accumulators of one query head: in order of slot, channel and bank they are in order of tokens."""
+    layout = block.rooms.keys
+    block.low.emitter.emit(
+        "rdacc",
+        ch=group_channels(layout),
+        acc=accumulator,
+        count=indexed(0, count),
+        dst=indexed((block.scores + head * block.score_row).word, token),
+        cdiv=layout.channels_per_group,
+        si=block.group_heads * block.score_row,
+        sj=layout.banks,
+        sn=layout.slot_tokens,
+    )
 
 
 def _slot_column(block: _Attention, slot: int) -> int:
@@ -286,18 +291,7 @@ def _sum_rows(block: _Attention, member: int, queries: range) -> None:
     with _pieces(block, slots) as (slot, count):
         token = low.emitter.scalar("mul", slot, layout.slot_tokens)
         for place, query in enumerate(queries):
-            row = block.scores + block.head(member, query) * block.score_row
-            emit(
-                "wrgb",
-                ch=everyone,
-                gb=place * slots,
-                src=indexed(row.word, token),
-                cols=indexed(0, count),
-                cdiv=layout.channels_per_group,
-                si=block.group_heads * block.score_row,
-                sj=layout.banks,
-                sn=layout.slot_tokens,
-            )
+            _write_probabilities(block, block.head(member, query), token, place * slots, count)
         column = low.emitter.scalar("divu", slot, slots)
         emit("mul", column, column, layout.row_columns)
         for place in range(len(queries)):
@@ -312,6 +306,22 @@ def _sum_rows(block: _Attention, member: int, queries: range) -> None:
                 bstride=slots,
             )
         low.emitter.release(token, column)
+
+
+def _write_probabilities(block: _Attention, head: int, token: int, column: int, count: int) -> None:
+    """Write a query head's probabilities to the channels that hold the tokens' values."""
+    layout = block.rooms.values
+    block.low.emitter.emit(
+        "wrgb",
+        ch=group_channels(layout),
+        gb=column,
+        src=indexed((block.scores + head * block.score_row).word, token),
+        cols=indexed(0, count),
+        cdiv=layout.channels_per_group,
+        si=block.group_heads * block.score_row,
+        sj=layout.banks,
+        sn=layout.slot_tokens,
+    )
 
 
 def _read_sums(block: _Attention, member: int, queries: range, target: Words) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from isa import Indexed, Machine, NearBank
 from passes import Graph, Node, Value
+from passes.matrix_layout import MatrixLayout, Tile
 from passes.place_weights import PlacedMatrix, Placement
 from pimc.backend.emitter import Emitter, Words, indexed
 from pimc.backend.storage import Storage
@@ -103,29 +104,12 @@ class Lowering:
     def product(self, matrix: PlacedMatrix, source: Words, result: Words, accumulate: bool = False) -> None:
         """Emit result = W x, or result += W x; both ranges are padded as the layout says."""
         layout = matrix.layout
-        emit, everyone = self.emitter.emit, self.near_bank.all_channels
         self._finite_padding(source, layout.inputs, layout.padded_inputs)
-        chunks = layout.chunks()
         for tile in layout.tiles():
-            column = matrix.column + tile.column
-            for number, (start, width) in enumerate(chunks):
-                if tile.first_output == 0 or len(chunks) > 1:
-                    emit(
-                        "wrgb",
-                        ch=everyone,
-                        src=(source + start * layout.lanes).operand,
-                        cols=width,
-                        cdiv=layout.group_channels,
-                        si=layout.slice_columns * layout.lanes,
-                        sn=layout.lanes,
-                    )
-                if number == 0:
-                    emit("wracc", ch=everyone, count=tile.outputs)
-                emit("mac", ch=everyone, addr=column, cols=width, outs=tile.outputs, bstride=width)
-                column += width * tile.outputs
-            emit(
+            self._multiply_tile(layout, tile, matrix.column + tile.column, source)
+            self.emitter.emit(
                 "rdacc",
-                ch=everyone,
+                ch=self.near_bank.all_channels,
                 count=tile.outputs,
                 dst=(result + tile.first_output * layout.group_outputs).operand,
                 cdiv=layout.group_channels,
@@ -133,6 +117,26 @@ class Lowering:
                 sn=layout.group_outputs,
                 mode="add" if accumulate else "set",
             )
+
+    def _multiply_tile(self, layout: MatrixLayout, tile: Tile, column: int, source: Words) -> None:
+        """One filling of the accumulators; the global buffer keeps x from tile to tile while it holds all of it."""
+        emit, everyone = self.emitter.emit, self.near_bank.all_channels
+        chunks = layout.chunks()
+        for number, (start, width) in enumerate(chunks):
+            if tile.first_output == 0 or len(chunks) > 1:
+                emit(
+                    "wrgb",
+                    ch=everyone,
+                    src=(source + start * layout.lanes).operand,
+                    cols=width,
+                    cdiv=layout.group_channels,
+                    si=layout.slice_columns * layout.lanes,
+                    sn=layout.lanes,
+                )
+            if number == 0:
+                emit("wracc", ch=everyone, count=tile.outputs)
+            emit("mac", ch=everyone, addr=column, cols=width, outs=tile.outputs, bstride=width)
+            column += width * tile.outputs
 
     def _finite_padding(self, source: Words, used: int, read: int) -> None:
         """Words past the vector meet zero weights, but must not be NaN or infinite."""

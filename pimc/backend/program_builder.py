@@ -16,6 +16,7 @@ from isa import (
     RegisterLimit,
     RegisterSymbol,
     ResourceLimitError,
+    Segment,
     Symbol,
     UnsupportedError,
 )
@@ -116,7 +117,7 @@ class _Builder:
         self.host = HostRegisters(*(self.emitter.register() for _ in range(4)))
         allocator = BufferAllocator(machine.shared_buffer.capacity_words)
         self.storage = Storage(self.emitter, allocator, axes, near_bank.channels * near_bank.banks)
-        self.rooms = HostRooms()
+        self.rooms = HostRooms([Region("weights", "bank", 0, self.placement.columns, "weights")])
         self.spill = spill
 
     def build(self) -> Program:
@@ -228,14 +229,7 @@ class _Builder:
         return tuple(symbols)
 
     def _program(self, entries: dict[str, Entry], constants: int) -> Program:
-        weights = Region("weights", "bank", 0, self.placement.columns, "weights")
-        for matrix in self.placement.matrices:
-            self.rooms.add_symbol(matrix.name, "bank", matrix.column, matrix.layout.columns)
-        for name, word, raw in self.storage.constants:
-            self.rooms.add_symbol(name, "sb", word, raw.size)
-        segments = [bank_segment("weights", self.placement, self.near_bank, self.options.numerics)]
-        if constants:
-            segments.append(buffer_segment("constants", constants, self.storage.constants))
+        self._name_weights()
         self._unused_ports()
         emitter = self.emitter
         code = roll_loops(open_ahead(Code(tuple(emitter.code), tuple(emitter.debug), tuple(emitter.sources))))
@@ -247,10 +241,10 @@ class _Builder:
             entries=entries,
             registers=self._registers(),
             limits=(RegisterLimit(("kv_length", "token_count"), self.options.max_context),),
-            regions=(weights, *self.rooms.regions),
+            regions=tuple(self.rooms.regions),
             symbols=tuple(self.rooms.symbols),
             ports=tuple(self.rooms.ports),
-            segments=tuple(segments),
+            segments=self._segments(constants),
             sources=code.sources,
             debug=code.debug,
             metadata={
@@ -261,6 +255,18 @@ class _Builder:
                 "shared_buffer_peak_words": self.storage.allocator.peak_words,
             },
         )
+
+    def _segments(self, constants: int) -> tuple[Segment, ...]:
+        weights = bank_segment("weights", self.placement, self.near_bank, self.options.numerics)
+        if not constants:
+            return (weights,)
+        return weights, buffer_segment("constants", constants, self.storage.constants)
+
+    def _name_weights(self) -> None:
+        for matrix in self.placement.matrices:
+            self.rooms.add_symbol(matrix.name, "bank", matrix.column, matrix.layout.columns)
+        for name, word, raw in self.storage.constants:
+            self.rooms.add_symbol(name, "sb", word, raw.size)
 
     def _unused_ports(self) -> None:
         """Inputs that no result depends on stay in the signature; the host accepts and ignores them."""

@@ -49,7 +49,7 @@ class BufferAllocator:
                 f"demand: {4 * size} bytes in one piece",
                 f"bound: {4 * self.largest_free_words} of {4 * self.capacity_words} bytes are free in one piece",
             ],
-            help="lower --max-context or --chunk, or choose a machine with a larger shared buffer",
+            help="lower --max-context, or choose a machine with a larger shared buffer",
         )
 
     def release(self, start: int, size: int) -> None:

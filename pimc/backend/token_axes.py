@@ -67,11 +67,8 @@ def find_token_axes(graph: Graph) -> TokenAxes:
     axes = {value: 1 for value in graph.inputs if value not in masks and _is_token_input(value, tokens)}
     problems: list[str] = []
     for node in nodes:
-        if node.output in masks or any(value in masks for value in node.inputs if value is not None):
-            masks = masks | set(node.outputs) if node.op != "cached_attention" else masks
-            if node.op != "cached_attention":
-                continue
-        _propagate(node, tokens, axes, problems)
+        if node.output not in masks:
+            _propagate(node, tokens, axes, problems)
     if problems:
         raise UnsupportedError(
             f"{len(problems)} operations of '{graph.name}' cannot be computed token by token",

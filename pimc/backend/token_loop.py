@@ -9,13 +9,14 @@ from isa import Indexed, Source, Symbol
 from passes import Value
 from pimc.backend.attention import attend
 from pimc.backend.cache_append import append_key, append_value
-from pimc.backend.crossing import Crossing, TokenRows
+from pimc.backend.crossing import Crossing
 from pimc.backend.elementwise import ELEMENTWISE
 from pimc.backend.emitter import Words, indexed
 from pimc.backend.lowering import Lower, Lowering
 from pimc.backend.normalization import NORMALIZATION
 from pimc.backend.products import PRODUCTS
 from pimc.backend.schedule import Phase, Step
+from pimc.backend.token_rows import TokenRows
 
 LOWERINGS: dict[str, Lower] = {**ELEMENTWISE, **NORMALIZATION, **PRODUCTS}
 """The function that emits the code of each operation; `cached_attention` is emitted in parts."""
