@@ -40,7 +40,8 @@ def transpose_before_merge(graph: Graph, node: Node) -> Value | None:
     inner = producer(node.operand(0), "reshape")
     if inner is None:
         return None
-    x, perm = inner.operand(0), node.attributes["perm"]
+    x = inner.operand(0)
+    perm: tuple[int, ...] = node.attributes["perm"]
     groups = reshape_groups(x.shape, inner.output.shape)
     if groups is None or not merged_axes(groups) or len(groups) != len(perm):
         return None
@@ -141,7 +142,8 @@ def _expanded(graph: Graph, node: Node, array: np.ndarray[tuple[int, ...], np.dt
 
 def gather_one(graph: Graph, node: Node) -> Value | None:
     """Gather of one known position -> slice, and a reshape where the rank changes; repeated, also an expand."""
-    x, indices, axis = node.operand(0), node.operand(1), node.attributes["axis"]
+    x, indices = node.operand(0), node.operand(1)
+    axis: int = node.attributes["axis"]
     element = splat(indices)
     if element is None or element.constant is None:
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 
@@ -63,7 +63,8 @@ def _is_symbolic(node: Node) -> bool:
 
 def _has_symbols(attribute: Attribute) -> bool:
     if isinstance(attribute, tuple):
-        return any(map(_has_symbols, attribute))
+        parts = cast("tuple[Attribute, ...]", attribute)
+        return any(map(_has_symbols, parts))
     return isinstance(attribute, Affine)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from passes.ir import Graph
 
@@ -38,10 +39,15 @@ def explain(graph: Graph) -> tuple[Finding, ...]:
     """Findings of all fusion passes that ran, in the order of their first run; reasons stand with the first pattern."""
     findings: list[Finding] = []
     for pass_name, facts in graph.facts.items():
-        if not isinstance(facts, dict) or "fused" not in facts:
+        if not _is_of_fusion(facts):
             continue
-        unfused = tuple(facts["unfused"])
-        for pattern, count in facts["fused"].items():
+        fused: dict[str, int] = facts["fused"]
+        unfused: tuple[tuple[str, str], ...] = tuple(facts["unfused"])
+        for pattern, count in fused.items():
             findings.append(Finding(pass_name, pattern, count, unfused))
             unfused = ()
     return tuple(findings)
+
+
+def _is_of_fusion(facts: Any) -> bool:
+    return isinstance(facts, dict) and {"fused", "unfused"} <= facts.keys() and isinstance(facts["fused"], dict)

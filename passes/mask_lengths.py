@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import numpy as np
 
@@ -33,7 +34,8 @@ def integer_constants(part: Graph, targets: Sequence[Value]) -> list[int]:
 
 def _numbers(attribute: Attribute) -> Iterator[int]:
     if isinstance(attribute, tuple):
-        for part in attribute:
+        parts = cast("tuple[Attribute, ...]", attribute)
+        for part in parts:
             yield from _numbers(part)
     elif isinstance(attribute, Affine):
         yield abs(attribute.constant)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import ml_dtypes  # noqa: F401  (registers bfloat16 with numpy)
 import numpy as np
 
 from passes.dims import Dim
+from passes.interpreter_ops import BFLOAT16
 from passes.ir import Node, Value, constant_scalar
 
 
@@ -146,5 +146,5 @@ def close(number: float | None, target: float) -> bool:
     """Whether a constant is `target`, as rounded to float32 or to a half precision."""
     if number is None:
         return False
-    halves = (float(np.float16(target)), float(np.asarray(target, "bfloat16")))
+    halves = (float(np.float16(target)), float(np.asarray(target, BFLOAT16)))
     return abs(number - target) <= 1e-5 * abs(target) or number in halves

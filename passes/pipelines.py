@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Iterator
+from typing import Any, cast
 
 from isa import InputError
 from passes.assign_storage import AssignStorage
@@ -52,6 +53,9 @@ DEFAULT = (
 PIPELINES: dict[str, tuple[Pass, ...]] = {}
 """Named pipelines: `default`, and `O0` without the optional passes."""
 
+Option = int | bool
+"""Types that options of passes have."""
+
 _STEP = re.compile(r"(?P<name>[^{},]+)(?:\{(?P<options>[^{}]*)\})?(?:,|$)")
 
 
@@ -81,29 +85,28 @@ def _parse_step(name: str, options: str) -> Pass:
     if name not in PASSES:
         raise InputError(f"there is no pass '{name}'", help=_suggestion(name, list(PASSES), "passes"))
     kind = PASSES[name]
-    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    given: dict[str, int | float | bool | str] = {}
+    fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(kind)  # type: ignore[arg-type]
+    defaults: dict[str, Option] = {field.name: cast(Option, field.default) for field in fields}
+    given: dict[str, Option] = {}
     for option in filter(None, (part.strip() for part in options.split(","))):
         key, equals, value = (part.strip() for part in option.partition("="))
-        if key not in fields:
-            raise InputError(f"pass '{name}' has no option '{key}'", help=_suggestion(key, list(fields), "options"))
+        if key not in defaults:
+            raise InputError(f"pass '{name}' has no option '{key}'", help=_suggestion(key, list(defaults), "options"))
         if not equals:
             raise InputError(f"option '{key}' of pass '{name}' has no value", help=f"write {name}{{{key}=VALUE}}")
-        given[key] = _parse_value(name, key, value, type(fields[key].default))
+        given[key] = _parse_value(name, key, value, defaults[key])
     return kind(**given)
 
 
-def _parse_value(name: str, key: str, text: str, kind: type) -> int | float | bool | str:
-    if kind is bool and text in ("true", "false"):
-        return text == "true"
-    if kind is int and re.fullmatch(r"-?\d+", text):
+def _parse_value(name: str, key: str, text: str, default: Option) -> Option:
+    """`text` as a value of the type that the default has."""
+    if isinstance(default, bool):
+        if text in ("true", "false"):
+            return text == "true"
+        raise InputError(f"option '{key}' of pass '{name}' must be true or false, not '{text}'")
+    if re.fullmatch(r"-?\d+", text):
         return int(text)
-    if kind is float and re.fullmatch(r"-?\d+(\.\d+)?([eE][-+]?\d+)?", text):
-        return float(text)
-    if kind is str:
-        return text
-    words = {bool: "true or false", int: "an integer", float: "a number"}
-    raise InputError(f"option '{key}' of pass '{name}' must be {words[kind]}, not '{text}'")
+    raise InputError(f"option '{key}' of pass '{name}' must be an integer, not '{text}'")
 
 
 def _suggestion(wish: str, names: list[str], kind: str) -> str:
