@@ -42,7 +42,7 @@ class Engine:
         self.cycle = 0
         self._channels = channels
         self._vector = VectorUnit(self._machine)
-        self._board = Scoreboard(self._machine, len(UNITS))
+        self._board = Scoreboard(self._machine, len(UNITS), frozenset({VECTOR}))
         self.counters = self._new_counters()
 
     def _new_counters(self) -> Counters:
@@ -110,7 +110,7 @@ class Engine:
             return
         board = self._board
         board.wait_for_queue(operation.unit)
-        ready = board.earliest_start(footprint)
+        ready = board.earliest_start(operation.unit, footprint)
         if operation.unit == VECTOR:
             rows, length = elements(operation, operands)
             start, end = self._vector.issue(operation, rows, length, ready)

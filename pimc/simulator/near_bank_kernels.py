@@ -12,8 +12,8 @@ from numba import njit, uintp
 
 from pimc.simulator.dot_kernel import LANES, dot_bfloat16, dot_float32
 
-_NEXT_BANK_LIMIT_BYTES = 1 << 14
-"""Up to this much work in a bank, the cache is asked for the next bank's range; beyond it hardware prefetching wins."""
+_BANKS_AHEAD = 2
+"""How many banks further on the cache is asked for weights; a range is too short for the hardware to foresee its end."""
 
 
 @njit(inline="always")
@@ -63,7 +63,7 @@ def multiply_accumulate(
     """
     banks = accumulators.shape[2]
     blocks = uintp(elements // LANES)
-    ahead = uintp(bank_bytes if elements * outputs * element_bytes <= _NEXT_BANK_LIMIT_BYTES else 0)
+    ahead = uintp(_BANKS_AHEAD * bank_bytes)
     inputs = global_buffer.ctypes.data
     row_bytes = global_buffer.shape[1] * 4
     for channel in channels:

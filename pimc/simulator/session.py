@@ -114,7 +114,8 @@ class Session:
     def step(self, token_ids: Sequence[int] | Array, outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """Append tokens to the resident cache; outputs of the last one, as `run` with `last_only` gives them.
 
-        All other inputs take their defaults: full masks, running positions, zeros.
+        All other inputs take their defaults: full masks, running positions, zeros. Without `outputs`, all outputs of
+        tokens are computed, and the cache is not read back.
 
         Raises:
             InputError: `token_ids` are no integers, or the model has no input of token numbers.
@@ -126,7 +127,10 @@ class Session:
         port = _token_port(self.program)
         shape = tuple(dim if isinstance(dim, int) else ids.size for dim in port.shape)
         request = Request({port.name: ids.astype(port.dtype).reshape(shape)}, ids.size, None)
-        return self._execute(request, check_outputs(self.program, outputs), None, last_only=True)
+        names = outputs if outputs is not None else [
+            name for name, each in output_ports(self.program).items() if each.kind != "present"
+        ]
+        return self._execute(request, check_outputs(self.program, names), None, last_only=True)
 
     def _prepare_cache(self, request: Request) -> None:
         ports = input_ports(self.program)

@@ -37,18 +37,28 @@ def test_hazards_hold_an_instruction_until_the_earlier_one_ends(earlier, later, 
         made.clock = 3
         made.record(VECTOR, earlier, 5, 57)
         made.clock = clock
-        assert made.earliest_start(later) == expected
+        assert made.earliest_start(VECTOR, later) == expected
 
 
-@given(st.lists(st.tuples(st.booleans(), RANGES, st.integers(1, 99)), max_size=60), RANGES, RANGES)
+ACCESSES = st.tuples(st.sampled_from([VECTOR, CHANNEL]), st.booleans(), RANGES, st.integers(1, 99))
+
+
+@given(st.lists(ACCESSES, max_size=60), RANGES, RANGES)
 def test_hazards_against_all_earlier_accesses(accesses, read, written):
     made = board(queue_depth=1000)
     ends = [0]
-    for writes, span, end in accesses:
-        made.record(VECTOR, Footprint(writes=(span,)) if writes else Footprint(reads=(span,)), 0, end)
+    for unit, writes, span, end in accesses:
+        made.record(unit, Footprint(writes=(span,)) if writes else Footprint(reads=(span,)), 0, end)
         if (writes and overlap(span, read)) or overlap(span, written):
             ends.append(end)
-    assert made.earliest_start(Footprint(reads=(read,), writes=(written,))) == max(ends)
+    assert made.earliest_start(CHANNEL, Footprint(reads=(read,), writes=(written,))) == max(ends)
+
+
+def test_a_unit_that_works_serially_needs_no_check_against_itself():
+    made = Scoreboard(machine(), 3, frozenset({VECTOR}))
+    made.record(VECTOR, Footprint(writes=(FIRST,)), 0, 50)
+    assert made.earliest_start(VECTOR, Footprint(reads=(FIRST,))) == 0
+    assert made.earliest_start(CHANNEL, Footprint(reads=(FIRST,))) == 50
 
 
 def overlap(first, second):
