@@ -31,9 +31,9 @@ def verify(graph: Graph, level: str = "fused") -> None:
         GraphError: The graph breaks a rule. The message is the first finding, the place its ONNX node, the notes are
             all further findings.
     """
-    findings = [*structure_findings(graph), *_level_findings(graph, level)]
+    findings = [*structure_findings(graph)]
     if not findings:
-        findings = [*attribute_findings(graph)]
+        findings = [*_level_findings(graph, level), *attribute_findings(graph)]
     if not findings:
         findings = [*type_findings(graph)]
     if findings:

@@ -64,7 +64,8 @@ def test_the_sample_reads_and_prints_alike() -> None:
         ),
         (
             'graph "x" {\n  constant %c: bool[1] = [1]\n}',
-            "g.txt:2:12: error: the elements of the constant are not bool\n    constant %c: bool[1] = [1]\n             ^",
+            "g.txt:2:12: error: the elements of the constant are not bool\n"
+            "    constant %c: bool[1] = [1]\n             ^",
         ),
         (
             'graph "x" {\n  constant %c: int8[3] = [1, 2]\n}',
