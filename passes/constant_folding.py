@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import numpy as np
 
 from passes.dims import Affine
 from passes.interpreter import evaluate
 from passes.ir import Attribute, Graph, Node, Value
-from passes.rewriting import prune
+from passes.rewriting import attribute_parts, prune
 
 _VIEWS = ("reshape", "transpose", "slice", "expand", "identity", "split")
 
@@ -62,10 +62,7 @@ def _is_symbolic(node: Node) -> bool:
 
 
 def _has_symbols(attribute: Attribute) -> bool:
-    if isinstance(attribute, tuple):
-        parts = cast("tuple[Attribute, ...]", attribute)
-        return any(map(_has_symbols, parts))
-    return isinstance(attribute, Affine)
+    return any(isinstance(part, Affine) for part in attribute_parts(attribute))
 
 
 def _is_moderate(node: Node, max_bytes: int) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import cast
 
 import numpy as np
 
 from passes.dims import Affine, Dim, evaluate
 from passes.ir import Attribute, Graph, Value
+from passes.rewriting import attribute_parts
 
 _SMALL_LENGTHS = (0, 1, 2, 3, 5)
 _SHORT_RUNS = (1, 2, 3)
@@ -33,14 +33,11 @@ def integer_constants(part: Graph, targets: Sequence[Value]) -> list[int]:
 
 
 def _numbers(attribute: Attribute) -> Iterator[int]:
-    if isinstance(attribute, tuple):
-        parts = cast("tuple[Attribute, ...]", attribute)
-        for part in parts:
-            yield from _numbers(part)
-    elif isinstance(attribute, Affine):
-        yield abs(attribute.constant)
-    elif isinstance(attribute, int):
-        yield abs(attribute)
+    for part in attribute_parts(attribute):
+        if isinstance(part, Affine):
+            yield abs(part.constant)
+        elif isinstance(part, int):
+            yield abs(part)
 
 
 def longest_table(part: Graph) -> int | None:

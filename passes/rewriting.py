@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from passes.dims import Dim
+from passes.dims import Affine, Dim
 from passes.ir import Attribute, Graph, Node, TensorType, Value
 
 
@@ -109,3 +109,10 @@ def ancestors(values: Iterable[Value]) -> set[Node]:
             seen.add(node)
             stack += [v.producer for v in node.inputs if v is not None and v.producer is not None]
     return seen
+
+
+def attribute_parts(attribute: Attribute) -> tuple[Attribute, ...]:
+    """The elements of a tuple, or the attribute alone."""
+    if isinstance(attribute, int | float | str | Affine):
+        return (attribute,)
+    return tuple(attribute)
