@@ -52,7 +52,9 @@ def _count_messages(spec: OpSpec, node: Node) -> Iterator[str]:
         for index in required:
             if node.inputs[index] is None:
                 yield f"the operand '{spec.operands[index]}' is absent"
-    allowed = (1, 3) if spec.name == "attention" else (spec.results or len(node.attributes.get("sizes", ())),)
+    sizes = node.attributes.get("sizes")
+    pieces = len(sizes) if isinstance(sizes, (tuple, list)) else len(node.outputs)
+    allowed = (1, 3) if spec.name == "attention" else (spec.results or pieces,)
     if len(node.outputs) not in allowed:
         yield f"has {len(node.outputs)} results, but must have {' or '.join(map(str, allowed))}"
 

@@ -337,8 +337,8 @@ def test_attributes_of_the_wrong_kind(
     op: str, operands: list[Any], results: list[TensorType], attributes: dict[str, Any]
 ) -> None:
     for name in attributes:
-        text = findings(one(op, operands, results, **{**attributes, name: [1]}))
-        wrong = f"the attribute {name} is [1], but must be {_KINDS[name][0]}"
+        text = findings(one(op, operands, results, **{**attributes, name: [1, 1]}))
+        wrong = f"the attribute {name} is [1, 1], but must be {_KINDS[name][0]}"
         assert text == f"g: node '/n': error: {op} 'n' from '/n': {wrong}"
 
 
