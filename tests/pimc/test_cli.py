@@ -16,6 +16,9 @@ from pimc import __version__, cli
 from pimc.commands.command import Command
 
 ROOT = Path(__file__).parent.parent.parent
+COMMANDS = (
+    "compile", "run", "verify", "generate", "asm", "disasm", "check", "inspect", "machines", "passes", "isa"
+)  # fmt: skip
 HEAVY = ("numpy", "onnx", "numba", "networkx", "lark", "rich", "pydantic", "yaml", "onnxruntime", "isa", "passes")
 
 
@@ -34,11 +37,11 @@ def with_command(monkeypatch: pytest.MonkeyPatch, body) -> None:
 def test_help_lists_every_command_and_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "--help")
     assert code == 0
-    for word in "compile run verify generate asm disasm check inspect machines passes isa 70 130".split():
+    for word in (*COMMANDS, "70", "130"):
         assert f" {word} " in out.replace("\n", " \n ")
 
 
-@pytest.mark.parametrize("command", "compile run verify generate asm disasm check inspect machines passes isa".split())
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(capsys: pytest.CaptureFixture[str], command: str) -> None:
     code, out, _ = run(capsys, command, "--help")
     assert code == 0
