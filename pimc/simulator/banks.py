@@ -86,7 +86,7 @@ class BankRegion:
     @property
     def bank_bytes(self) -> int:
         """Bytes from one bank to the next."""
-        return self._shape[2] * self._dtype.itemsize
+        return self._shape[2] * int(self._dtype.itemsize)
 
     def reset(self) -> None:
         """Go back to the initial contents."""

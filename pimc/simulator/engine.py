@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from isa import Machine, Program, ProgramError
+from pimc.simulator.channel_timing import ChannelTiming
 from pimc.simulator.counters import Counters
 from pimc.simulator.decoding import SEQUENCER, UNITS, VECTOR, Operation, decode, loop_ends
 from pimc.simulator.faults import FaultError, program_error
 from pimc.simulator.footprints import Footprint
 from pimc.simulator.scoreboard import Scoreboard
 from pimc.simulator.state import MachineState
-from pimc.simulator.units import Channels, VectorUnit, elements
+from pimc.simulator.units import VectorUnit, elements
 
 _SCALAR_ACCESSES = ("lds", "sts")
 
@@ -28,7 +29,7 @@ class Engine:
         cycle: Cycle at which the latest run ended; the next one begins there.
     """
 
-    def __init__(self, machine: Machine, program: Program, channels: Channels) -> None:
+    def __init__(self, machine: Machine, program: Program, channels: ChannelTiming) -> None:
         self.state = MachineState(machine, program, loop_ends(program))
         self._program = program
         self._machine = machine
@@ -37,7 +38,7 @@ class Engine:
         self._computes = True
         self.restart(channels)
 
-    def restart(self, channels: Channels) -> None:
+    def restart(self, channels: ChannelTiming) -> None:
         """Go back to cycle 0, with `channels` that have done nothing yet."""
         self.cycle = 0
         self._channels = channels

@@ -13,7 +13,7 @@ from numba import njit, uintp
 from pimc.simulator.dot_kernel import LANES, dot_bfloat16, dot_float32
 
 _BANKS_AHEAD = 2
-"""How many banks further on the cache is asked for weights; a range is too short for the hardware to foresee its end."""
+"""How many banks further on the cache is asked for weights: a range is too short for the hardware to look beyond it."""
 
 
 @njit(inline="always")
@@ -71,8 +71,8 @@ def multiply_accumulate(
         for bank in range(banks):
             row = bank_address + (channel * banks + bank) * bank_bytes + start * element_bytes
             for output in range(outputs):
-                left = uintp(row + output * stride * element_bytes)
-                right = uintp(buffer + output * buffer_stride * 4)
+                left: Any = uintp(row + output * stride * element_bytes)
+                right: Any = uintp(buffer + output * buffer_stride * 4)
                 if element_bytes == 2:
                     total = dot_bfloat16(left, right, blocks, ahead)
                 else:

@@ -87,20 +87,15 @@ def _binary(function: Callable[..., Any]) -> Callable[..., None]:
             a, b, length = a + (length - 1) * a_step, b + (length - 1) * b_step, 1
         words = state.shared
         sources = ((a, a_row, a_step), (b, b_row, b_step))
-        if rows > 1 and not _rows_are_independent(rows, length, (dst, dst_row, dst_step), sources):
-            for _ in range(rows):
-                function(
-                    view(words, a, 1, length, 0, a_step),
-                    view(words, b, 1, length, 0, b_step),
-                    out=view(words, dst, 1, length, 0, dst_step),
-                )
-                dst, a, b = dst + dst_row, a + a_row, b + b_row
-            return
-        function(
-            view(words, a, rows, length, a_row, a_step),
-            view(words, b, rows, length, b_row, b_step),
-            out=view(words, dst, rows, length, dst_row, dst_step),
-        )
+        together = rows == 1 or _rows_are_independent(rows, length, (dst, dst_row, dst_step), sources)
+        count = rows if together else 1
+        for _ in range(1 if together else rows):
+            function(
+                view(words, a, count, length, a_row, a_step),
+                view(words, b, count, length, b_row, b_step),
+                out=view(words, dst, count, length, dst_row, dst_step),
+            )
+            dst, a, b = dst + dst_row, a + a_row, b + b_row
 
     return run
 

@@ -1,44 +1,12 @@
-"""Timing of the vector unit, and of the channels behind the same face."""
+"""Timing of the vector unit."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from isa import Machine, vector_cycles
 from pimc.simulator.decoding import Operation
-
-
-class Channels(Protocol):
-    """What the simulator needs of the timing of the near-bank unit (`ChannelTiming`)."""
-
-    @property
-    def command_names(self) -> Sequence[str]:
-        """Names of the counted commands."""
-
-    @property
-    def command_counts(self) -> NDArray[np.int64]:
-        """Commands so far, summed over the channels."""
-
-    @property
-    def last_counts(self) -> NDArray[np.int64]:
-        """What the latest `issue` or `advance` added to `command_counts`."""
-
-    @property
-    def finish_cycle(self) -> int:
-        """Cycle at which the data of every instruction so far have arrived."""
-
-    def issue(self, mnemonic: str, operands: Sequence[int], ready: int) -> tuple[int, int]:
-        """Execute an instruction no earlier than `ready`; gives its first and its last cycle."""
-
-    def advance(self, cycle: int) -> None:
-        """Refresh idle channels up to `cycle`."""
-
-    def row_open_cycles(self, cycle: int) -> int:
-        """Cycles before `cycle`, summed over the channels, with an open row."""
 
 
 class VectorUnit:
