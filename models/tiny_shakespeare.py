@@ -2,7 +2,7 @@
 
 Writes tiny-shakespeare.onnx (weights inside), its tokenizer.json and an excerpt of the held-out text. The held-out
 losses of the model and of a smoothed trigram model are printed and stored in the ONNX metadata. Training takes about
-a quarter of an hour on two cores and is reproducible by seed on one machine. Needs the extra `train`.
+17 minutes on one core and is reproducible by seed on one machine and thread count. Needs the extra `train`.
 
     python models/tiny_shakespeare.py [--text FILE] [--seed 1] [-o models]
 """
