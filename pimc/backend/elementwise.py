@@ -131,13 +131,27 @@ def lower_gelu(low: Lowering, node: Node) -> None:
     _map(low, node.output, node.operand(0), fn)
 
 
-def lower_square(low: Lowering, node: Node) -> None:
-    """Lower a power with exponent 2, the only one that the vector unit computes."""
+_POWERS = {0.5: "sqrt", -0.5: "rsqrt", -1.0: "reciprocal", 1.0: "copy"}
+_MOST_FACTORS = 8
+
+
+def lower_power(low: Lowering, node: Node) -> None:
+    """Lower a power with a constant exponent: roots and reciprocals as functions, small integers as products."""
     exponent = constant_scalar(node.inputs[1])
-    if exponent != 2.0:
-        raise UnsupportedError(f"pow with the exponent {exponent} cannot be lowered", Place(node=node.name))
-    target, source = low.storage.define(node.output), low.storage.words(node.operand(0))
-    low.emitter.emit("vmul", target.operand, source.operand, source.operand, low.axes.words(node.output))
+    if exponent in _POWERS:
+        _map(low, node.output, node.operand(0), _POWERS[exponent])
+        return
+    if exponent is None or exponent != int(exponent) or not 2 <= exponent <= _MOST_FACTORS:
+        raise UnsupportedError(
+            f"pow with the exponent {exponent} cannot be lowered",
+            Place(node=node.name),
+            help=f"constant exponents {', '.join(map(str, _POWERS))} and 2 to {_MOST_FACTORS} can",
+        )
+    target, source = low.storage.define(node.output).operand, low.storage.words(node.operand(0)).operand
+    length = low.axes.words(node.output)
+    low.emitter.emit("vmul", target, source, source, length)
+    for _ in range(int(exponent) - 2):
+        low.emitter.emit("vmul", target, target, source, length)
 
 
 def lower_cast(low: Lowering, node: Node) -> None:
@@ -252,7 +266,7 @@ ELEMENTWISE: dict[str, Lower] = {
     **dict.fromkeys(_BINARY, lower_binary),
     **dict.fromkeys(_UNARY, lower_unary),
     "gelu": lower_gelu,
-    "pow": lower_square,
+    "pow": lower_power,
     "cast": lower_cast,
     "range": lower_range,
     **dict.fromkeys(("slice", "transpose", "expand"), lower_view),
