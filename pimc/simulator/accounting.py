@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from isa import Machine, Program
 from pimc.simulator.counters import Counters
 from pimc.simulator.decoding import UNITS, Operation
-from pimc.simulator.energy import EnergyModel
+from pimc.simulator.energy import Accounting, EnergyModel
 from pimc.simulator.floors import peak_floor_cycles, row_cycled_floor_cycles
 from pimc.simulator.stats import CacheStatistics, InstructionStatistics, NodeStatistics, Statistics
 
@@ -45,13 +45,28 @@ class Accountant:
     """Turns counters into statistics of one program on one machine."""
 
     def __init__(
-        self, machine: Machine, program: Program, operations: Sequence[Operation], commands: Sequence[str]
+        self,
+        machine: Machine,
+        program: Program,
+        operations: Sequence[Operation],
+        commands: Sequence[str],
+        accounting: Accounting,
     ) -> None:
+        """Prepare for any number of runs.
+
+        Args:
+            machine: The machine.
+            program: The program.
+            operations: Its instructions, ready to run.
+            commands: Names of the DRAM commands that are counted.
+            accounting: What energy is charged, see `pimc.simulator.energy`.
+        """
         self._machine = machine
         self._program = program
         self._operations = operations
         self._commands = tuple(commands)
-        self._energy = EnergyModel(machine)
+        self._energy = EnergyModel(machine, accounting)
+        self._accounting = accounting
         self._special = np.array([each.function in machine.vector_unit.special_passes for each in operations], np.bool_)
         self._sources = np.array(program.debug if program.debug else [0] * len(program.code), np.int64)
         self._cache_bytes_per_token = _cache_bytes_per_token(program, machine)
@@ -164,7 +179,7 @@ class Accountant:
             "numerics": self._program.numerics,
             "versions": metadata.get("versions"),
             "entry": facts.entry,
-            "accounting": "faithful",
+            "accounting": self._accounting,
             "timing_only": facts.timing_only,
         }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,14 +110,17 @@ def loop_ends(program: Program) -> dict[int, int]:
     """For the index of every `loop` the index of its `end`.
 
     Raises:
-        ProgramError: a loop is not closed, an `end` closes nothing, or an entry begins inside a loop.
+        ProgramError: a loop is not closed, an `end` closes nothing, an entry begins inside a loop, or a `skipz` goes
+            backwards or to another loop body.
     """
     ends: dict[int, int] = {}
     waiting: list[int] = []
+    bodies: list[int] = []  # for every instruction the loop around it
     entries = {entry.address: entry.name for entry in program.entries.values()}
     for index, instruction in enumerate(program.code):
         if index in entries and waiting:
             raise _structure_error(program, index, f"the entry '{entries[index]}' begins inside a loop")
+        bodies.append(waiting[-1] if waiting else _NOWHERE)
         if instruction.mnemonic == "loop":
             waiting.append(index)
         elif instruction.mnemonic == "end":
@@ -126,11 +129,20 @@ def loop_ends(program: Program) -> dict[int, int]:
             ends[waiting.pop()] = index
     if waiting:
         raise _structure_error(program, waiting[-1], "the loop is not closed")
+    _check_skips(program, bodies)
     return ends
+
+
+def _check_skips(program: Program, bodies: Sequence[int]) -> None:
+    for index, instruction in enumerate(program.code):
+        if instruction.mnemonic != "skipz":
+            continue
+        target = instruction["target"]
+        if not isinstance(target, int) or not index < target < len(bodies) or bodies[target] != bodies[index]:
+            message = f"'skipz' goes to {target}, which is not further on in the same body"
+            raise _structure_error(program, index, message)
 
 
 def _structure_error(program: Program, index: int, message: str) -> ProgramError:
     node = program.sources[program.debug[index]].node if program.debug else None
     return ProgramError(f"instruction {index}: {message}", Place(node=node))
-
-

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isa import InputError, Machine, Port, Program, ResourceLimitError, UnsupportedError, load_machine
+from pimc.simulator.energy import Accounting
 from pimc.simulator.host_inputs import (
     Request,
     check_inputs,
@@ -44,14 +45,20 @@ class Session:
         kv_length: Tokens in the resident KV cache.
     """
 
-    def __init__(self, program: Program, machine: Machine | None = None, timing_only: bool = False) -> None:
-        """Load the program; `machine` defaults to the bundled one that the program names.
+    def __init__(
+        self,
+        program: Program,
+        machine: Machine | None = None,
+        timing_only: bool = False,
+        accounting: Accounting = "faithful",
+    ) -> None:
+        """Load the program; `machine` defaults to the bundled one that the program names, `accounting` as `Simulator`.
 
         Raises:
             MachineError: the program was compiled for another machine.
         """
         self.program = program
-        self.simulator = Simulator(machine if machine is not None else load_machine(program.machine))
+        self.simulator = Simulator(machine if machine is not None else load_machine(program.machine), accounting)
         self.simulator.load(program)
         self.timing_only = timing_only
         self.kv_length = 0

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from isa import Entry, InputError, Machine, MachineError, Program, ResourceLimitError
 from pimc.simulator.accounting import Accountant, RunFacts
 from pimc.simulator.channel_timing import ChannelTiming
+from pimc.simulator.energy import Accounting
 from pimc.simulator.engine import Engine
 from pimc.simulator.state import MachineState
 from pimc.simulator.stats import Statistics
@@ -21,8 +22,15 @@ class Simulator:
         machine: The machine.
     """
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, accounting: Accounting = "faithful") -> None:
+        """A machine without a program.
+
+        Args:
+            machine: Its description.
+            accounting: What energy is charged: everything, or what published calculations count (`paper`).
+        """
         self.machine = machine
+        self._accounting: Accounting = accounting
         self._program: Program | None = None
 
     def load(self, program: Program) -> None:
@@ -37,7 +45,7 @@ class Simulator:
         self._channels = ChannelTiming(self.machine)
         self._engine = Engine(self.machine, program, self._channels)
         self._accountant = Accountant(
-            self.machine, program, self._engine.operations, self._channels.command_names
+            self.machine, program, self._engine.operations, self._channels.command_names, self._accounting
         )
         self._program = program
 

@@ -115,9 +115,21 @@ def test_words_of_the_buffer_and_registers():
     [
         ((("loop", 1, 3), ("halt",)), "instruction 0: the loop is not closed"),
         ((("end",), ("halt",)), "instruction 0: 'end' closes no loop"),
+        (
+            (("li", 1, 0), ("skipz", 1, 0), ("halt",)),
+            "instruction 1: 'skipz' goes to 0, which is not further on in the same body",
+        ),
+        (
+            (("loop", 1, 2), ("skipz", 1, 3), ("end",), ("halt",)),
+            "instruction 1: 'skipz' goes to 3, which is not further on in the same body",
+        ),
+        (
+            (("skipz", 1, 2), ("loop", 1, 2), ("end",), ("halt",)),
+            "instruction 0: 'skipz' goes to 2, which is not further on in the same body",
+        ),
     ],
 )
-def test_loops_are_closed(rows, message):
+def test_control_is_well_formed(rows, message):
     with pytest.raises(ProgramError) as error:
         Engine(machine(), program(code(*rows)), ChannelTiming(machine()))
     assert error.value.message == message

@@ -177,6 +177,16 @@ def test_data_must_fit_the_machine():
     assert error.value.notes == ("given: uint16 (32, 16, 16)", "needed: uint16 (32, 16, 32)")
 
 
+def test_the_published_accounting_charges_less():
+    loaded = simulator().program
+    made = Simulator(machine(), accounting="paper")
+    made.load(loaded)
+    found, faithful = made.run("decode", {"kv_length": 7}), run()
+    assert found.provenance["accounting"] == "paper"
+    assert found.energy_j < faithful.energy_j
+    assert found.cycles == faithful.cycles
+
+
 def test_refresh_belongs_to_no_node():
     made = Simulator(machine())
     rows = (("loop", 1, 40), ("vfill", 0, 0.0, 51200), ("add", 2, 2, Indexed(0, 1)), ("end",), ("halt",))
