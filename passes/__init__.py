@@ -1,7 +1,8 @@
 """The dataflow graph and everything that rewrites it."""
 
 from passes.assign_storage import Storage
-from passes.dims import Affine, Dim
+from passes.dims import Affine, Dim, bind, product, symbol
+from passes.dims import parse as parse_dim
 from passes.explain import Finding, explain
 from passes.interpreter import apply_operation, evaluate, interpret
 from passes.interpreter_symbols import Caches, bind_symbols
@@ -33,15 +34,19 @@ __all__ = [
     "TensorType",
     "Value",
     "apply_operation",
+    "bind",
     "bind_symbols",
     "constant_scalar",
     "evaluate",
     "explain",
     "interpret",
     "large_constants",
+    "parse_dim",
     "parse_graph",
     "parse_pipeline",
     "pipeline",
     "print_graph",
+    "product",
+    "symbol",
     "verify",
 ]

@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from isa import InputError, UnsupportedError
-from passes import Affine, Dim
-from passes.dims import product
+from passes import Affine, Dim, product
 from pimc.frontend.symbols import SymbolTable
 
 Factors = tuple[int, Counter[Affine]]

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 import onnx
 
 from isa import InputError, Place, UnsupportedError
-from passes import Affine, Dim, TensorType
-from passes.dims import bind, parse, symbol
+from passes import Affine, Dim, TensorType, bind, parse_dim, symbol
 from pimc.frontend.tensors import dtype_name
 
 _EXPRESSION = re.compile(r"\s*-?\s*(\d+\s*\*\s*)?(\d+|[A-Za-z_]\w*)(\s*[-+]\s*(\d+\s*\*\s*)?(\d+|[A-Za-z_]\w*))*\s*")
@@ -46,7 +45,7 @@ def input_types(graph: onnx.GraphProto, dims: Mapping[str, int], place: Place) -
 def parse_dimension(text: str) -> Dim:
     """An affine expression from the text of a dimension; other texts give one symbol that is spelled alike."""
     if _EXPRESSION.fullmatch(text):
-        return parse(text)
+        return parse_dim(text)
     return symbol(re.sub(r"\W", "_", text.strip()) or "unnamed")
 
 

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from isa import InputError, UnsupportedError
-from passes import Affine, Dim, TensorType
-from passes.dims import symbol
+from passes import Affine, Dim, TensorType, symbol
 
 _ANONYMOUS = re.compile(r"s\d+|unk__\d+|.*_axis\d+")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from isa import InputError
-from passes.dims import product
+from passes import product
 from pimc.frontend.builder import Builder, Operand
 from pimc.frontend.onnx_node import Importer, OnnxNode, Results
 from pimc.frontend.operators.elementwise import cast

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from isa import InputError, Place, UnsupportedError
-from passes import Dim
-from passes.dims import product
+from passes import Dim, product
 from pimc.frontend.builder import Array, Builder, Operand
 from pimc.frontend.dim_products import quotient
 from pimc.frontend.inference import broadcast
