@@ -66,6 +66,8 @@ def _classified(
     found = known[key]
     if isinstance(found, str):
         raise Refusal(found)
+    if found.key_mask is not None and found.key_mask.shape[0] != match.query.shape[0]:
+        raise Refusal(f"'{found.key_mask.name}' does not have one row for each sequence")
     return found
 
 
