@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,23 +12,30 @@ from isa import InputError, Place
 from passes import PASSES, Graph, PassReport, print_graph
 from pimc.files import write_text
 
+_LOG = logging.getLogger(__name__)
+
 
 @dataclass
 class Record:
     """Keeps the reports of all passes and the graph that the last one left.
 
     Attributes:
+        show: Gets one line about the progress after every pass.
         reports: In the order in which the passes ran.
         graph: The graph after the last pass.
     """
 
+    show: Callable[[str], None] = field(default=lambda _: None)
     reports: list[PassReport] = field(default_factory=list[PassReport])
     graph: Graph | None = None
 
     def __call__(self, report: PassReport, graph: Graph) -> None:
-        """Keep one report."""
+        """Keep one report, log it, show it."""
         self.reports.append(report)
         self.graph = graph
+        milliseconds = 1e3 * (report.run_seconds + report.verify_seconds)
+        _LOG.info("%s: %d nodes, %.1f ms", report.name, report.nodes_after, milliseconds)
+        self.show(f"compiling: {report.name}, {report.nodes_after} nodes")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,7 @@ from pimc.reference import Reference
 from pimc.simulator import Session
 
 Array = NDArray[Any]
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ def verify_program(
     inputs: Mapping[str, Array] | None = None,
     rtol: float = 1e-4,
     seed: int = 0,
+    show: Callable[[str], None] = lambda _: None,
 ) -> Verification:
     """Compare a program with the model it came from.
 
@@ -118,6 +121,7 @@ def verify_program(
         inputs: Arrays by ONNX input name; `None` makes seeded ones of several shapes.
         rtol: Largest error allowed, relative to the largest magnitude of the reference output.
         seed: Of the inputs.
+        show: Gets one line about the progress before every case.
     """
     comparison = Comparison(session, reference, program.ports)
     if inputs is not None:
@@ -127,7 +131,9 @@ def verify_program(
         generator = np.random.default_rng(seed)
         rows = program.metadata["table_rows"]
         cases = tuple(seeded_cases(program))
-        for case in cases:
+        for number, case in enumerate(cases, start=1):
+            _LOG.info("case %d: %s", number, describe(case))
+            show(f"case {number} of {len(cases)}: {describe(case)}")
             comparison.run(step_inputs(program.ports, step, generator, rows) for step in case)
         lines = [describe(case) for case in cases]
     outputs = tuple(comparison.errors[name] for name in reference.outputs)

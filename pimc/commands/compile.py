@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pimc.commands.command import Command
-from pimc.commands.model_options import add_model_options, bound_dimensions
+from pimc.commands.model_options import add_model_options, compile_with
 
 if TYPE_CHECKING:
     from isa import Program
@@ -31,7 +31,6 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 def _run(options: Namespace) -> int:
     from isa import load_machine
-    from pimc.compiler import compile_model
     from pimc.files import check_output
     from pimc.observing import Record
     from pimc.report.compilation import compilation_facts, print_compilation, print_pass_times
@@ -41,18 +40,10 @@ def _run(options: Namespace) -> int:
     if output is not None:
         check_output(output)
     terminal = Terminal(options.color, options.quiet)
-    record = Record()
     machine = load_machine(options.machine)
-    program = compile_model(
-        options.model,
-        machine,
-        bound_dimensions(options, options.inputs),
-        options.max_context,
-        options.numerics,
-        options.pipeline,
-        options.optimize,
-        [record, *_observers(options)],
-    )
+    with terminal.status(f"compiling {options.model}") as show:
+        record = Record(show)
+        program = compile_with(options, machine, [record, *_observers(options)], options.inputs)
     if options.time_passes:
         print_pass_times(terminal, record.reports)
     _write(options, program, record.graph, output)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from pimc.commands.command import Command
-from pimc.commands.model_options import add_model_options, bound_dimensions
+from pimc.commands.model_options import add_model_options, compile_with
 
 if TYPE_CHECKING:
     from pimc.text_model import TextModel
@@ -27,9 +27,9 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 def _run(options: Namespace) -> int:
     from isa import load_machine
-    from pimc.compiler import compile_model
     from pimc.frontend import load_model
     from pimc.generation import Decoder, generate, likeliest, sampler
+    from pimc.observing import Record
     from pimc.report.generation import print_speed, speed_facts
     from pimc.report.terminal import Terminal, print_json
     from pimc.simulator import Session
@@ -40,15 +40,9 @@ def _run(options: Namespace) -> int:
     chat = text_model.chat_template is not None if options.chat is None else options.chat
     prompt = text_model.encode(options.prompt, chat)
     machine = load_machine(options.machine)
-    program = compile_model(
-        options.model,
-        machine,
-        bound_dimensions(options),
-        options.max_context,
-        options.numerics,
-        options.pipeline,
-        options.optimize,
-    )
+    terminal = Terminal(options.color, options.quiet)
+    with terminal.status(f"compiling {options.model}") as show:
+        program = compile_with(options, machine, [Record(show)])
     decoder = Decoder(program, Session(program, machine))
     choose = sampler(options.temperature, options.seed) if options.temperature else likeliest
     stream = generate(decoder, prompt, options.tokens, choose, text_model.end_tokens)
@@ -56,7 +50,6 @@ def _run(options: Namespace) -> int:
         tokens = list(stream)
         print_json({"text": text_model.decode(tokens), "tokens": tokens, **speed_facts(decoder)})
         return 0
-    terminal = Terminal(options.color, options.quiet)
     print_stream("" if chat else options.prompt, stream, text_model)
     terminal.line()
     print_speed(terminal, decoder)

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import re
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, _ArgumentGroup
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from isa import Machine, Program
+    from pimc.compiler import Observer
 
 DEFAULT_MACHINE = "gddr6-aim"
 
@@ -61,6 +67,17 @@ def bound_dimensions(options: Namespace, inputs: str | None = None) -> dict[str,
 
         bound = first_dimensions(options.model, read_arrays(inputs)) | bound
     return bound
+
+
+def compile_with(
+    options: Namespace, machine: Machine, observers: Sequence[Observer] = (), inputs: str | None = None
+) -> Program:
+    """Compile the model of `options` as they say; `inputs` is an npz file that binds dimensions."""
+    from pimc.compiler import compile_model
+
+    dims = bound_dimensions(options, inputs)
+    chosen = (options.max_context, options.numerics, options.pipeline, options.optimize)
+    return compile_model(options.model, machine, dims, *chosen, observers)
 
 
 def _dimension(text: str) -> tuple[str, int]:

@@ -55,7 +55,9 @@ def _run(options: Namespace) -> int:
     terminal = Terminal(options.color, options.quiet)
     program = load_program(options.program)
     session = Session(program, load_machine(options.machine or program.machine), options.timing_only)
-    outputs, statistics = _run_registers(options, session) if options.set else _run_inputs(options, session, terminal)
+    with terminal.status(f"running {options.program}"):
+        runs = _run_registers(options, session) if options.set else _run_inputs(options, session, terminal)
+    outputs, statistics = runs
     stats = statistics.to_json()
     stats["provenance"]["seed"] = options.seed
     _write(options, outputs, stats)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from pimc.commands.command import Command
-from pimc.commands.model_options import add_model_options, bound_dimensions
+from pimc.commands.model_options import add_model_options, compile_with
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -19,7 +19,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
 def _run(options: Namespace) -> int:
     from isa import MismatchError, load_machine
     from pimc.arrays import read_arrays
-    from pimc.compiler import compile_model
+    from pimc.observing import Record
     from pimc.reference import Reference, import_runtime
     from pimc.report.terminal import Terminal, print_json
     from pimc.report.verification import print_verification
@@ -29,21 +29,15 @@ def _run(options: Namespace) -> int:
     import_runtime()
     inputs = read_arrays(options.inputs) if options.inputs is not None else None
     machine = load_machine(options.machine)
-    program = compile_model(
-        options.model,
-        machine,
-        bound_dimensions(options, options.inputs),
-        options.max_context,
-        options.numerics,
-        options.pipeline,
-        options.optimize,
-    )
-    session, reference = Session(program, machine), Reference(options.model)
-    found = verify_program(program, session, reference, inputs, options.rtol, options.seed)
+    terminal = Terminal(options.color, options.quiet)
+    with terminal.status(f"compiling {options.model}") as show:
+        program = compile_with(options, machine, [Record(show)], options.inputs)
+        session, reference = Session(program, machine), Reference(options.model)
+        found = verify_program(program, session, reference, inputs, options.rtol, options.seed, show)
     if options.json:
         print_json(found.to_json())
     else:
-        print_verification(Terminal(options.color, options.quiet), found)
+        print_verification(terminal, found)
     return 0 if found.ok else MismatchError.exit_code
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import IO, Any
 
 from rich.console import Console
@@ -38,6 +39,15 @@ class Terminal:
         """One line for people only, on stderr; nothing when quiet."""
         if not self.quiet:
             self.err.print(_plain(text), soft_wrap=True)
+
+    @contextmanager
+    def status(self, text: str) -> Iterator[Callable[[str], None]]:
+        """Show on a terminal's stderr what is being done; yields the function that changes the text."""
+        if self.quiet or not self.err.is_terminal:
+            yield lambda _: None
+            return
+        with self.err.status(_plain(text)) as shown:
+            yield lambda changed: shown.update(_plain(changed))
 
     def table(
         self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()
