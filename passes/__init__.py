@@ -8,8 +8,10 @@ from passes.interpreter import apply_operation, evaluate, interpret
 from passes.interpreter_symbols import Caches, bind_symbols
 from passes.ir import Cache, Graph, Node, TensorType, Value, constant_scalar
 from passes.manager import Observer, Pass, PassManager, PassReport
+from passes.matrix_layout import MatrixLayout, Tile, matrix_layout
 from passes.ops import OPS, OpSpec
 from passes.pipelines import PASSES, PIPELINES, parse_pipeline, pipeline
+from passes.place_weights import PlacedMatrix, Placement, PlaceWeights, is_bank_table
 from passes.text import large_constants, parse_graph, print_graph
 from passes.verifier import LEVELS, verify
 
@@ -24,14 +26,19 @@ __all__ = [
     "Dim",
     "Finding",
     "Graph",
+    "MatrixLayout",
     "Node",
     "Observer",
     "OpSpec",
     "Pass",
     "PassManager",
     "PassReport",
+    "PlaceWeights",
+    "PlacedMatrix",
+    "Placement",
     "Storage",
     "TensorType",
+    "Tile",
     "Value",
     "apply_operation",
     "bind",
@@ -40,7 +47,9 @@ __all__ = [
     "evaluate",
     "explain",
     "interpret",
+    "is_bank_table",
     "large_constants",
+    "matrix_layout",
     "parse_dim",
     "parse_graph",
     "parse_pipeline",

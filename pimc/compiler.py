@@ -8,10 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isa import Machine, Place, Program, UnsupportedError
-from passes import Graph, Node, Value
-from passes.manager import PassManager, PassReport
-from passes.pipelines import parse_pipeline, pipeline
-from passes.place_weights import PlaceWeights
+from passes import Graph, Node, PassManager, PassReport, PlaceWeights, Value, parse_pipeline, pipeline
 from pimc.backend import ProgramOptions, build_program
 from pimc.frontend import LoadedModel, import_model, load_model, wrap_model
 from pimc.model_inputs import table_rows

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isa import InputError, Port
-from passes import Graph, Value, dims
+from passes import Affine, Dim, Graph, Value, bind, parse_dim
 
 Array = NDArray[Any]
 
@@ -144,12 +144,19 @@ def _role(port: Port) -> str:
 
 
 def _symbols(ports: Iterable[Port]) -> set[str]:
-    shapes = (dims.parse(dim) for port in ports for dim in port.shape if isinstance(dim, str))
-    return {name for dim in shapes if isinstance(dim, dims.Affine) for name in dim.symbols}
+    shapes = (parse_dim(dim) for port in ports for dim in port.shape if isinstance(dim, str))
+    return {name for dim in shapes if isinstance(dim, Affine) for name in dim.symbols}
 
 
 def _shape(port: Port, symbols: Mapping[str, int]) -> tuple[int, ...]:
-    return tuple(dim if isinstance(dim, int) else dims.evaluate(dims.parse(dim), symbols) for dim in port.shape)
+    return tuple(dim if isinstance(dim, int) else _size(bind(parse_dim(dim), symbols), port) for dim in port.shape)
+
+
+def _size(dim: Dim, port: Port) -> int:
+    if isinstance(dim, Affine):
+        missing = ", ".join(sorted(dim.symbols))
+        raise InputError(f"the dimension {missing} of '{port.name}' is not bound", help=f"give --dim {missing}=N")
+    return dim
 
 
 def first_dimensions(model: str | Path, arrays: Mapping[str, Array]) -> dict[str, int]:

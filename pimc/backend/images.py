@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isa import NearBank, Segment
-from passes.place_weights import PlacedMatrix, Placement
+from passes import PlacedMatrix, Placement
 from pimc.backend.storage import Constant
 
 

@@ -6,9 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from isa import Indexed, Machine, NearBank
-from passes import Graph, Node, Value
-from passes.matrix_layout import MatrixLayout, Tile
-from passes.place_weights import PlacedMatrix, Placement
+from passes import Graph, MatrixLayout, Node, PlacedMatrix, Placement, Tile, Value
 from pimc.backend.emitter import Emitter, Words, indexed
 from pimc.backend.storage import Storage
 from pimc.backend.token_axes import TokenAxes

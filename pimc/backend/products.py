@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from isa import Indexed
-from passes import Node, Value
-from passes.matrix_layout import MatrixLayout
-from passes.place_weights import PlacedMatrix, is_bank_table
+from passes import MatrixLayout, Node, PlacedMatrix, Value, is_bank_table
 from pimc.backend.emitter import Words, indexed
 from pimc.backend.lowering import Lower, Lowering
 from pimc.backend.scalars import is_token_integer, token_integer

@@ -20,8 +20,7 @@ from isa import (
     Symbol,
     UnsupportedError,
 )
-from passes import Graph, Node, Value
-from passes.place_weights import Placement, is_bank_table
+from passes import Graph, Node, Placement, Value, is_bank_table
 from pimc.backend.crossing import Crossing
 from pimc.backend.emitter import Emitter
 from pimc.backend.host_rooms import (

@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from isa import Place, UnsupportedError
-from passes import Dim, Graph, Node, Value
-from passes.dims import product
+from passes import Dim, Graph, Node, Value, product
 
 _SAME_AXIS = frozenset({"linear", "rotary", "cached_attention", "feed_forward", "layer_norm", "rms_norm", "cumsum"})
 

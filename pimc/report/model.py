@@ -8,8 +8,7 @@ from typing import Any
 import onnx
 
 from isa import Machine
-from passes import Graph, PassManager, explain
-from passes.place_weights import PlaceWeights
+from passes import Graph, PassManager, PlaceWeights, explain
 from pimc.frontend import LoadedModel
 from pimc.report.compilation import print_unfused, unfused_facts
 from pimc.report.quantities import byte_size, count, percent

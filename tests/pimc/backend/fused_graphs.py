@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from passes import Cache, Graph, TensorType, Value
-from passes.dims import symbol
+from passes import Cache, Graph, TensorType, Value, symbol
 
 
 @dataclass

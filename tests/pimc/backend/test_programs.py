@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from fused_graphs import FusedDecoder
-from isa import load_machine
-from passes import interpret
-from passes.place_weights import PlaceWeights
-from pimc.backend import ProgramOptions, build_program
 from running import ProgramUnderTest, oracle_inputs
+
+from isa import load_machine
+from passes import PlaceWeights, interpret
+from pimc.backend import ProgramOptions, build_program
 
 MACHINE = load_machine("gddr6-aim")
 SHAPES = {

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
 from fused_graphs import FusedDecoder
+
 from isa import Machine, ResourceLimitError, load_machine
-from passes.place_weights import PlaceWeights
+from passes import PlaceWeights
 from pimc.backend import ProgramOptions, build_program
 from pimc.simulator import Session
 

@@ -8,8 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from passes import Graph, interpret, verify
-from passes.dims import bind
+from passes import Graph, bind, interpret, verify
 from pimc.frontend import import_model
 
 CORPUS = sorted((Path(__file__).parents[3] / "models" / "corpus").glob("*.onnx"))

@@ -5,7 +5,7 @@ import pytest
 from machine_programs import ALL, bfloat16, bfloat16_bits, code, engine, machine, normal, program
 
 from isa import Indexed, Region, RegisterSymbol, Segment
-from passes.matrix_layout import matrix_layout
+from passes import matrix_layout
 from pimc.simulator.channel_timing import ChannelTiming
 from pimc.simulator.engine import Engine
 
