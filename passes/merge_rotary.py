@@ -84,11 +84,15 @@ def _join(graph: Graph, split: Node, place: int) -> None:
     )
     graph.replace_uses(first.output, fine.outputs[0])
     graph.replace_uses(second.output, fine.outputs[1])
+    _replace_others(graph, split, coarse, place)
+    for node in (first, second, split):
+        prune(graph, node)
+
+
+def _replace_others(graph: Graph, split: Node, coarse: Node, place: int) -> None:
+    """Let users of the other parts of `split` use the same parts of `coarse`, which has one part less."""
     for position, value in enumerate(split.outputs):
         if position < place:
             graph.replace_uses(value, coarse.outputs[position])
         elif position > place + 1:
             graph.replace_uses(value, coarse.outputs[position - 1])
-    prune(graph, first)
-    prune(graph, second)
-    prune(graph, split)

@@ -111,17 +111,15 @@ def test_no_function_outgrows_the_style() -> None:
         f"{path.relative_to(ROOT)}:{node.lineno} {node.name}: {lines} lines"
         for path in _files()
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and (lines := node.end_lineno - node.lineno + 1 if node.end_lineno else 0) - _docstring_lines(node) > 30
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (lines := _body_lines(node)) > 30
     ]
     assert long == []
 
 
-def _docstring_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    first = node.body[0]
-    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
-        return (first.end_lineno or first.lineno) - first.lineno + 1
-    return 0
+def _body_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines of a function without its parameters and its docstring."""
+    body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+    return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
 
 
 @pytest.mark.parametrize(
