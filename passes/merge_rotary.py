@@ -68,13 +68,8 @@ def _join(graph: Graph, split: Node, place: int) -> None:
     )
     heads = int(first.attributes["heads"]) + int(second.attributes["heads"])
     origins = origins_of([first, second])
-    rotated = graph.add_node(
-        "rotary",
-        [coarse.outputs[place], *first.inputs[1:]],
-        [types[place]],
-        {**first.attributes, "heads": heads},
-        origins=origins,
-    )
+    operands = [coarse.outputs[place], *first.inputs[1:]]
+    rotated = graph.add_node("rotary", operands, [types[place]], {**first.attributes, "heads": heads}, origins=origins)
     fine = graph.add_node(
         "split",
         [rotated.output],

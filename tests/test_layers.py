@@ -117,9 +117,14 @@ def test_no_function_outgrows_the_style() -> None:
 
 
 def _body_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """Lines of a function without its parameters and its docstring."""
+    """Lines of a function without parameters, docstring, and functions inside it, which count themselves."""
     body = node.body[1:] if ast.get_docstring(node) is not None else node.body
-    return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
+    inner = [each for each in body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return _span(body) - sum(_span([each]) for each in inner)
+
+
+def _span(statements: list[ast.stmt]) -> int:
+    return (statements[-1].end_lineno or 0) - statements[0].lineno + 1 if statements else 0
 
 
 @pytest.mark.parametrize(
