@@ -1,6 +1,8 @@
-"""Halving of rotary tables: from cos of [f, f] to cos of f, where the two halves are provably equal."""
+"""Halving of rotary tables: from cos of [f, f] to cos of f, where the repetition can be proved."""
 
 from __future__ import annotations
+
+from types import EllipsisType
 
 import numpy as np
 
@@ -8,33 +10,48 @@ from isa import GraphError
 from passes.canonical_arithmetic import BROADCASTING
 from passes.dims import Dim
 from passes.ir import Attribute, Graph, Node, TensorType, Value
-from passes.rewriting import add
+from passes.matching import producer
+from passes.rewriting import add, reshape
 
 _UNARY = ("cos", "sin", "cast", "neg", "identity")
 _KEEP_LAST_AXIS = ("reshape", "expand", "transpose", "gather", "slice")
 
 
-def repeats(table: Value) -> bool:
-    """Whether the two halves of the last axis are provably equal."""
+def repeats(table: Value, interleaved: bool) -> bool:
+    """Whether the two halves of the last axis, or the members of all its pairs when interleaved, are provably equal."""
     width = table.shape[-1] if table.shape else 1
     if not isinstance(width, int) or width % 2:
         return False
     if table.constant is not None:
         array = np.asarray(table.constant)
-        return bool(np.array_equal(array[..., : width // 2], array[..., width // 2 :]))
+        return bool(np.array_equal(array[_kept(width, interleaved)], array[_dropped(width, interleaved)]))
     node = table.producer
     if node is None:
         return False
-    if node.op == "concat":
-        return _is_doubled(node)
+    if _is_doubled(node, interleaved):
+        return True
     carriers = _carriers(node)
-    return bool(carriers) and all(repeats(node.operand(position)) for position in carriers)
+    return bool(carriers) and all(repeats(node.operand(position), interleaved) for position in carriers)
 
 
-def _is_doubled(node: Node) -> bool:
-    middle, odd = divmod(len(node.inputs), 2)
-    is_last = node.attributes["axis"] in (-1, node.output.type.rank - 1)
-    return is_last and not odd and node.inputs[:middle] == node.inputs[middle:]
+def _kept(width: int, interleaved: bool) -> tuple[EllipsisType, slice]:
+    return (..., slice(0, width, 2) if interleaved else slice(0, width // 2))
+
+
+def _dropped(width: int, interleaved: bool) -> tuple[EllipsisType, slice]:
+    return (..., slice(1, width, 2) if interleaved else slice(width // 2, width))
+
+
+def _is_doubled(node: Node, interleaved: bool) -> bool:
+    """Whether the node repeats something: concat(f, f), or f as [..., n, 1] expanded to [..., n, 2] and flattened."""
+    if not interleaved:
+        is_last = node.op == "concat" and node.attributes["axis"] in (-1, node.output.type.rank - 1)
+        return is_last and len(node.inputs) == 2 and node.inputs[0] is node.inputs[1]
+    pairs = producer(node.operand(0), "expand") if node.op == "reshape" else None
+    if pairs is None or pairs.output.type.rank < 2:
+        return False
+    count, members = pairs.output.shape[-2:]
+    return members == 2 and pairs.operand(0).shape[-2:] == (count, 1) and node.output.shape[-1] == count * 2
 
 
 def _carriers(node: Node) -> tuple[int, ...]:
@@ -53,24 +70,31 @@ def _carriers(node: Node) -> tuple[int, ...]:
     return (0,)
 
 
-def half_table(graph: Graph, table: Value) -> Value:
-    """The first half of the last axis of a table that `repeats`."""
+def half_table(graph: Graph, table: Value, interleaved: bool) -> Value:
+    """The first half of the last axis of a table that `repeats`, or its even elements when interleaved."""
     width = table.shape[-1]
+    if not isinstance(width, int):
+        raise GraphError(f"the rotary table {table!r} does not repeat")
     if table.constant is not None:
-        return graph.add_constant(np.asarray(table.constant)[..., : width // 2], table.name, table.type.dtype)
+        half = np.asarray(table.constant)[_kept(width, interleaved)]
+        return graph.add_constant(half, table.name, table.type.dtype)
     node = table.producer
     if node is None:
         raise GraphError(f"the rotary table {table!r} does not repeat")
-    if node.op == "concat" and len(node.inputs) == 2:
-        return node.operand(0)
     shape: tuple[Dim, ...] = (*table.shape[:-1], width // 2)
+    if _is_doubled(node, interleaved):
+        return reshape(graph, _single(node), shape, node.origins)
     kind = TensorType(table.type.dtype, shape)
-    if node.op == "concat":
-        return add(graph, "concat", node.inputs[: len(node.inputs) // 2], kind, node.origins, node.attributes)
     inputs = list(node.inputs)
     for position in _carriers(node):
-        inputs[position] = half_table(graph, node.operand(position))
+        inputs[position] = half_table(graph, node.operand(position), interleaved)
     attributes: dict[str, Attribute] = dict(node.attributes)
     if "shape" in attributes:
         attributes["shape"] = shape
     return add(graph, node.op, inputs, kind, node.origins, attributes)
+
+
+def _single(node: Node) -> Value:
+    """What a node that `_is_doubled` repeats."""
+    pairs = producer(node.operand(0), "expand") if node.op == "reshape" else None
+    return node.operand(0) if pairs is None else pairs.operand(0)

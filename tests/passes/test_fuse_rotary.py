@@ -12,6 +12,7 @@ from passes.common_subexpressions import CommonSubexpressions
 from passes.constant_folding import ConstantFolding
 from passes.dead_code import DeadCode
 from passes.fuse_rotary import FuseRotary
+from passes.rotary_tables import half_table, repeats
 
 HEADS, WIDTH = 3, 8
 CLEAN_UP = (ConstantFolding(), Canonicalize(), CommonSubexpressions(), DeadCode())
@@ -193,3 +194,62 @@ def test_the_same_angle_for_all_tokens_is_left() -> None:
     assert [why for _, why in net.graph.facts["fuse_rotary"]["unfused"]] == [
         "the rotary table is not one row for each token"
     ]
+
+
+def neighbours_turned(net: Net, x: Value) -> Value:
+    *front, width = x.shape
+    even, odd = (net.cut(x, 3, start, width, 2) for start in (0, 1))
+    columns = [net.op("reshape", part, shape=(*front, width // 2, 1)) for part in (net.op("neg", odd), even)]
+    return net.op("reshape", net.op("concat", *columns, axis=4), shape=x.shape)
+
+
+def each_twice(net: Net, table: Value) -> Value:
+    width = table.shape[-1]
+    column = net.op("expand", net.op("reshape", table, shape=(1, SEQ, width, 1)), shape=(1, SEQ, width, 2))
+    return net.op("reshape", column, shape=(1, 1, SEQ, 2 * width))
+
+
+def interleaved(rotated: int, neighbours_equal: bool = True) -> Graph:
+    net = Net()
+    x = net.op("reshape", net.input("x", 1, SEQ, HEADS * WIDTH), shape=(1, SEQ, HEADS, WIDTH))
+    x = net.op("transpose", x, perm=(0, 2, 1, 3))
+    angle = angles(net, rotated)
+    if neighbours_equal:
+        cos, sin = (each_twice(net, net.op(name, angle)) for name in ("cos", "sin"))
+    else:
+        both = net.op("reshape", net.op("concat", angle, angle, axis=2), shape=(1, 1, SEQ, rotated))
+        cos, sin = net.op("cos", both), net.op("sin", both)
+    part = x if rotated == WIDTH else net.cut(x, 3, 0, rotated)
+    mixed = net.op("add", net.op("mul", part, cos), net.op("mul", neighbours_turned(net, part), sin))
+    if rotated != WIDTH:
+        mixed = net.op("concat", mixed, net.cut(x, 3, rotated, WIDTH), axis=3)
+    net.output("y", net.op("reshape", net.op("transpose", mixed, perm=(0, 2, 1, 3)), shape=(1, SEQ, HEADS * WIDTH)))
+    return net.graph
+
+
+@pytest.mark.parametrize("rotated", [WIDTH, 4])
+def test_neighbours(rotated: int) -> None:
+    after = assert_same_meaning(
+        lambda: interleaved(rotated), *CLEAN_UP, FuseRotary(), *CLEAN_UP, numbers={"seq": 5}, tolerance=1e-6
+    )
+    assert operations(after)[-1] == "rotary"
+    assert after.nodes[-1].attributes == {"heads": HEADS, "interleaved": True}
+    assert {"transpose", "concat", "expand", "slice"}.isdisjoint(operations(after))
+
+
+def test_neighbours_with_a_table_by_halves_are_left() -> None:
+    graph = run_passes(interleaved(WIDTH, neighbours_equal=False), *CLEAN_UP)
+    assert not FuseRotary().run(graph)
+    reasons = [why for _, why in graph.facts["fuse_rotary"]["unfused"]]
+    assert reasons == ["the halves of the rotary tables are not provably equal"]
+
+
+def test_constant_tables_are_halved_in_both_arrangements() -> None:
+    net = Net()
+    halves, pairs = net.constant([[1.0, 2.0, 1.0, 2.0]]), net.constant([[1.0, 1.0, 2.0, 2.0]])
+    for table, by_pairs in ((halves, False), (pairs, True)):
+        assert repeats(table, by_pairs)
+        assert not repeats(table, not by_pairs)
+        half = half_table(net.graph, table, by_pairs).constant
+        assert half is not None
+        assert half.tolist() == [[1.0, 2.0]]
