@@ -130,8 +130,9 @@ class Simulator:
 
 def _check_machine(machine: Machine, program: Program) -> None:
     if program.machine_sha256 != machine.sha256:
+        other = "another description of it" if program.machine == machine.name else f"the machine '{program.machine}'"
         raise MachineError(
-            f"the program was compiled for the machine '{program.machine}', not for this '{machine.name}'",
+            f"the program was compiled for {other}, not for this '{machine.name}'",
             notes=[f"program: {program.machine_sha256[:16]}", f"machine: {machine.sha256[:16]}"],
             help="compile it again, or give the machine it was compiled for",
         )
