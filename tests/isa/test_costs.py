@@ -28,7 +28,7 @@ def test_vector_cycles(machine: isa.Machine, mnemonic: str, function: str, rows:
 
 
 def test_a_visit_to_register_mode(machine: isa.Machine) -> None:
-    assert isa.register_visit_cycles(machine, 9, 8, 8) == 2 * 32 + 2 * (9 + 8 + 8) + 26
+    assert isa.register_visit_cycles(machine, 9, 8, 8) == 2 * 32 + 2 * (9 + 8 + 2 * 8) + 26
 
 
 def test_a_machine_without_banks_has_no_rows(tmp_path: object) -> None:

@@ -8,7 +8,7 @@ import pytest
 from isa import load_machine
 from passes.matrix_layout import MatrixLayout, best_layout, matrix_layout, product_cycles
 
-MACHINE = load_machine("gddr6-aim")
+MACHINE = load_machine("gddr6-aim-acc16")
 
 
 def _product(layout: MatrixLayout, weight: np.ndarray, x: np.ndarray) -> np.ndarray:

@@ -28,7 +28,7 @@ ALL = 0xFFFFFFFF
 
 @cache
 def machine() -> Machine:
-    return load_machine("gddr6-aim")
+    return load_machine("gddr6-aim-acc16")
 
 
 def code(*rows: tuple[Any, ...]) -> tuple[Instruction, ...]:

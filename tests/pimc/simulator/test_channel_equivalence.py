@@ -8,7 +8,7 @@ from isa import load_machine
 from pimc.simulator.channel_timing import ChannelTiming
 from pimc.simulator.dram_tables import CLASSES
 
-MACHINE = load_machine("gddr6-aim")
+MACHINE = load_machine("gddr6-aim-acc16")
 BUSY_REFRESH = with_near_bank(MACHINE, nREFI=700)  # many refreshes in short streams
 CHANNELS = 32
 

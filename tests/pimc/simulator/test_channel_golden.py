@@ -7,7 +7,7 @@ from aim_golden import NEAR_BANK_TRACES, ROWS, opcodes, run_in_order
 
 from isa import load_machine
 
-MACHINE = load_machine("gddr6-aim")
+MACHINE = load_machine("gddr6-aim-acc16")
 
 
 def front_end_cycles(name: str) -> int:

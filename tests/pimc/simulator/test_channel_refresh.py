@@ -7,7 +7,7 @@ from hypothesis import given
 from isa import load_machine
 from pimc.simulator.channel_timing import ChannelTiming
 
-MACHINE = load_machine("gddr6-aim")
+MACHINE = load_machine("gddr6-aim-acc16")
 INTERVAL, DURATION = 3800, 210
 ROW = 64  # columns
 ROW_CYCLES = 2 * 63 + 12 + 32 + 56  # from the first MAC of a row to that of the next

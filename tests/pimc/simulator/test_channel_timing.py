@@ -6,7 +6,7 @@ from channel_programs import counts, op, run, with_near_bank
 from isa import INSTRUCTIONS, MachineError, load_machine
 from pimc.simulator.channel_timing import ChannelTiming
 
-MACHINE = load_machine("gddr6-aim")
+MACHINE = load_machine("gddr6-aim-acc16")
 ROW = 64  # columns
 
 
@@ -190,5 +190,5 @@ def test_every_near_bank_instruction_has_a_timing(timing: ChannelTiming) -> None
 
 
 def test_machine_without_channels_is_refused() -> None:
-    with pytest.raises(MachineError, match="the machine 'gddr6-aim' has no near-bank units \\(extension B\\)"):
+    with pytest.raises(MachineError, match="the machine 'gddr6-aim-acc16' has no near-bank units \\(extension B\\)"):
         ChannelTiming(MACHINE.model_copy(update={"near_bank": None}))

@@ -9,7 +9,7 @@ from isa import load_machine
 from pimc.simulator.dram_tables import COMMANDS
 from pimc.simulator.energy import EnergyModel
 
-MACHINE = load_machine("gddr6-aim")
+MACHINE = load_machine("gddr6-aim-acc16")
 PAPER, FAITHFUL = EnergyModel(MACHINE, "paper"), EnergyModel(MACHINE)
 COUNTS = st.lists(st.integers(0, 10**9), min_size=len(COMMANDS), max_size=len(COMMANDS)).map(np.array)
 

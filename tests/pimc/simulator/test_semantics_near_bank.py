@@ -276,5 +276,5 @@ def test_rounding_is_to_nearest_even_and_keeps_nan():
 
 
 def test_the_bundled_machine_is_what_these_tests_assume():
-    part = load_machine("gddr6-aim").near_bank
+    part = load_machine("gddr6-aim-acc16").near_bank
     assert (part.channels, part.banks, part.lanes, part.acc_read_bits) == (CHANNELS, BANKS, LANES, 16)

@@ -126,7 +126,7 @@ def test_json_has_units_in_its_keys():
     assert found["bound"] == {"peak_floor_s": pytest.approx(64e-9), "row_cycled_floor_s": pytest.approx(113e-9)}
     assert found["kv"]["ratio"] == 1.0
     assert [node["node"] for node in found["nodes"]] == ["first", "second"]
-    assert found["provenance"]["machine"] == "gddr6-aim"
+    assert found["provenance"]["machine"] == "gddr6-aim-acc16"
 
 
 def test_timing_only_gives_the_same_statistics_but_says_so():
@@ -165,7 +165,7 @@ def test_entries_and_registers_are_checked():
 
 def test_a_program_runs_on_the_machine_it_was_compiled_for():
     other = replace(program(code(("halt",))), machine="fast", machine_sha256="0" * 64)
-    with pytest.raises(MachineError, match="compiled for the machine 'fast', not for this 'gddr6-aim'"):
+    with pytest.raises(MachineError, match="compiled for the machine 'fast', not for this 'gddr6-aim-acc16'"):
         Simulator(machine()).load(other)
 
 
