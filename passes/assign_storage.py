@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from passes.interpreter_ops import Array
 from passes.ir import Graph, Node, Value
 
 _MATRIX_OPERANDS = {"linear": (1,), "feed_forward": (1, 3, 5)}
@@ -98,9 +99,7 @@ def _tied_table(matrix: Value, tables: list[Value]) -> str | None:
     return None
 
 
-def _is_transpose(
-    matrix: np.ndarray[tuple[int, ...], np.dtype[np.generic]], table: np.ndarray[tuple[int, ...], np.dtype[np.generic]]
-) -> bool:
+def _is_transpose(matrix: Array, table: Array) -> bool:
     mirrored = table.T
     same_memory = matrix.__array_interface__["data"] == mirrored.__array_interface__["data"]
     if same_memory and matrix.strides == mirrored.strides and matrix.dtype == mirrored.dtype:

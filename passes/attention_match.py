@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from passes.attention_scores import scaling, scores_of
 from passes.dims import Dim
 from passes.ir import Node, Value, constant_scalar
-from passes.masks import MASKED_BELOW, MaskTerm
-from passes.matching import Refusal, only_user, operand_pairs, producer, with_constant
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What softmax is taken of: query times keys, times `scale`, masked by `terms`."""
-
-    product: Node
-    scale: float
-    terms: tuple[MaskTerm, ...]
-    nodes: tuple[Node, ...]
+from passes.masks import MaskTerm
+from passes.matching import Refusal, only_user, producer
 
 
 @dataclass(frozen=True)
@@ -78,7 +69,7 @@ class AttentionMatch:
 def match_attention(softmax: Node) -> AttentionMatch:
     """The attention around a softmax; raises `Refusal`."""
     mixing, guards = _mixing(softmax)
-    scores = _scores(softmax.operand(0))
+    scores = scores_of(softmax.operand(0))
     query = _operand(scores.product.operand(0), swapped=False)
     key = _operand(scores.product.operand(1), swapped=True)
     value = _operand(mixing.operand(1), swapped=False)
@@ -130,73 +121,13 @@ def _is_guard(node: Node, weights: Value) -> bool:
     return test is not None and test.operand(0) is weights and is_zero and node.operand(2) is weights
 
 
-def _scores(value: Value) -> Scores:
-    node = value.producer
-    if node is None:
-        raise Refusal("the scores are not a product")
-    if node.op == "matmul":
-        if node.operand(0).is_constant or node.operand(1).is_constant:
-            raise Refusal("the scores are a product with a constant")
-        return Scores(node, 1.0, (), (node,))
-    if node.op in ("mul", "div"):
-        return _scaled_scores(node)
-    if node.op == "add":
-        return _masked_scores(node)
-    if node.op == "where":
-        return _chosen_scores(node)
-    if node.op == "cast":
-        return _with_node(_scores(node.operand(0)), node)
-    if node.op == "tanh":
-        raise Refusal("the scores are soft-capped by tanh")
-    raise Refusal(f"the scores go through {node.op}")
-
-
-def _with_node(scores: Scores, node: Node, scale: float = 1.0, term: MaskTerm | None = None) -> Scores:
-    terms = scores.terms if term is None else (*scores.terms, term)
-    return replace(scores, scale=scores.scale * scale, terms=terms, nodes=(*scores.nodes, node))
-
-
-def _scaled_scores(node: Node) -> Scores:
-    step = _scaling(node)
-    if step is None or step[1] <= 0:
-        raise Refusal("the scores are multiplied by something else than a positive constant")
-    return _with_node(_scores(step[0]), node, step[1])
-
-
-def _scaling(node: Node) -> tuple[Value, float] | None:
-    """(x, c) of x * c or x / (1 / c)."""
-    if node.op == "mul":
-        return with_constant(node)
-    divisor = constant_scalar(node.operand(1))
-    return (node.operand(0), 1.0 / divisor) if divisor and node.operand(0).shape == node.output.shape else None
-
-
-def _masked_scores(node: Node) -> Scores:
-    reasons: list[str] = []
-    for scored, mask in operand_pairs(node):
-        try:
-            return _with_node(_scores(scored), node, term=MaskTerm(mask, "additive"))
-        except Refusal as refusal:
-            reasons.append(str(refusal))
-    raise Refusal(reasons[0])
-
-
-def _chosen_scores(node: Node) -> Scores:
-    condition, a, b = node.operand(0), node.operand(1), node.operand(2)
-    if (low := constant_scalar(b)) is not None and low <= MASKED_BELOW:
-        return _with_node(_scores(a), node, term=MaskTerm(condition, "allowed"))
-    if (low := constant_scalar(a)) is not None and low <= MASKED_BELOW:
-        return _with_node(_scores(b), node, term=MaskTerm(condition, "masked"))
-    raise Refusal("the scores are replaced by other numbers than minus infinity")
-
-
 def _operand(value: Value, swapped: bool) -> Operand:
     """Take scaling, swaps of the last two axes and repetition of heads off."""
     if value.type.rank != 4:
         raise Refusal("an operand of the attention does not have four axes")
     shape, scale, nodes = value.shape, 1.0, list[Node]()
     while value.shape == shape and (node := value.producer) is not None:
-        step = _scaling(node) if node.op in ("mul", "div") else None
+        step = scaling(node) if node.op in ("mul", "div") else None
         repeated = _before_repetition(value, swapped)
         if repeated is not None:
             value, shape, swapped = repeated[0], repeated[1], False

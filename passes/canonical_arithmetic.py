@@ -167,5 +167,3 @@ def splat(value: Value) -> Value | None:
     if node is not None and constant_scalar(node.operand(0)) is not None:
         return node.operand(0)
     return value if constant_scalar(value) is not None else None
-
-

@@ -9,6 +9,7 @@ import numpy as np
 
 from passes.canonical_arithmetic import BROADCASTING, splat
 from passes.dims import Affine, Dim
+from passes.interpreter_ops import Array
 from passes.ir import Graph, Node, TensorType, Value
 from passes.layout import merged_axes, moves_only_units, reshape_groups
 from passes.matching import producer
@@ -133,7 +134,7 @@ def slice_of_constant(graph: Graph, node: Node) -> Value | None:
     return reshape(graph, numbers, node.output.shape, node.origins)
 
 
-def _expanded(graph: Graph, node: Node, array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> Value | None:
+def _expanded(graph: Graph, node: Node, array: Array) -> Value | None:
     if array.size > 1 << 20 or not np.all(array == array.flat[0]):
         return None
     element = graph.add_constant(np.full((1,) * array.ndim, array.flat[0]), "element", node.output.type.dtype)

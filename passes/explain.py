@@ -26,9 +26,7 @@ class Finding:
     unfused: tuple[tuple[str, str], ...]
 
 
-def record(
-    graph: Graph, pass_name: str, fused: Mapping[str, int], unfused: Sequence[tuple[str, str]] = ()
-) -> None:
+def record(graph: Graph, pass_name: str, fused: Mapping[str, int], unfused: Sequence[tuple[str, str]] = ()) -> None:
     """Write to `graph.facts[pass_name]`: counts add up over runs of the pass, `unfused` is that of the last run."""
     earlier: Mapping[str, int] = graph.facts.get(pass_name, {}).get("fused", {})
     counts = {pattern: earlier.get(pattern, 0) + fused.get(pattern, 0) for pattern in {**earlier, **fused}}

@@ -52,9 +52,7 @@ class FuseAttention:
         return bool(masks)
 
 
-def _classified(
-    graph: Graph, match: AttentionMatch, known: dict[tuple[object, ...], Predicate | str]
-) -> Predicate:
+def _classified(graph: Graph, match: AttentionMatch, known: dict[tuple[object, ...], Predicate | str]) -> Predicate:
     """Classify a mask, each distinct one once; raises `Refusal`."""
     queries, keys = match.query.shape[2], match.keys_length
     key = (queries, keys, tuple((term.value, term.kind) for term in match.terms))

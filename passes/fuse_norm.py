@@ -179,5 +179,3 @@ def _rewrite(graph: Graph, norm: Norm) -> str:
     new = add(graph, op, inputs, kind, origins, {"epsilon": norm.epsilon})
     replace(graph, norm.result, cast(graph, new, norm.result.type.dtype, origins))
     return op
-
-

@@ -90,5 +90,3 @@ def head_major(graph: Graph, value: Value, shape: tuple[Dim, ...], origins: Iter
 def merged_axes(groups: Iterable[Group]) -> bool:
     """Whether every group has exactly one target axis: the reshape only joins axes."""
     return all(len(target) == 1 for _, target in groups)
-
-

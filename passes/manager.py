@@ -90,9 +90,7 @@ class PassManager:
             _check_claim(current, changed, summary_before != _summary(graph))
         verify_after(current, graph)
         verified = time.perf_counter()
-        report = PassReport(
-            current.name, changed, finished - started, verified - finished, nodes_before, len(graph)
-        )
+        report = PassReport(current.name, changed, finished - started, verified - finished, nodes_before, len(graph))
         for observer in self.observers:
             observer(report, graph)
         return report

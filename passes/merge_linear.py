@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from passes.explain import record
+from passes.interpreter_ops import Array
 from passes.ir import Graph, Node, TensorType, Value
 from passes.rewriting import origins_of, prune
 
@@ -76,6 +77,6 @@ def _merge(graph: Graph, nodes: list[Node]) -> None:
         prune(graph, node)
 
 
-def _bias(node: Node) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]] | None:
+def _bias(node: Node) -> Array | None:
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     return None if bias is None else np.asarray(bias.constant)

@@ -74,9 +74,7 @@ def _steps(text: str) -> Iterator[tuple[str, str]]:
     while position < len(text):
         found = _STEP.match(text, position)
         if found is None:
-            raise InputError(
-                f"'{text[position:]}' is not a list of passes", help="write passes like a,b{option=1},c"
-            )
+            raise InputError(f"'{text[position:]}' is not a list of passes", help="write passes like a,b{option=1},c")
         yield found["name"].strip(), found["options"] or ""
         position = found.end()
 
