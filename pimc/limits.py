@@ -10,6 +10,10 @@ from types import FrameType
 from isa import ResourceLimitError, UnsupportedError
 
 
+class _TimeIsOverError(BaseException):
+    """Raised by the timer wherever the program is; no handler of ordinary errors may take it for one of its own."""
+
+
 def limit_memory(limit_bytes: int) -> None:
     """Let allocations beyond `limit_bytes` of data fail with `MemoryError`; memory maps of files do not count.
 
@@ -36,12 +40,14 @@ def limit_time(limit_s: float) -> Iterator[None]:
         raise UnsupportedError("--time-limit needs a POSIX system", help="leave it out")
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
-        raise ResourceLimitError(f"not finished after {limit_s:g} s", help="give more with --time-limit")
+        raise _TimeIsOverError
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, limit_s)
     try:
         yield
+    except _TimeIsOverError:
+        raise ResourceLimitError(f"not finished after {limit_s:g} s", help="give more with --time-limit") from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
