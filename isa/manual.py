@@ -78,8 +78,8 @@ def syntax(row: InstructionSpec) -> str:
 def _placeholder(kind: Kind, indexed: bool) -> str:
     if kind in SPACE_OF_KIND:
         return "[address]"
-    if kind is Kind.CHANNELS:
-        return "channels"
+    if kind in (Kind.CHANNELS, Kind.REGISTER):
+        return kind.value
     if kind in (Kind.CHOICE, Kind.LABEL):
         return "name"
     return "n+r" if indexed else "n"

@@ -71,11 +71,11 @@ class Walk:
         return Linear((), int(operand))
 
     def register(self, index: int, state: State, number: int) -> Linear:
-        """The value of a register; one that may be unset is reported and may be anything."""
+        """The value of a register; one that may be unset is reported and taken as zero, lest one error make many."""
         value = state.registers[number]
         if value is None:
-            self._complain(index, f"r{number} is read before it is written on every way here")
-            return self.unknowns.make(REGISTER_LOW, REGISTER_HIGH)
+            self._complain(index, f"r{number} is read, but not written on every way that leads here")
+            return Linear()
         return value
 
     def _complain(self, index: int, message: str) -> None:
