@@ -79,7 +79,7 @@ def _placeholder(kind: Kind, indexed: bool) -> str:
     if kind in SPACE_OF_KIND:
         return "[address]"
     if kind in (Kind.CHANNELS, Kind.REGISTER):
-        return kind.value
+        return str(kind.value)
     if kind in (Kind.CHOICE, Kind.LABEL):
         return "name"
     return "n+r" if indexed else "n"
