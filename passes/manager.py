@@ -88,7 +88,7 @@ class PassManager:
         finished = time.perf_counter()
         if self.check_claims:
             _check_claim(current, changed, summary_before != _summary(graph))
-        verify_after(current, graph)
+        _verify_after(current, graph)
         verified = time.perf_counter()
         report = PassReport(current.name, changed, finished - started, verified - finished, nodes_before, len(graph))
         for observer in self.observers:
@@ -96,7 +96,7 @@ class PassManager:
         return report
 
 
-def verify_after(current: Pass, graph: Graph) -> None:
+def _verify_after(current: Pass, graph: Graph) -> None:
     """Verify the graph; a failure is said to be the fault of `current`."""
     try:
         verify(graph)

@@ -73,11 +73,6 @@ def cut(graph: Graph, value: Value, axis: int, start: Dim, stop: Dim, origins: I
     return add(graph, "slice", [value], TensorType(value.type.dtype, shape), origins, attributes)
 
 
-def scalar(graph: Graph, number: float, dtype: str) -> Value:
-    """A constant of rank 0."""
-    return graph.add_constant(np.asarray(number, dtype=dtype), "scalar")
-
-
 def replace(graph: Graph, old: Value, new: Value) -> None:
     """Let everything that uses `old` use `new`, then remove the nodes that became dead."""
     graph.replace_uses(old, new)

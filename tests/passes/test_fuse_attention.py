@@ -231,8 +231,8 @@ def test_refusals(build: Callable[[Net], Graph], reason: str) -> None:
 
 
 def test_a_negative_infinity_mask_and_a_lowest_mask_are_the_same_predicate() -> None:
-    for low in (-np.inf, -1e30, float(np.finfo(np.float32).min)):
+    for low in (-np.inf, float(np.finfo(np.float32).min), -1e9, -65504.0, -10000.0):
         graph = run_passes(attention_block(replace(EAGER, low=low)), *STEPS)
         assert graph.facts["fuse_attention"]["masks"] == {"causal": 1}
-    graph = run_passes(attention_block(replace(EAGER, low=-1e4)), *STEPS)
+    graph = run_passes(attention_block(replace(EAGER, low=-1000.0)), *STEPS)
     assert graph.facts["fuse_attention"]["fused"] == {"attention": 0}

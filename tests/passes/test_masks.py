@@ -127,7 +127,7 @@ def bias(net: Net, lengths: Lengths) -> Value:
 
 
 def weak(net: Net, lengths: Lengths) -> Value:
-    return additive(net, causal(net, lengths), -10000.0)
+    return additive(net, causal(net, lengths), -1000.0)
 
 
 def per_head(net: Net, lengths: Lengths) -> Value:
