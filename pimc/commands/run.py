@@ -28,7 +28,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--entry", metavar="NAME", help="decode, prefill or encode (default: by the inputs)")
     parser.add_argument("--timing-only", action="store_true", help="time and energy without data")
     parser.add_argument(
-        "--set", action="append", default=[], type=_register, metavar="NAME=N", help="value of a host register"
+        "--set", action="append", default=[], type=_register, metavar="NAME=N", help="host register (runs without inputs)"
     )
     parser.add_argument("--stats", metavar="S.json", help="write the statistics")
 
@@ -55,8 +55,9 @@ def _run(options: Namespace) -> int:
     terminal = Terminal(options.color, options.quiet)
     program = load_program(options.program)
     session = Session(program, load_machine(options.machine or program.machine), options.timing_only)
+    by_registers = options.set or not any(port.direction == "input" for port in program.ports)
     with terminal.status(f"running {options.program}"):
-        runs = _run_registers(options, session) if options.set else _run_inputs(options, session, terminal)
+        runs = _run_registers(options, session) if by_registers else _run_inputs(options, session, terminal)
     outputs, statistics = runs
     stats = statistics.to_json()
     stats["provenance"]["seed"] = options.seed
@@ -69,15 +70,22 @@ def _run(options: Namespace) -> int:
 
 
 def _run_registers(options: Namespace, session: Session) -> tuple[Outputs, Statistics]:
-    """Run an entry for given values of its registers: time and energy without data."""
+    """Run an entry for given values of its registers, the others at their lowest, on what the memories hold."""
+    entry = _entry_name(options, session.program)
+    entries = session.program.entries
+    asked = entries[entry].registers if entry in entries else ()
+    defaults = {symbol.name: symbol.low for symbol in session.program.registers if symbol.name in asked}
+    return {}, session.simulator.run(entry, defaults | dict(options.set), options.timing_only)
+
+
+def _entry_name(options: Namespace, program: Program) -> str:
     from isa import InputError
 
-    if not options.timing_only or options.entry is None:
-        raise InputError("--set goes with --timing-only and --entry", help="otherwise the inputs set the registers")
-    entries = session.program.entries
-    asked = entries[options.entry].registers if options.entry in entries else ()
-    defaults = {symbol.name: symbol.low for symbol in session.program.registers if symbol.name in asked}
-    return {}, session.simulator.run(options.entry, defaults | dict(options.set), timing_only=True)
+    if options.entry is not None:
+        return str(options.entry)
+    if len(program.entries) != 1:
+        raise InputError("the program has several entries", help=f"give --entry: {', '.join(program.entries)}")
+    return next(iter(program.entries))
 
 
 def _run_inputs(options: Namespace, session: Session, terminal: Terminal) -> tuple[Outputs, Statistics]:
@@ -97,11 +105,11 @@ def _seeded_inputs(options: Namespace, program: Program, terminal: Terminal) -> 
 
     from pimc.model_inputs import Step, step_inputs
 
-    longest = int(program.metadata["max_context"])
+    longest = int(program.metadata.get("max_context", _SEEDED_TOKENS))
     tokens = 1 if options.entry == "decode" else min(_SEEDED_TOKENS, longest)
     terminal.note(f"no inputs given: {tokens} seeded tokens (seed {options.seed}), an empty cache")
     generator = np.random.default_rng(options.seed)
-    return step_inputs(program.ports, Step(tokens), generator, program.metadata["table_rows"])
+    return step_inputs(program.ports, Step(tokens), generator, program.metadata.get("table_rows", {}))
 
 
 def _write(options: Namespace, outputs: Outputs, stats: dict[str, Any]) -> None:

@@ -169,6 +169,20 @@ def test_run_without_data_takes_registers(
     assert "the register 'kv_length' is 48" in err
 
 
+def test_programs_written_by_hand_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    text, path = tmp_path / "sum.pimasm", tmp_path / "sum.pim"
+    text.write_text(
+        '.machine "gddr6-aim"\n.symbols\n  .register n, r0, low=1, high=100\n.text\n.entry sums, n\n'
+        "  vfill 0, value=2.0, len=512\n  loop r1, 0+r0\n    vadd 0, 0, 0, len=512\n  end\n  halt\n"
+    )
+    assert run(capsys, "asm", text, "-o", path)[0] == 0
+    cycles = [json.loads(run(capsys, "run", path, "--json", *n)[1])["cycles"] for n in ((), ("--set", "n=100"))]
+    assert 0 < cycles[0] < cycles[1]
+    code, _, err = run(capsys, "run", path, "--set", "m=1")
+    assert code == 1
+    assert "note: 'm' is unknown" in err
+
+
 def test_timing_alone_takes_as_long_as_with_data(capsys: pytest.CaptureFixture[str], program: Path) -> None:
     with_data = json.loads(run(capsys, "run", program, "--json")[1])
     without = json.loads(run(capsys, "run", program, "--json", "--timing-only")[1])
