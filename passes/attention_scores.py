@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from passes.ir import Node, Value, constant_scalar
-from passes.masks import MASKED_BELOW, MaskTerm
+from passes.mask_lengths import MASKED_BELOW
+from passes.masks import MaskTerm
 from passes.matching import Refusal, operand_pairs, with_constant
 
 

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from passes.dims import Affine, Dim, evaluate
+from passes.interpreter_ops import Array
 from passes.ir import Attribute, Graph, Value
+from passes.ops import FLOAT_DTYPES
 from passes.rewriting import attribute_parts
 
 _SMALL_LENGTHS = (0, 1, 2, 3, 5)
@@ -15,21 +17,34 @@ _SHORT_RUNS = (1, 2, 3)
 _LARGEST_SCORES = 1 << 25
 _LARGEST_SCORES_WITH_PAST = 1 << 22
 _NOT_A_LENGTH = (1 << 31) - 1
+MASKED_BELOW = -9999.0
+"""Numbers at or below this one, added to a score, mask it. Exporters write minus infinity, the lowest float32, -65504,
+-1e9 or -10000; in binary32 the softmax is exactly 0 wherever a score lies 104 or more below the largest of its row, so
+that all of these are the same as long as scores differ by less than 9800."""
 _BATCH = 2
 
 
 def integer_constants(part: Graph, targets: Sequence[Value]) -> list[int]:
-    """Magnitudes of all integers that the targets are computed with: in constants, attributes and dimensions."""
+    """Magnitudes of all integers that the targets are computed with: in constants, attributes and dimensions.
+
+    Floating-point numbers that mask a score are not among them.
+    """
     found: set[int] = set()
     for value in {*part.values(), *targets}:
         found.update(_numbers(value.shape))
         if value.constant is not None and value.constant.size <= 16 and value.type.dtype != "bool":
-            flat = np.asarray(value.constant).astype(np.float64).reshape(-1)
-            found.update(int(abs(number)) for number in flat if np.isfinite(number) and number == np.rint(number))
+            found.update(_whole_numbers(value, value.constant))
     for node in part.nodes:
         for attribute in node.attributes.values():
             found.update(_numbers(attribute))
     return sorted(number for number in found if number < _NOT_A_LENGTH)
+
+
+def _whole_numbers(value: Value, array: Array) -> Iterator[int]:
+    for number in array.astype(np.float64).reshape(-1):
+        is_mask = number <= MASKED_BELOW and value.type.dtype in FLOAT_DTYPES
+        if np.isfinite(number) and number == np.rint(number) and not is_mask:
+            yield int(abs(number))
 
 
 def _numbers(attribute: Attribute) -> Iterator[int]:

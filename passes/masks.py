@@ -14,13 +14,8 @@ from passes.dims import Dim, evaluate
 from passes.extraction import extract
 from passes.interpreter import evaluate as evaluate_values
 from passes.ir import Graph, Value
-from passes.mask_lengths import integer_constants, length_choices, longest_table
+from passes.mask_lengths import MASKED_BELOW, integer_constants, length_choices, longest_table
 from passes.matching import Refusal
-
-MASKED_BELOW = -9999.0
-"""Numbers at or below this one, added to a score, mask it. Exporters write minus infinity, the lowest float32, -65504,
--1e9 or -10000; in binary32 the softmax is exactly 0 wherever a score lies 104 or more below the largest of its row, so
-that all of these are the same as long as scores differ by less than 9800."""
 
 Allowed = NDArray[np.bool_]
 """[B, H, S, T], axes of size 1 where it does not matter: true where the key may be attended to."""
