@@ -124,6 +124,12 @@ def _gather_elements(x: Array, indices: Array, axis: int) -> Array:
     return np.asarray(x[_elementwise_index(x, indices, axis)])
 
 
+def _scatter_nd(x: Array, indices: Array, updates: Array) -> Array:
+    result = x.copy()
+    result[tuple(indices[..., position] for position in range(indices.shape[-1]))] = updates
+    return result
+
+
 def _elementwise_index(x: Array, indices: Array, axis: int) -> tuple[Array, ...]:
     grid: list[Array] = list(np.indices(indices.shape, sparse=True))
     grid[axis] = np.where(indices < 0, indices + x.shape[axis], indices)
@@ -233,6 +239,7 @@ MEANINGS: dict[str, Meaning] = {
     "gather": _gather,
     "gather_nd": _gather_nd,
     "gather_elements": _gather_elements,
+    "scatter_nd": _scatter_nd,
     "range": _range,
     "trilu": _trilu,
 }

@@ -94,6 +94,7 @@ _ROWS = (
     OpSpec("gather", ("x", "indices"), ("axis",), "take positions of one axis; negative ones count from its end"),
     OpSpec("gather_nd", ("x", "indices"), ("batch_dims",), "take x[indices[..., :]] as ONNX GatherND"),
     OpSpec("gather_elements", ("x", "indices"), ("axis",), "take along `axis` element by element"),
+    OpSpec("scatter_nd", ("x", "indices", "updates"), (), "x, but x[indices[..., :]] = updates, as ONNX ScatterND"),
     OpSpec("range", (), ("start", "stop", "step", "to"), "start, start + step, ... below stop, as dtype `to`"),
     OpSpec("trilu", ("x",), ("upper", "diagonal"), "upper or lower triangle, zeros elsewhere"),
     OpSpec("linear", ("x", "weight", "bias?"), (), "x[..., K] times weight[K, N] plus bias[N]"),

@@ -206,6 +206,16 @@ def _gather_nd(graph: Graph, node: Node) -> list[TensorType]:
     return [TensorType(kind.dtype, (*indices.shape[:-1], *kind.shape[batch + depth :]))]
 
 
+def _scatter_nd(graph: Graph, node: Node) -> list[TensorType]:
+    kind, indices, updates = node.operand(0).type, _indices(node), node.operand(2).type
+    depth = indices.shape[-1] if indices.rank else 0
+    require(isinstance(depth, int) and 1 <= depth <= kind.rank, f"{depth} components do not index {kind}")
+    assert isinstance(depth, int)
+    wanted = TensorType(kind.dtype, (*indices.shape[:-1], *kind.shape[depth:]))
+    require(updates == wanted, f"the updates are {updates}, but must be {wanted}")
+    return [kind]
+
+
 def _trilu(graph: Graph, node: Node) -> list[TensorType]:
     require(node.operand(0).type.rank >= 2, f"{node.operand(0).type} is no matrix")
     return [node.operand(0).type]
@@ -238,6 +248,7 @@ _ALL_RULES: dict[str, Rule] = {
     "gather": _gather,
     "gather_nd": _gather_nd,
     "gather_elements": _gather_elements,
+    "scatter_nd": _scatter_nd,
     "range": _range,
     "trilu": _trilu,
 }

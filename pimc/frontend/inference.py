@@ -170,14 +170,30 @@ def _gather(symbols: SymbolTable, kinds: Sequence[TensorType], attributes: Attri
     return [TensorType(data.dtype, (*data.shape[:axis], *indices.shape, *data.shape[axis + 1 :]))]
 
 
+def _depth(indices: TensorType) -> int:
+    """Number of components of each index."""
+    depth = indices.shape[-1] if indices.rank else None
+    if not isinstance(depth, int):
+        raise UnsupportedError(f"the last axis of the indices {indices} must be a number")
+    return depth
+
+
 def _gather_nd(symbols: SymbolTable, kinds: Sequence[TensorType], attributes: Attributes) -> list[TensorType]:
     data, indices = kinds
-    batch_dims, depth = attributes["batch_dims"], indices.shape[-1]
-    if not isinstance(depth, int):
-        raise UnsupportedError(f"the depth {depth} of the indices must be a number")
+    batch_dims, depth = attributes["batch_dims"], _depth(indices)
     for a, b in zip(data.shape[:batch_dims], indices.shape[:batch_dims], strict=True):
         symbols.unify(a, b, "gathering by batch")
     return [TensorType(data.dtype, symbols.resolve_all((*indices.shape[:-1], *data.shape[batch_dims + depth :])))]
+
+
+def _scatter_nd(symbols: SymbolTable, kinds: Sequence[TensorType], attributes: Attributes) -> list[TensorType]:
+    data, indices, updates = kinds
+    wanted = (*indices.shape[:-1], *data.shape[_depth(indices) :])
+    if len(wanted) != updates.rank:
+        raise InputError(f"the updates {updates} do not fit indices {indices} of {data}")
+    for a, b in zip(wanted, updates.shape, strict=True):
+        symbols.unify(a, b, "scattering")
+    return [symbols.resolve_type(data)]
 
 
 def _gather_elements(symbols: SymbolTable, kinds: Sequence[TensorType], attributes: Attributes) -> list[TensorType]:
@@ -210,5 +226,6 @@ _RULES: dict[str, Rule] = {
     "gather": _gather,
     "gather_nd": _gather_nd,
     "gather_elements": _gather_elements,
+    "scatter_nd": _scatter_nd,
     "range": _range,
 }

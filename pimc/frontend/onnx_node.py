@@ -1,4 +1,4 @@
-"""One ONNX node as its importer sees it: operands, attributes, operator set version."""
+"""One ONNX node as its importer sees it: operands and attributes."""
 
 from __future__ import annotations
 
@@ -25,17 +25,14 @@ class OnnxNode:
     Attributes:
         name: Name, made up when the model gives none.
         operator: Operator.
-        version: Version of the operator set of its domain that the model uses.
         inputs: Operands, `None` where an optional one is absent.
         result_count: Number of results, counting trailing unnamed ones out.
         attributes: Attributes: `int`, `float`, `str`, tuples of these, arrays for tensors.
         builder: The graph under construction.
-        model_path: How messages call the model.
     """
 
     name: str
     operator: str
-    version: int
     inputs: tuple[Operand | None, ...]
     result_count: int
     attributes: Mapping[str, Any]
@@ -146,8 +143,6 @@ def node_attributes(node: onnx.NodeProto, read_tensor: Callable[[onnx.TensorProt
             values[attribute.name] = attribute.i if attribute.type == kinds.INT else attribute.f
         elif attribute.type in (kinds.INTS, kinds.FLOATS):
             values[attribute.name] = tuple(attribute.ints if attribute.type == kinds.INTS else attribute.floats)
-        elif attribute.type == kinds.GRAPH:
-            values[attribute.name] = attribute.g
         else:
             raise UnsupportedError(f"the attribute '{attribute.name}' has a type that is not supported")
     return values

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import onnx
 
@@ -26,9 +26,10 @@ def check_support(model: LoadedModel, nodes: Sequence[tuple[str, onnx.NodeProto]
         place: The model, for the message.
     """
     missing: dict[tuple[str, str], list[str]] = {}
-    for name, node in nodes:
+    every = [*nodes, *(inner for _, node in nodes for inner in _in_branches(node))]
+    for name, node in every:
         key = (standard_domain(node.domain), node.op_type)
-        if key not in IMPORTERS:
+        if key not in IMPORTERS and key != ("", "If"):
             missing.setdefault(key, []).append(name)
     if not missing:
         return
@@ -38,8 +39,18 @@ def check_support(model: LoadedModel, nodes: Sequence[tuple[str, onnx.NodeProto]
         more = ", ..." if len(names) > _SHOWN_NAMES else ""
         rows.append((operator, domain or "ai.onnx", version, str(len(names)), ", ".join(names[:_SHOWN_NAMES]) + more))
     count = sum(len(names) for names in missing.values())
-    message = f"{count} of {len(nodes)} nodes have operators that are not supported"
+    message = f"{count} of {len(every)} nodes have operators that are not supported"
     raise UnsupportedError(message, place, notes=_table(rows), help=_HELP)
+
+
+def _in_branches(node: onnx.NodeProto) -> Iterator[tuple[str, onnx.NodeProto]]:
+    """All nodes inside the branches of an `If`."""
+    if node.op_type != "If":
+        return
+    for attribute in node.attribute:
+        for index, inner in enumerate(attribute.g.node):
+            yield inner.name or f"{inner.op_type}_{index}", inner
+            yield from _in_branches(inner)
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:

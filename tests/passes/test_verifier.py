@@ -71,6 +71,7 @@ LEGAL: list[tuple[str, list[TensorType | None], list[TensorType], dict[str, Any]
     ("gather", [f32(9, 4), kind("int64", 1, SEQ)], [f32(1, SEQ, 4)], {"axis": 0}),
     ("gather_nd", [f32(2, 3, 4), kind("int64", SEQ, 2)], [f32(SEQ, 4)], {"batch_dims": 0}),
     ("gather_elements", [f32(2, 3), kind("int64", 2, SEQ)], [f32(2, SEQ)], {"axis": 1}),
+    ("scatter_nd", [f32(2, 4), kind("int64", SEQ, 1), f32(SEQ, 4)], [f32(2, 4)], {}),
     ("range", [], [kind("int64", SEQ)], {"start": PAST, "stop": PAST + SEQ, "step": 1, "to": "int64"}),
     ("range", [], [kind("float32", 3)], {"start": 0.0, "stop": 2.5, "step": 1.0, "to": "float32"}),
     ("trilu", [f32(SEQ, 4)], [f32(SEQ, 4)], {"upper": True, "diagonal": PAST}),
@@ -155,6 +156,14 @@ BROKEN: list[tuple[str, list[TensorType | None], list[TensorType], dict[str, Any
     (
         "gather_elements", [f32(5, 2), kind("int64", 5)], [f32(5)], {"axis": 0},
         "float32[5, 2] and the indices int64[5] have different ranks",
+    ),
+    (
+        "scatter_nd", [f32(5, 2), kind("int64", 4, 1), f32(4)], [f32(5, 2)], {},
+        "the updates are float32[4], but must be float32[4, 2]",
+    ),
+    (
+        "scatter_nd", [f32(5), kind("int64", 4, 2), f32(4)], [f32(5)], {},
+        "2 components do not index float32[5]",
     ),
     ("trilu", [f32(5)], [f32(5)], {"upper": True, "diagonal": 0}, "float32[5] is no matrix"),
     ("rms_norm", [f32(4), f32(3)], [f32(4)], {"epsilon": 0.1}, "weight is float32[3], but must have the shape [4]"),

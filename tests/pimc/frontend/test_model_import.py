@@ -320,3 +320,41 @@ def test_local_functions_are_inlined() -> None:
     proto.functions.append(twice)
     graph = import_model(proto)
     assert interpret(graph, {"x": np.ones(3, np.float32)})["y"].tolist() == [2, 2, 2]
+
+
+def branching(condition: list[object], weights: list[object], inputs: list[object]) -> Graph:
+    """If the condition holds -x, else x + 1."""
+    one = numpy_helper.from_array(np.ones((), np.float32), "one_more")
+    negated = helper.make_graph([node("Neg", ["x"], ["a"], "/then/Neg")], "then", [], [tensor("a", None)])
+    raised = helper.make_graph([node("Add", ["x", "one_more"], ["b"])], "else", [], [tensor("b", None)], [one])
+    choice = node("If", ["condition"], ["y"], "/If", then_branch=negated, else_branch=raised)
+    return imported([*condition, choice], [tensor("x", ("seq", 1)), *inputs], ["y"], weights)
+
+
+@pytest.mark.parametrize(("width", "expected"), [(1, -3.0), (2, 4.0)])
+def test_a_branch_that_shapes_decide(width: int, expected: float) -> None:
+    """As exporters write `squeeze`: If(Equal(Shape(x)[1], 1))."""
+    nodes = [
+        node("Shape", ["x"], ["shape"]),
+        node("Gather", ["shape", "axis"], ["size"]),
+        node("Equal", ["size", "width"], ["condition"]),
+    ]
+    graph = branching(nodes, [scalar("axis", 1), scalar("width", width)], [])
+    assert len(graph) == 1
+    assert interpret(graph, {"x": np.full((2, 1), 3, np.float32)})["y"].tolist() == [[expected], [expected]]
+
+
+def test_a_branch_that_data_decide_is_refused() -> None:
+    with pytest.raises(UnsupportedError) as caught:
+        branching([], [], [tensor("condition", (), "bool")])
+    assert str(caught.value) == (
+        "net: node '/If': error: the condition of If depends on data\nnote: If reads 'condition' bool[]\n"
+        "help: export one model for each of its cases, without If"
+    )
+
+
+def test_unsupported_operators_inside_branches_are_reported() -> None:
+    inner = helper.make_graph([node("NonZero", ["x"], ["a"], "/then/NonZero")], "then", [], [tensor("a", None)])
+    choice = node("If", ["condition"], ["y"], "/If", then_branch=inner, else_branch=inner)
+    with pytest.raises(UnsupportedError, match="/then/NonZero, /then/NonZero"):
+        imported([choice], [tensor("x", (2,)), tensor("condition", (), "bool")], ["y"])

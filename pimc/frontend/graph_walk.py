@@ -1,0 +1,154 @@
+"""The walk over the nodes of an ONNX graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import onnx
+
+from isa import InputError, PimcError, Place, UnsupportedError
+from passes import TensorType
+from pimc.frontend.builder import Array, Builder, Operand
+from pimc.frontend.loading import LoadedModel, standard_domain
+from pimc.frontend.onnx_node import OnnxNode, Results, node_attributes
+from pimc.frontend.operators import IMPORTERS
+from pimc.frontend.tensors import tensor_array
+
+
+def live_nodes(graph: onnx.GraphProto) -> list[tuple[str, onnx.NodeProto]]:
+    """Nodes that some output of the graph needs, in the order of the file, with names for those that have none."""
+    wanted = {info.name for info in graph.output}
+    live: list[tuple[str, onnx.NodeProto]] = []
+    for index in range(len(graph.node) - 1, -1, -1):
+        node = graph.node[index]
+        if wanted.intersection(name for name in node.output if name):
+            wanted.update(name for name in _inputs(node))
+            live.append((node.name or f"{node.op_type}_{index}", node))
+    return live[::-1]
+
+
+def _inputs(node: onnx.NodeProto) -> Iterator[str]:
+    """Names that a node reads, also inside its subgraphs."""
+    yield from node.input
+    for attribute in node.attribute:
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            yield from (info.name for info in attribute.g.output)
+            for inner in attribute.g.node:
+                yield from _inputs(inner)
+
+
+class GraphWalk:
+    """ONNX tensors by name, while the nodes are imported one after the other.
+
+    The weights and nodes of a branch of `If` join those of the graph around it; ONNX demands that their names differ.
+    """
+
+    def __init__(self, model: LoadedModel, builder: Builder) -> None:
+        self._model = model
+        self._builder = builder
+        self._operands: dict[str, Operand] = {}
+        self._weights = {tensor.name: tensor for tensor in model.proto.graph.initializer}
+
+    def add_inputs(self, types: Mapping[str, TensorType]) -> None:
+        """Add the inputs of the model."""
+        graph = self._builder.graph
+        for name, kind in types.items():
+            value = graph.add_input(name, kind)
+            graph.signature[name] = kind
+            self._operands[name] = Operand(kind, value)
+
+    def add_nodes(self, graph: onnx.GraphProto) -> None:
+        """Import the nodes that the outputs of the graph need."""
+        for name, node in live_nodes(graph):
+            place = Place(self._model.name, node=name)
+            self._builder.node_name = name
+            try:
+                self._keep(node, self._results(name, node, place))
+            except PimcError as problem:
+                _blame(problem, place, f"{node.op_type} reads {_types(self, node)}")
+                raise
+
+    def _results(self, name: str, node: onnx.NodeProto, place: Place) -> Results:
+        if node.op_type == "If" and standard_domain(node.domain) == "":
+            return self._branch(node)
+        seen = OnnxNode(
+            name=name,
+            operator=node.op_type,
+            inputs=tuple(self._operand(tensor) if tensor else None for tensor in node.input),
+            result_count=_result_count(node),
+            attributes=node_attributes(node, lambda tensor: self._array(tensor, place)),
+            builder=self._builder,
+        )
+        return IMPORTERS[standard_domain(node.domain), node.op_type](seen)
+
+    def _branch(self, node: onnx.NodeProto) -> Results:
+        """The results of the branch of an `If` that is taken, whose condition must be known."""
+        condition = self._operand(node.input[0]).constant
+        if condition is None or condition.size != 1:
+            raise UnsupportedError(
+                "the condition of If depends on data", help="export one model for each of its cases, without If"
+            )
+        wanted = "then_branch" if condition.reshape(-1)[0] else "else_branch"
+        branch = next((attribute.g for attribute in node.attribute if attribute.name == wanted), None)
+        if branch is None:
+            raise InputError(f"the attribute '{wanted}' of If is missing")
+        self._weights.update((tensor.name, tensor) for tensor in branch.initializer)
+        self.add_nodes(branch)
+        return tuple(self._operand(info.name) for info in branch.output)
+
+    def add_outputs(self) -> None:
+        """Make the outputs of the model the outputs of the graph."""
+        graph = self._builder.graph
+        self._builder.node_name = ""
+        for info in self._model.proto.graph.output:
+            value = self._builder.value(self._operand(info.name))
+            graph.outputs[info.name] = value
+            graph.signature[info.name] = value.type
+
+    def type_of(self, name: str) -> TensorType:
+        """Type of a tensor that was imported already."""
+        return self._builder.symbols.resolve_type(self._operand(name).type)
+
+    def _keep(self, node: onnx.NodeProto, results: Results) -> None:
+        operands = results if isinstance(results, tuple) else (results,)
+        for name, operand in zip(node.output, operands, strict=False):
+            if name:
+                self._operands[name] = operand
+
+    def _operand(self, name: str) -> Operand:
+        if name not in self._operands:
+            if name not in self._weights:
+                raise InputError(f"the tensor '{name}' is read before anything computes it", Place(self._model.name))
+            self._operands[name] = self._weight(self._weights[name])
+        return self._operands[name]
+
+    def _weight(self, tensor: onnx.TensorProto) -> Operand:
+        array = self._array(tensor, Place(self._model.name))
+        value = self._builder.graph.add_constant(array, tensor.name)
+        return Operand(value.type, value, constant=array)
+
+    def _array(self, tensor: onnx.TensorProto, place: Place) -> Array:
+        return tensor_array(tensor, self._model.files, self._model.limits, place)
+
+
+def _result_count(node: onnx.NodeProto) -> int:
+    named = [index for index, name in enumerate(node.output) if name]
+    return named[-1] + 1 if named else 0
+
+
+def _types(walk: GraphWalk, node: onnx.NodeProto) -> str:
+    """Types of a node's operands for a message; those that cannot be read are left out."""
+    written: list[str] = []
+    for name in filter(None, node.input):
+        try:
+            written.append(f"'{name}' {walk.type_of(name)}")
+        except PimcError:
+            continue
+    return ", ".join(written) or "nothing"
+
+
+def _blame(problem: PimcError, place: Place, note: str) -> None:
+    """Add the ONNX node to an error that has no place yet."""
+    if problem.place is None:
+        problem.place = place
+        problem.notes = (*problem.notes, note)
