@@ -127,10 +127,16 @@ def place_inputs(graph: Graph, storage: Storage, keys: Sequence[Value], chunk: i
         size = words if words == 1 else storage.padded(words)
         word = storage.allocator.allocate(size * chunk, f"the input '{value.name}'")
         storage.keep(value, Room(word, size, True))
-        default = "position" if "position" in value.name else 0
-        layout = {"kind": "tokens", "words": words, "words_per_token": size, "default": default}
+        layout = {"kind": "tokens", "words": words, "words_per_token": size, **_default(value.name)}
         symbols.append(Symbol(symbol_name(value.name), "sb", word, size * chunk, layout))
     return symbols
+
+
+def _default(name: str) -> dict[str, object]:
+    """What the host gives when the input is left out: running positions, segment 0; token numbers have no default."""
+    if "position" in name:
+        return {"default": "position"}
+    return {"default": 0} if "type" in name else {}
 
 
 def place_outputs(graph: Graph, storage: Storage, chunk: int) -> dict[str, Symbol]:

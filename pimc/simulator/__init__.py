@@ -1,5 +1,6 @@
 """Instruction-level simulation: outputs, cycles and energy from one execution."""
 
+from pimc.simulator.kernel_cache import KERNEL_FOLDER
 from pimc.simulator.session import Session
 from pimc.simulator.simulator import Simulator
 from pimc.simulator.stats import (
@@ -11,6 +12,7 @@ from pimc.simulator.stats import (
 )
 
 __all__ = [
+    "KERNEL_FOLDER",
     "CacheStatistics",
     "InstructionStatistics",
     "NodeStatistics",

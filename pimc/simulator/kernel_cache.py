@@ -1,0 +1,53 @@
+"""Where numba keeps compiled kernels: a folder of the user's cache that is named by the simulator's sources.
+
+Numba's own cache notices a change only in the file of the kernel that is called, not in kernels that it calls. With the
+hash of all sources in the folder's name, changed code is always compiled anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numba
+
+_KEPT_FOLDERS = 3
+
+
+def _use_kernel_folder() -> Path | None:
+    """Point numba at the folder, unless the user chose one by NUMBA_CACHE_DIR; remove folders of old sources."""
+    if os.environ.get("NUMBA_CACHE_DIR"):
+        return None
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pimc" / "kernels"
+    folder = base / _sources_sha256()[:16]
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.utime(folder)
+    except OSError:
+        return None
+    settings: Any = numba.config
+    settings.CACHE_DIR = str(folder)
+    _remove_old(base)
+    return folder
+
+
+def _sources_sha256() -> str:
+    digest = hashlib.sha256(numba.__version__.encode())
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.name.encode())
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
+
+
+def _remove_old(base: Path) -> None:
+    folders = sorted((path for path in base.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
+    for folder in folders[:-_KEPT_FOLDERS]:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+KERNEL_FOLDER = _use_kernel_folder()
+"""The folder in use; `None` when the user chose another one, or when it cannot be made. Importing this module, before
+any kernel is declared, is what makes numba use it."""
