@@ -75,6 +75,15 @@ def test_kinds_of_terms() -> None:
     assert found(lambda n, t: n.op("not", causal(n, t)), CACHED, "masked") == (True, 0, None)
 
 
+def test_a_mask_as_a_product_with_a_huge_number() -> None:
+    def mask(net: Net, lengths: Lengths) -> Value:
+        given = net.op("cast", net.input("attention_mask", 1, lengths.keys, dtype="int64"), to="float32")
+        dropped = net.op("sub", net.constant(1.0), net.op("reshape", given, shape=(1, 1, 1, lengths.keys)))
+        return net.op("mul", dropped, -10000.0)
+
+    assert found(mask, UNCACHED, "additive") == (False, 0, "attention_mask")
+
+
 def test_several_terms_are_a_conjunction() -> None:
     net = Net()
     terms = [
