@@ -33,7 +33,8 @@ def interpret(
         inputs: Arrays by ONNX input name. Past keys and values of the graph's caches may be among them: they replace
             what the cache holds.
         symbols: Numbers for symbols that the shapes of the inputs do not determine.
-        caches: State of the resident caches; `cached_attention` appends to it. An absent cache starts empty.
+        caches: State of the resident caches; `cached_attention` appends to it. An absent cache starts empty; a cache
+            without a past input is empty before each run.
         wanted: Values to compute instead of the graph outputs; nothing that they do not need is computed.
 
     Returns:
@@ -102,6 +103,8 @@ def apply_operation(op: str, operands: Sequence[Array | None], attributes: Mappi
 def _load_caches(graph: Graph, inputs: Mapping[str, Array], state: Caches) -> None:
     for cache in graph.caches.values():
         key, value = cache.past_key, cache.past_value
+        if key is None:
+            state.pop(cache.name, None)
         if key is not None and value is not None and key in inputs and value in inputs:
             state[cache.name] = (np.asarray(inputs[key]), np.asarray(inputs[value]))
 

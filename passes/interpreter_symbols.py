@@ -20,6 +20,8 @@ def bind_symbols(
 ) -> dict[str, int]:
     """Numbers of the symbols that the shapes of inputs and caches determine, together with `symbols`.
 
+    An absent cache counts as empty.
+
     Raises:
         InputError: A shape contradicts the signature, or two inputs contradict each other.
     """
@@ -31,9 +33,10 @@ def bind_symbols(
             raise InputError(f"the model has no input '{name}'", notes=[f"inputs: {', '.join(_input_names(graph))}"])
         open_equations += _equations(name, kinds[name], np.asarray(array).shape)
     for cache in graph.caches.values():
-        if caches and cache.name in caches and cache.past_key in graph.signature:
-            kind = graph.signature[cache.past_key]
-            open_equations += _equations(f"cache {cache.name}", kind, caches[cache.name][0].shape)
+        if cache.past_key in graph.signature:
+            length = caches[cache.name][0].shape[2] if caches and cache.name in caches else 0
+            dim = graph.signature[cache.past_key].shape[2]
+            open_equations.append((f"the cache '{cache.name}'", dim, length))
     while open_equations:
         remaining = [equation for equation in open_equations if not _solve(equation, numbers)]
         if len(remaining) == len(open_equations):

@@ -149,6 +149,23 @@ def test_the_cache_grows_from_call_to_call() -> None:
     np.testing.assert_array_equal(caches["layer0"][0], whole["present.key"])
 
 
+def test_a_cache_that_nobody_gives_is_empty() -> None:
+    graph = cached_graph()
+    results = interpret(graph, {"query": np.ones((1, 2, 8), np.float32), "key": np.ones((1, 2, 4), np.float32)})
+    assert results["position"].tolist() == [0, 1]
+    assert results["present.key"].shape == (1, 1, 2, 4)
+
+
+def test_a_cache_without_past_input_starts_empty_in_each_run() -> None:
+    graph = cached_graph()
+    graph.caches["layer0"] = Cache("layer0", 1, 4, 4)
+    inputs = {"query": np.ones((1, 2, 8), np.float32), "key": np.ones((1, 2, 4), np.float32)}
+    caches: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for _ in range(2):
+        interpret(graph, inputs, symbols={"past": 0}, caches=caches)
+        assert caches["layer0"][0].shape == (1, 1, 2, 4)
+
+
 def test_an_input_of_the_wrong_length_is_refused_with_the_known_symbols() -> None:
     query, key = np.zeros((1, 2, 8), np.float32), np.zeros((1, 3, 4), np.float32)
     with pytest.raises(InputError) as caught:
