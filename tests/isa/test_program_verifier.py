@@ -53,6 +53,7 @@ FILL = "vfill dst=[80], len=4096\nwrgb ch=all, src=[16], cols=4\nwracc ch=all, c
         ),
         ("mul r3, r0, 600\nvfill dst=[80+r3], len=1", "instruction 1: vfill: 'dst' can reach words 80 to 1228280; all"),
         ("vfill dst=[80], len=1, rows=2, dst_row=1048496", "instruction 0: vfill: 'dst' can reach words 80 to 1048576"),
+        ("sub r3, r0, 4000\nvfill dst=[80], len=r3", "instruction 1: vfill: 'len' can be -4000"),
         ("sub r3, r0, 1\nvfill dst=[80+r3], len=r3", "instruction 1: vfill: 'len' can be -1"),
         ("vfill dst=[10], len=2", "instruction 0: vfill: it can write words 10 to 11; region 'gains': 0 to 15 has the"),
         ("lds r3, src=[16]\nvfill dst=[80+r3], len=1", "instruction 1: vfill: 'dst' can reach words -2147483568 to"),
