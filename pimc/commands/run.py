@@ -27,9 +27,8 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("-m", "--machine", metavar="FILE", help="description of a machine that is not bundled")
     parser.add_argument("--entry", metavar="NAME", help="decode, prefill or encode (default: by the inputs)")
     parser.add_argument("--timing-only", action="store_true", help="time and energy without data")
-    parser.add_argument(
-        "--set", action="append", default=[], type=_register, metavar="NAME=N", help="host register (runs without inputs)"
-    )
+    sets = "value of a host register; the entry then runs without inputs"
+    parser.add_argument("--set", action="append", default=[], type=_register, metavar="NAME=N", help=sets)
     parser.add_argument("--stats", metavar="S.json", help="write the statistics")
 
 
