@@ -14,7 +14,6 @@ from isa import Machine, MissingPackageError, Program, UnsupportedError, load_ma
 from pimc.compiler import compile_model
 from pimc.reference import Reference, import_runtime
 from pimc.report.run import summary_rows
-from pimc.simulator import Session
 from pimc.verification import Verification, verify_program
 
 if TYPE_CHECKING:
@@ -106,6 +105,8 @@ def simulate(
     Raises:
         PimcError: the program, the machine or the inputs are refused.
     """
+    from pimc.simulator import Session
+
     loaded = program if isinstance(program, Program) else load_program(program)
     session = Session(loaded, _machine(machine if machine is not None else loaded.machine))
     found = session.run(inputs, outputs, entry)
@@ -138,6 +139,8 @@ def verify(
         MissingPackageError: ONNX Runtime is not installed.
         PimcError: the model, an option or the machine is refused.
     """
+    from pimc.simulator import Session
+
     import_runtime()
     target = _machine(machine)
     program = compile_model(model, target, dims, max_context, numerics)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from isa import Port, Program, UnsupportedError
 from pimc.model_inputs import has_cache
-from pimc.simulator import Session, Statistics
+
+if TYPE_CHECKING:
+    from pimc.simulator import Session, Statistics
 
 Logits = NDArray[np.float32]
 Choice = Callable[[Logits], int]

@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from isa import Port, Program
 from pimc.model_inputs import Step, attended, empty_past, has_cache, has_mask, step_inputs
-from pimc.reference import Reference
-from pimc.simulator import Session
+
+if TYPE_CHECKING:
+    from pimc.reference import Reference
+    from pimc.simulator import Session
 
 Array = NDArray[Any]
 _LOG = logging.getLogger(__name__)
