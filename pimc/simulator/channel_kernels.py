@@ -11,7 +11,7 @@ from typing import Any
 
 from pimc.simulator.compiled import CYCLES, FLAG, INTEGER, NOTHING, PAIR, TABLE, compiled
 from pimc.simulator.dram_kernels import earliest, issue, needs_mode_switch, prerequisite
-from pimc.simulator.dram_tables import (
+from pimc.simulator.dram_layout import (
     BANKS,
     CLASSES,
     CLOCK,
@@ -20,27 +20,20 @@ from pimc.simulator.dram_tables import (
     FACT_COUNT,
     FACTS,
     IDLE_CLOSE,
-    MAC16,
     MASKED_WRITE,
     MEMBERS,
     OPEN_BANKS,
-    OPEN_CYCLES,
     OPEN_ROWS,
     OPEN_SINCE,
     PERIOD,
-    PRE,
-    PREA,
-    RD,
     REFRESH_DUE,
     REFRESH_SLACK,
     REGISTER_MODE,
     ROW_EFFECT,
     SHORTCUT,
-    TMOD,
     WEIGHT,
-    WR,
-    REFab,
 )
+from pimc.simulator.dram_tables import MAC16, OPEN_CYCLES, PRE, PREA, RD, TMOD, WR, REFab
 
 SEQUENCE, OPEN, STORE_LANE, ACTIVATE = range(4)  # kinds of instructions
 

@@ -10,20 +10,8 @@ from numpy.typing import NDArray
 
 from isa import INSTRUCTIONS, MachineError
 from pimc.simulator.channel_kernels import ACTIVATE, OPEN, SEQUENCE, STORE_LANE, advance, execute
-from pimc.simulator.dram_tables import (
-    CLASSES,
-    COMMAND_COUNT,
-    COMMAND_INDEX,
-    COMMANDS,
-    COUNTERS,
-    MEMBERS,
-    OPEN_BANKS,
-    OPEN_CYCLES,
-    OPEN_SINCE,
-    WEIGHT,
-    command_tables,
-    initial_state,
-)
+from pimc.simulator.dram_layout import CLASSES, MEMBERS, OPEN_BANKS, OPEN_SINCE, WEIGHT, initial_state
+from pimc.simulator.dram_tables import COMMAND_COUNT, COMMAND_INDEX, COMMANDS, COUNTERS, OPEN_CYCLES, command_tables
 
 if TYPE_CHECKING:
     from isa import Machine

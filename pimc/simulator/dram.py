@@ -8,20 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pimc.simulator.dram_kernels import earliest, issue
-from pimc.simulator.dram_tables import (
-    CLOCK,
-    COMMAND_INDEX,
-    COMMANDS,
-    COUNTERS,
-    OPEN_BANKS,
-    OPEN_CYCLES,
-    OPEN_ROWS,
-    OPEN_SINCE,
-    REGISTER_MODE,
-    WEIGHT,
-    command_tables,
-    initial_state,
-)
+from pimc.simulator.dram_layout import CLOCK, OPEN_BANKS, OPEN_ROWS, OPEN_SINCE, REGISTER_MODE, WEIGHT, initial_state
+from pimc.simulator.dram_tables import COMMAND_INDEX, COMMANDS, COUNTERS, OPEN_CYCLES, command_tables
 
 if TYPE_CHECKING:
     from isa import NearBank

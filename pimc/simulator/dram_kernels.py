@@ -1,7 +1,7 @@
 """Compiled rules of one DRAM channel: when a command may issue, what must precede it, what it changes.
 
-The layout of `state` (one channel), `tables` and `counters` is that of `dram_tables`. A bank is numbered inside the
-channel, group * banks_per_group + bank; commands of wider scope ignore what they do not address.
+The layout of `state` (one channel) and `tables` is that of `dram_layout`; `counters` counts the commands, then the
+cycles with an open row. A bank is numbered inside the channel; commands of wider reach ignore what they do not address.
 """
 
 from __future__ import annotations
@@ -9,70 +9,72 @@ from __future__ import annotations
 from typing import Any
 
 from pimc.simulator.compiled import CYCLES, FLAG, INTEGER, NOTHING, compiled
-from pimc.simulator.dram_tables import (
-    ACT,
-    ACT16,
-    BANK,
-    BANKS,
-    BANKS_PER_GROUP,
-    CHANNEL,
+from pimc.simulator.dram_layout import (
+    ALL_CLOSED,
+    ANY_ROW,
     CLOCK,
-    COMMAND_COUNT,
+    CLOSER,
+    CLOSES,
+    COMMAND_TOTAL,
     FACT_COUNT,
     FACTS,
     FIRST_RULE,
-    GROUP,
+    INNER,
     LAST_RULE,
+    LEVEL_FIRST,
+    LEVEL_SPAN,
+    NEED_INNER,
+    NEED_OUTER,
     NEEDS_REGISTER_MODE,
     OPEN_BANKS,
-    OPEN_CYCLES,
-    OPEN_IN_ALL_BANKS,
     OPEN_ROWS,
     OPEN_SINCE,
-    PRE,
-    PREA,
+    OPENER,
+    OPENS,
+    OUTER,
     REFRESH_DUE,
     REFRESH_INTERVAL,
+    REFRESHES,
     REGISTER_MODE,
     ROW_EFFECT,
     ROW_NEED,
+    RULE_WIDTH,
     SCOPE,
-    TMOD,
+    SWITCHES_MODE,
     WEIGHT,
-    REFab,
 )
 
 
 @compiled(INTEGER, CYCLES, CYCLES, INTEGER, INTEGER)
 def earliest(state: Any, tables: Any, command: int, bank: int) -> int:
     """First cycle at which no spacing rule forbids `command`."""
-    level = OPEN_ROWS + tables[BANKS]
-    cycle: int = state[level + command]
-    scope = tables[FACTS + FACT_COUNT * command + SCOPE]
-    if scope >= GROUP:
-        groups = tables[BANKS] // tables[BANKS_PER_GROUP]
-        group = bank // tables[BANKS_PER_GROUP]
-        cycle = max(cycle, state[level + COMMAND_COUNT * (1 + group) + command])
-        if scope == BANK:
-            cycle = max(cycle, state[level + COMMAND_COUNT * (1 + groups + bank) + command])
+    cycle: int = state[tables[LEVEL_FIRST] + command]
+    for level in range(1, tables[FACTS + FACT_COUNT * command + SCOPE] + 1):
+        node = bank // tables[LEVEL_SPAN + level]
+        cycle = max(cycle, state[tables[LEVEL_FIRST + level] + tables[COMMAND_TOTAL] * node + command])
     return cycle
 
 
 @compiled(INTEGER, CYCLES, CYCLES, *[INTEGER] * 3)
 def prerequisite(state: Any, tables: Any, command: int, bank: int, row: int) -> int:
-    """`command` itself when the rows that it needs are open, else the command that must come first."""
-    need = tables[FACTS + FACT_COUNT * command + ROW_NEED]
-    if need == OPEN_IN_ALL_BANKS:
-        closed = False
-        for index in range(OPEN_ROWS, OPEN_ROWS + tables[BANKS]):
-            if state[index] < 0:
-                closed = True
-            elif state[index] != row:
-                return PREA
-        return ACT16 if closed else command
-    if need == 0 or state[OPEN_ROWS + bank] == row:
+    """`command` itself when the rows that it needs are open (or closed), else the command that must come first."""
+    fact = FACTS + FACT_COUNT * command
+    need = tables[fact + ROW_NEED]
+    if need == ANY_ROW:
         return command
-    return ACT if state[OPEN_ROWS + bank] < 0 else PRE
+    outer, inner = tables[fact + NEED_OUTER], tables[fact + NEED_INNER]
+    block = OPEN_ROWS + bank // outer * outer
+    closed = False
+    for index in range(block + bank % inner, block + outer, inner):
+        if state[index] < 0:
+            closed = True
+        elif need == ALL_CLOSED or state[index] != row:
+            closer: int = tables[fact + CLOSER]
+            return closer
+    if closed and need != ALL_CLOSED:
+        opener: int = tables[fact + OPENER]
+        return opener
+    return command
 
 
 @compiled(FLAG, CYCLES, CYCLES, INTEGER)
@@ -84,26 +86,56 @@ def needs_mode_switch(state: Any, tables: Any, command: int) -> bool:
 
 @compiled(NOTHING, CYCLES, CYCLES, CYCLES, *[INTEGER] * 4)
 def _change_rows(state: Any, tables: Any, counters: Any, command: int, bank: int, row: int, cycle: int) -> None:
-    effect = tables[FACTS + FACT_COUNT * command + ROW_EFFECT]
-    scope = tables[FACTS + FACT_COUNT * command + SCOPE]
-    first, count = bank, 1
-    if scope == CHANNEL:
-        first, count = 0, tables[BANKS]
-    elif scope == GROUP:
-        count = tables[BANKS_PER_GROUP]
-        first = bank // count * count
+    fact = FACTS + FACT_COUNT * command
+    opens = tables[fact + ROW_EFFECT] == OPENS
+    outer, inner = tables[fact + OUTER], tables[fact + INNER]
+    block = OPEN_ROWS + bank // outer * outer
     was_open = state[OPEN_BANKS]
-    for index in range(OPEN_ROWS + first, OPEN_ROWS + first + count):
+    for index in range(block + bank % inner, block + outer, inner):
         is_open = state[index] >= 0
-        if effect > 0 and not is_open:
+        if opens and not is_open:
             state[OPEN_BANKS] += 1
-        elif effect < 0 and is_open:
+        elif is_open and not opens:
             state[OPEN_BANKS] -= 1
-        state[index] = row if effect > 0 else -1
+        state[index] = row if opens else -1
     if was_open == 0 and state[OPEN_BANKS] > 0:
         state[OPEN_SINCE] = cycle
     elif was_open > 0 and state[OPEN_BANKS] == 0:
-        counters[OPEN_CYCLES] += (cycle - state[OPEN_SINCE]) * state[WEIGHT]
+        counters[tables[COMMAND_TOTAL]] += (cycle - state[OPEN_SINCE]) * state[WEIGHT]
+
+
+@compiled(INTEGER, CYCLES, *[INTEGER] * 3)
+def _remember(state: Any, place: int, count: int, cycle: int) -> int:
+    """Note that a command issues at `cycle`; return when the one `count` - 1 before it did."""
+    for index in range(place + count - 1, place, -1):
+        state[index] = state[index - 1]
+    state[place] = cycle
+    past: int = state[place + count - 1]
+    return past
+
+
+@compiled(NOTHING, CYCLES, CYCLES, *[INTEGER] * 3)
+def _delay(state: Any, tables: Any, command: int, bank: int, cycle: int) -> None:
+    """Apply the spacing rules of `command`, issued at `cycle`, to every node that it reaches."""
+    fact = FACTS + FACT_COUNT * command
+    outer, inner = tables[fact + OUTER], tables[fact + INNER]
+    block = bank // outer * outer
+    level = -1
+    first = last = step = base = 0
+    for rule in range(tables[fact + FIRST_RULE], tables[fact + LAST_RULE], RULE_WIDTH):
+        if tables[rule] != level:
+            level = tables[rule]
+            span = tables[LEVEL_SPAN + level]
+            base = tables[LEVEL_FIRST + level]
+            first = bank // span if outer <= span else (block + bank % inner) // span
+            last = first + 1 if outer <= span else (block + outer) // span
+            step = max(1, inner // span)
+        for node in range(first, last, step):
+            past = cycle
+            if tables[rule + 3] > 1:
+                past = _remember(state, tables[rule + 4] + tables[rule + 3] * node, tables[rule + 3], cycle)
+            index = base + tables[COMMAND_TOTAL] * node + tables[rule + 1]
+            state[index] = max(state[index], past + tables[rule + 2])
 
 
 @compiled(NOTHING, CYCLES, CYCLES, CYCLES, *[INTEGER] * 5)
@@ -111,29 +143,13 @@ def issue(
     state: Any, tables: Any, counters: Any, command: int, bank: int, row: int, cycle: int, repeat: int
 ) -> None:
     """Issue `command` for the `repeat`-th time in a regular run, at `cycle`; the caller knows that it is legal."""
-    fact = FACTS + FACT_COUNT * command
     counters[command] += repeat * state[WEIGHT]
     state[CLOCK] = cycle + 1
-    channel_level = OPEN_ROWS + tables[BANKS]
-    group_level = bank_level = channel_level
-    scope = tables[fact + SCOPE]
-    if scope != CHANNEL:
-        group_level += COMMAND_COUNT * (1 + bank // tables[BANKS_PER_GROUP])
-        bank_level += COMMAND_COUNT * (1 + tables[BANKS] // tables[BANKS_PER_GROUP] + bank)
-    for rule in range(tables[fact + FIRST_RULE], tables[fact + LAST_RULE], 3):
-        rule_scope = tables[rule]
-        if rule_scope > scope:
-            continue
-        level = channel_level
-        if rule_scope == GROUP:
-            level = group_level
-        elif rule_scope == BANK:
-            level = bank_level
-        index = level + tables[rule + 1]
-        state[index] = max(state[index], cycle + tables[rule + 2])
-    if tables[fact + ROW_EFFECT] != 0:
+    _delay(state, tables, command, bank, cycle)
+    effect = tables[FACTS + FACT_COUNT * command + ROW_EFFECT]
+    if effect in (OPENS, CLOSES):
         _change_rows(state, tables, counters, command, bank, row, cycle)
-    elif command == TMOD:
+    elif effect == SWITCHES_MODE:
         state[REGISTER_MODE] = 1 - state[REGISTER_MODE]
-    elif command == REFab:
+    elif effect == REFRESHES:
         state[REFRESH_DUE] += tables[REFRESH_INTERVAL]

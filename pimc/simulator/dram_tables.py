@@ -1,19 +1,32 @@
-"""Commands of a DRAM channel, and the integer tables that the compiled timing kernels read.
-
-A channel's state is one row of 64-bit integers: a header (`CLOCK` to `CLASSES`), the open row of every bank
-(`OPEN_ROWS`, -1 for none), then the earliest next cycle of every command: once for the channel, once for each bank
-group, once for each bank. `CommandTables.values` holds what never changes: sizes, refresh, one block of facts a
-command, spacing rules.
-"""
+"""Commands of a channel with compute units at its banks, and the tables of its timing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+from pimc.simulator.dram_layout import CLASSES as CLASSES
+from pimc.simulator.dram_layout import COMPLETION as COMPLETION
+from pimc.simulator.dram_layout import FACT_COUNT as FACT_COUNT
+from pimc.simulator.dram_layout import FACTS as FACTS
+from pimc.simulator.dram_layout import OPEN_BANKS as OPEN_BANKS
+from pimc.simulator.dram_layout import OPEN_SINCE as OPEN_SINCE
+from pimc.simulator.dram_layout import REFRESH_DUE as REFRESH_DUE
+from pimc.simulator.dram_layout import initial_state as initial_state
+from pimc.simulator.dram_layout import (
+    ANY_ROW,
+    CLOSES,
+    NEVER,
+    NO_EFFECT,
+    OPENS,
+    REFRESHES,
+    ROW_OPEN,
+    SWITCHES_MODE,
+    CommandFacts,
+    CommandTables,
+    Reach,
+    build_tables,
+)
 
 if TYPE_CHECKING:
     from isa import NearBank
@@ -35,51 +48,26 @@ COUNTERS = COMMAND_COUNT + 1
 OPEN_CYCLES = COMMAND_COUNT
 """Counters are the commands, then the cycles of all channels in which a row was open."""
 
-CHANNEL, GROUP, BANK = 0, 1, 2  # scopes
-ANY_ROW, OPEN_IN_BANK, OPEN_IN_ALL_BANKS = 0, 1, 2  # rows that a command needs
-
-# Header of a state row: next free command cycle; register mode or not; cycle at which the next refresh is due; banks
-# with an open row; cycle since which a row is open; mask and number of channels that the row stands for; rows in use
-# (first row only).
-CLOCK, REGISTER_MODE, REFRESH_DUE, OPEN_BANKS, OPEN_SINCE, MEMBERS, WEIGHT, CLASSES = range(8)
-OPEN_ROWS = 8
-
-# Head of the tables, then `FACTS`: a block of `FACT_COUNT` values for each command.
-BANKS_PER_GROUP, BANKS, COLUMNS_PER_ROW, REFRESH_INTERVAL, REFRESH_SLACK, IDLE_CLOSE, MASKED_WRITE, SHORTCUT = range(8)
-FACTS = 8
-SCOPE, ROW_NEED, NEEDS_REGISTER_MODE, ROW_EFFECT, PERIOD, COMPLETION, FIRST_RULE, LAST_RULE = range(8)
-FACT_COUNT = 8
+CHANNEL, GROUP, BANK = 0, 1, 2  # levels
 
 POSTPONED_REFRESHES = 8
 """Refreshes that a channel may owe, as JEDEC allows for DDR4 (JESD79-4) and GDDR5."""
 
-NEVER = 1 << 60
-"""A cycle that is never reached."""
-
 _BANK_COMMANDS = ("ACT", "PRE", "RD", "WR", "RDA", "WRA", "REFpb", "MAC", "RDCP", "WRCP")
 _GROUP_COMMANDS = ("ACT4", "PRE4")
 _REGISTER_COMMANDS = ("WRGB", "RDMAC16", "RDAF16", "WRMAC16")
-_OPENING_COMMANDS = ("ACT", "ACT4", "ACT16")
-_CLOSING_COMMANDS = ("PRE", "PRE4", "PREA", "RDA", "WRA", "WRA16")
+_EFFECTS = {
+    **dict.fromkeys(("ACT", "ACT4", "ACT16"), OPENS),
+    **dict.fromkeys(("PRE", "PRE4", "PREA", "RDA", "WRA", "WRA16"), CLOSES),
+    "TMOD": SWITCHES_MODE,
+    "REFab": REFRESHES,
+}
 _NEED_ROW_IN_BANK = ("RD", "WR", "RDA", "WRA", "MAC", "RDCP", "WRCP")
 _NEED_ROW_IN_ALL_BANKS = ("MAC16", "AF16", "EWMUL16", "WRA16")
 _SCOPES = {"channel": CHANNEL, "bankgroup": GROUP, "bank": BANK}
 
 Spacing = tuple[str, str, str, int]
 """A spacing rule between one pair of commands: scope, preceding, following, cycles."""
-
-
-@dataclass(frozen=True, eq=False)
-class CommandTables:
-    """What the kernels know about a near-bank unit.
-
-    Attributes:
-        values: The table, dtype int64.
-        state_width: Values of one state row.
-    """
-
-    values: NDArray[np.int64]
-    state_width: int
 
 
 def completion_cycles(near_bank: NearBank) -> dict[str, int]:
@@ -105,26 +93,24 @@ def command_scope(name: str) -> int:
     return GROUP if name in _GROUP_COMMANDS else CHANNEL
 
 
-def _row_need(name: str) -> int:
-    if name in _NEED_ROW_IN_BANK:
-        return OPEN_IN_BANK
-    return OPEN_IN_ALL_BANKS if name in _NEED_ROW_IN_ALL_BANKS else ANY_ROW
-
-
-def _row_effect(name: str) -> int:
-    if name in _OPENING_COMMANDS:
-        return 1
-    return -1 if name in _CLOSING_COMMANDS else 0
-
-
-def _longest(spacings: Iterable[Spacing]) -> dict[str, dict[tuple[int, int], int]]:
-    """For each preceding command the largest latency of each (scope, following command)."""
-    longest: dict[str, dict[tuple[int, int], int]] = {name: {} for name in COMMANDS}
-    for scope, preceding, following, cycles in spacings:
-        key = (_SCOPES[scope], COMMAND_INDEX[following])
-        rules = longest[preceding]
-        rules[key] = max(rules.get(key, 0), cycles)
-    return longest
+def _command_facts(near_bank: NearBank) -> dict[str, CommandFacts]:
+    every = Reach(outer=near_bank.banks)
+    reaches = {CHANNEL: every, GROUP: Reach(outer=near_bank.banks_per_group), BANK: Reach()}
+    completion = completion_cycles(near_bank)
+    return {
+        name: CommandFacts(
+            scope=command_scope(name),
+            reach=reaches[command_scope(name)],
+            effect=_EFFECTS.get(name, NO_EFFECT),
+            need=ROW_OPEN if name in _NEED_ROW_IN_BANK + _NEED_ROW_IN_ALL_BANKS else ANY_ROW,
+            need_reach=every if name in _NEED_ROW_IN_ALL_BANKS else Reach(),
+            opener="ACT16" if name in _NEED_ROW_IN_ALL_BANKS else "ACT",
+            closer="PREA" if name in _NEED_ROW_IN_ALL_BANKS else "PRE",
+            register_mode=name in _REGISTER_COMMANDS,
+            completion=completion[name],
+        )
+        for name in COMMANDS
+    }
 
 
 def command_tables(
@@ -144,25 +130,5 @@ def command_tables(
     masked = int(near_bank.write_mask == "lane")
     head = [near_bank.banks_per_group, near_bank.banks, near_bank.columns_per_row]
     head += [interval, slack, timing.nRC, masked, int(shortcut)]
-    longest = _longest(spacings)
-    completion = completion_cycles(near_bank)
-    rules: list[int] = []
-    facts: list[int] = []
-    for index, name in enumerate(COMMANDS):
-        first = FACTS + FACT_COUNT * COMMAND_COUNT + len(rules)
-        for (scope, following), cycles in sorted(longest[name].items()):
-            rules += [scope, following, cycles]
-        period = max([1, *(cycles for (_, following), cycles in longest[name].items() if following == index)])
-        facts += [command_scope(name), _row_need(name), int(name in _REGISTER_COMMANDS), _row_effect(name), period]
-        facts += [completion[name], first, FACTS + FACT_COUNT * COMMAND_COUNT + len(rules)]
-    width = OPEN_ROWS + near_bank.banks + COMMAND_COUNT * (1 + near_bank.bank_groups + near_bank.banks)
-    return CommandTables(np.array(head + facts + rules, dtype=np.int64), width)
-
-
-def initial_state(tables: CommandTables, rows: int) -> NDArray[np.int64]:
-    """State [rows, state_width] at cycle 0: every bank closed, bank mode, each row stands for one channel."""
-    state = np.zeros((rows, tables.state_width), dtype=np.int64)
-    state[:, REFRESH_DUE] = tables.values[REFRESH_INTERVAL]
-    state[:, OPEN_ROWS : OPEN_ROWS + int(tables.values[BANKS])] = -1
-    state[:, WEIGHT] = 1
-    return state
+    rules = [(_SCOPES[scope], preceding, following, cycles, 1) for scope, preceding, following, cycles in spacings]
+    return build_tables(_command_facts(near_bank), (1, near_bank.bank_groups, near_bank.banks), rules, head)

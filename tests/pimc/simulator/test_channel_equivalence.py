@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from isa import load_machine
 from pimc.simulator.channel_timing import ChannelTiming
-from pimc.simulator.dram_tables import CLASSES
+from pimc.simulator.dram_layout import CLASSES
 
 MACHINE = load_machine("gddr6-aim-acc16")
 BUSY_REFRESH = with_near_bank(MACHINE, nREFI=700)  # many refreshes in short streams
