@@ -220,7 +220,8 @@ def _bound(attribute: Attribute, numbers: Mapping[str, int]) -> Attribute:
             raise GraphError(f"the dimension '{attribute}' is not bound", notes=[f"unbound: {sorted(dim.symbols)}"])
         return dim
     if isinstance(attribute, tuple):
-        return tuple(_bound(part, numbers) for part in attribute)
+        parts: tuple[Attribute, ...] = attribute
+        return tuple(_bound(part, numbers) for part in parts)
     return attribute
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
-from passes.interpreter_ops import Array, Meaning, gelu, sigmoid, softmax, widened
+from passes.interpreter_ops import Array, Meaning, gelu, relu, sigmoid, silu, softmax, widened
 
 
 def attend(
@@ -133,14 +134,19 @@ def _rotary(x: Array, cos: Array, sin: Array, heads: int, interleaved: bool) -> 
     return np.concatenate([mixed, rest], axis=-1).reshape(x.shape)
 
 
+def quick_gelu(x: Array) -> Array:
+    """The product of x and sigmoid(1.702 x)."""
+    return np.asarray(x * sigmoid(x.dtype.type(1.702) * x))
+
+
 _ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "relu": lambda x: np.maximum(x, x.dtype.type(0)),
-    "silu": lambda x: x * sigmoid(x),
-    "gelu": lambda x: gelu(x, "none"),
-    "gelu_tanh": lambda x: gelu(x, "tanh"),
+    "relu": relu,
+    "silu": silu,
+    "gelu": partial(gelu, approximate="none"),
+    "gelu_tanh": partial(gelu, approximate="tanh"),
     "tanh": np.tanh,
     "sigmoid": sigmoid,
-    "quick_gelu": lambda x: x * sigmoid(x.dtype.type(1.702) * x),
+    "quick_gelu": quick_gelu,
 }
 
 

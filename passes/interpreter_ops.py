@@ -43,6 +43,16 @@ def sigmoid(x: Array) -> Array:
     return np.asarray(np.where(x >= 0, 1 / (1 + decay), decay / (1 + decay)), x.dtype)
 
 
+def relu(x: Array) -> Array:
+    """The larger of x and 0."""
+    return np.asarray(np.maximum(x, x.dtype.type(0)))
+
+
+def silu(x: Array) -> Array:
+    """The product of x and sigmoid(x)."""
+    return np.asarray(x * sigmoid(x))
+
+
 def gelu(x: Array, approximate: str) -> Array:
     """Give x * Phi(x), with erf (`none`) or its tanh approximation (`tanh`)."""
     if approximate == "tanh":
@@ -113,8 +123,8 @@ def _gather(x: Array, indices: Array, axis: int) -> Array:
 def _gather_nd(x: Array, indices: Array, batch_dims: int) -> Array:
     batch_shape, depth = indices.shape[:batch_dims], indices.shape[-1]
     inner = indices.ndim - 1 - batch_dims
-    batch = [
-        np.arange(size).reshape((1,) * axis + (size,) + (1,) * (batch_dims - axis - 1 + inner))
+    batch: list[Array] = [
+        np.reshape(np.arange(size), (*(1,) * axis, size, *(1,) * (batch_dims - axis - 1 + inner)))
         for axis, size in enumerate(batch_shape)
     ]
     return np.asarray(x[(*batch, *(indices[..., position] for position in range(depth)))])
@@ -211,8 +221,8 @@ MEANINGS: dict[str, Meaning] = {
     "tanh": _float(np.tanh),
     "erf": _float(erf),
     "sigmoid": _float(sigmoid),
-    "relu": _float(lambda x: np.maximum(x, x.dtype.type(0))),
-    "silu": _float(lambda x: x * sigmoid(x)),
+    "relu": _float(relu),
+    "silu": _float(silu),
     "floor": _float(np.floor),
     "ceil": _float(np.ceil),
     "sign": _float(np.sign),

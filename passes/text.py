@@ -110,5 +110,6 @@ def _attribute(value: Attribute) -> str:
     if isinstance(value, (int, float, Affine)):
         return str(value)
     if isinstance(value, tuple):
-        return f"[{', '.join(_attribute(part) for part in value)}]"
+        parts: tuple[Attribute, ...] = value
+        return f"[{', '.join(map(_attribute, parts))}]"
     return json.dumps(value)

@@ -59,7 +59,8 @@ _EXPECTED_KEYS = ("accepts", "expected", "allowed")
 
 def _expected(problem: UnexpectedInput) -> str:
     """What could have stood at the place of the error."""
-    names: set[str] = next((s for s in (getattr(problem, key, None) for key in _EXPECTED_KEYS) if s), set())
+    candidates: list[set[str] | None] = [getattr(problem, key, None) for key in _EXPECTED_KEYS]
+    names: set[str] = next(filter(None, candidates), set())
     patterns = {terminal.name: terminal.pattern for terminal in _parser().terminals}
     words = [
         f"'{patterns[name].value}'" if patterns[name].type == "str" else name.lower().replace("_", " ")

@@ -10,6 +10,10 @@ from passes.ir import Graph
 from passes.ops import ACTIVATIONS, FLOAT_DTYPES, INTEGER_DTYPES
 from passes.verifier_findings import Finding
 
+Test = Callable[[Any], bool]
+Kind = tuple[str, Test]
+"""What an attribute must be in words, and the test."""
+
 DTYPES = (*FLOAT_DTYPES, *INTEGER_DTYPES, "bool")
 
 
@@ -30,28 +34,64 @@ def _is_dim(value: Any) -> bool:
     return _is_integer(value) or isinstance(value, Affine)
 
 
-def _tuple_of(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, tuple) and all(holds(part) for part in value)
+def _is_count(value: Any) -> bool:
+    return _is_integer(value) and value >= 0
 
 
-_INTEGER = ("an integer", _is_integer)
-_COUNT = ("an integer of at least 0", lambda value: _is_integer(value) and value >= 0)
-_POSITIVE = ("an integer above 0", lambda value: _is_integer(value) and value > 0)
-_NUMBER = ("a number", lambda value: isinstance(value, (int, float)) and not isinstance(value, bool))
-_BOOL = ("a bool", lambda value: isinstance(value, bool))
-_TEXT = ("a string", lambda value: isinstance(value, str))
-_DIM = ("a dimension", _is_dim)
-_POINT = ("a dimension or a float", lambda value: _is_dim(value) or isinstance(value, float))
-_STEP = ("a number but 0, or a dimension", lambda value: _POINT[1](value) and value != 0)
-_DIMS = ("a tuple of dimensions", _tuple_of(_is_dim))
-_INTEGERS = ("a tuple of integers", _tuple_of(_is_integer))
+def _is_positive(value: Any) -> bool:
+    return _is_integer(value) and value > 0
 
 
-def _one_of(names: tuple[str, ...]) -> tuple[str, Callable[[Any], bool]]:
-    return f"one of {', '.join(names)}", lambda value: value in names
+def _is_number(value: Any) -> bool:
+    return _is_integer(value) or isinstance(value, float)
 
 
-_KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_point(value: Any) -> bool:
+    return _is_dim(value) or isinstance(value, float)
+
+
+def _is_step(value: Any) -> bool:
+    return _is_point(value) and value != 0
+
+
+def _tuple_of(holds: Test) -> Test:
+    def test(value: Any) -> bool:
+        if not isinstance(value, tuple):
+            return False
+        parts: tuple[Any, ...] = value
+        return all(map(holds, parts))
+
+    return test
+
+
+def _one_of(names: tuple[str, ...]) -> Kind:
+    def test(value: Any) -> bool:
+        return value in names
+
+    return f"one of {', '.join(names)}", test
+
+
+_INTEGER: Kind = ("an integer", _is_integer)
+_COUNT: Kind = ("an integer of at least 0", _is_count)
+_POSITIVE: Kind = ("an integer above 0", _is_positive)
+_NUMBER: Kind = ("a number", _is_number)
+_BOOL: Kind = ("a bool", _is_bool)
+_TEXT: Kind = ("a string", _is_text)
+_DIM: Kind = ("a dimension", _is_dim)
+_POINT: Kind = ("a dimension or a float", _is_point)
+_STEP: Kind = ("a number but 0, or a dimension", _is_step)
+_DIMS: Kind = ("a tuple of dimensions", _tuple_of(_is_dim))
+_INTEGERS: Kind = ("a tuple of integers", _tuple_of(_is_integer))
+
+_KINDS: dict[str, Kind] = {
     "activation": _one_of(ACTIVATIONS),
     "approximate": _one_of(("none", "tanh")),
     "axes": _INTEGERS,
@@ -76,4 +116,4 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "upper": _BOOL,
     "window": _COUNT,
 }
-"""By attribute: what it must be in words, and the test."""
+"""By attribute."""

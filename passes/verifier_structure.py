@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
+from typing import cast
 
 from isa import GraphError
 from passes.ir import Graph, Node, Value
@@ -53,7 +54,7 @@ def _count_messages(spec: OpSpec, node: Node) -> Iterator[str]:
             if node.inputs[index] is None:
                 yield f"the operand '{spec.operands[index]}' is absent"
     sizes = node.attributes.get("sizes")
-    pieces = len(sizes) if isinstance(sizes, (tuple, list)) else len(node.outputs)
+    pieces = len(cast(Sized, sizes)) if isinstance(sizes, (tuple, list)) else len(node.outputs)
     allowed = (1, 3) if spec.name == "attention" else (spec.results or pieces,)
     if len(node.outputs) not in allowed:
         yield f"has {len(node.outputs)} results, but must have {' or '.join(map(str, allowed))}"

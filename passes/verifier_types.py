@@ -84,10 +84,10 @@ def _along_axis(graph: Graph, node: Node) -> list[TensorType]:
 def _matmul(graph: Graph, node: Node) -> list[TensorType]:
     dtype = _same_dtypes(node, _NUMBERS)
     a, b = node.operand(0).shape, node.operand(1).shape
-    require(bool(a) and bool(b), "an operand of rank 0 is no matrix")
-    depth = b[-2] if len(b) > 1 else b[-1]
+    require(len(a) > 0 and len(b) > 0, "an operand of rank 0 is no matrix")
+    depth = b[max(0, len(b) - 2)]
     require(a[-1] == depth, f"the inner dimensions {a[-1]} and {depth} differ")
-    rows, columns = a[-2:-1], b[-1:] if len(b) > 1 else ()
+    rows, columns = list(a[-2:-1]), list(b[-1:]) if len(b) > 1 else []
     return [TensorType(dtype, (*broadcast([a[:-2], b[:-2]]), *rows, *columns))]
 
 
@@ -124,7 +124,8 @@ def _expand(graph: Graph, node: Node) -> list[TensorType]:
 
 
 def _transpose(graph: Graph, node: Node) -> list[TensorType]:
-    kind, perm = node.operand(0).type, node.attributes["perm"]
+    kind = node.operand(0).type
+    perm: tuple[int, ...] = node.attributes["perm"]
     require(sorted(perm) == list(range(kind.rank)), f"{list(perm)} is no permutation of the axes of {kind}")
     return [TensorType(kind.dtype, tuple(kind.shape[axis] for axis in perm))]
 

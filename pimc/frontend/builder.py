@@ -202,7 +202,8 @@ class Builder:
         if isinstance(attribute, Affine):
             return self.symbols.resolve(attribute)
         if isinstance(attribute, tuple):
-            return tuple(self._resolved(part) for part in attribute)
+            parts: tuple[Any, ...] = attribute
+            return tuple(map(self._resolved, parts))
         return attribute
 
 
@@ -214,5 +215,6 @@ def _is_small(kind: TensorType) -> bool:
 
 def _mentions_symbols(attribute: Any) -> bool:
     if isinstance(attribute, tuple):
-        return any(_mentions_symbols(part) for part in attribute)
+        parts: tuple[Any, ...] = attribute
+        return any(map(_mentions_symbols, parts))
     return isinstance(attribute, Affine)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import onnx
 
@@ -99,7 +100,7 @@ def _settled(attribute: object, symbols: SymbolTable) -> object:
     if isinstance(attribute, Affine):
         return symbols.resolve(attribute)
     if isinstance(attribute, tuple):
-        return tuple(_settled(part, symbols) for part in attribute)
+        return tuple(_settled(part, symbols) for part in cast(tuple[object, ...], attribute))
     return attribute
 
 

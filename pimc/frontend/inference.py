@@ -118,7 +118,8 @@ def _expand(symbols: SymbolTable, kinds: Sequence[TensorType], attributes: Attri
 
 
 def _transpose(symbols: SymbolTable, kinds: Sequence[TensorType], attributes: Attributes) -> list[TensorType]:
-    return [TensorType(kinds[0].dtype, tuple(kinds[0].shape[axis] for axis in attributes["perm"]))]
+    perm: tuple[int, ...] = attributes["perm"]
+    return [TensorType(kinds[0].dtype, tuple(kinds[0].shape[axis] for axis in perm))]
 
 
 def _slice(symbols: SymbolTable, kinds: Sequence[TensorType], attributes: Attributes) -> list[TensorType]:
@@ -157,11 +158,12 @@ def _concat(symbols: SymbolTable, kinds: Sequence[TensorType], attributes: Attri
 
 def _split(symbols: SymbolTable, kinds: Sequence[TensorType], attributes: Attributes) -> list[TensorType]:
     axis, shape = attributes["axis"], kinds[0].shape
+    sizes: tuple[Dim, ...] = attributes["sizes"]
     total: Dim = 0
-    for size in attributes["sizes"]:
+    for size in sizes:
         total = total + size
     symbols.unify(total, shape[axis], "splitting")
-    return [TensorType(kinds[0].dtype, (*shape[:axis], size, *shape[axis + 1 :])) for size in attributes["sizes"]]
+    return [TensorType(kinds[0].dtype, (*shape[:axis], size, *shape[axis + 1 :])) for size in sizes]
 
 
 def _gather(symbols: SymbolTable, kinds: Sequence[TensorType], attributes: Attributes) -> list[TensorType]:

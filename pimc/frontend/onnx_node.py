@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -51,15 +51,11 @@ class OnnxNode:
 
     def integer(self, name: str, default: int | None = None) -> int:
         """An integer attribute."""
-        value = self._attribute(name, default, "an integer", (int,))
-        assert isinstance(value, int)
-        return value
+        return cast(int, self._attribute(name, default, "an integer", (int,)))
 
     def number(self, name: str, default: float | None = None) -> float:
         """A floating point attribute."""
-        value = self._attribute(name, default, "a number", (int, float))
-        assert isinstance(value, (int, float))
-        return float(value)
+        return float(cast(float, self._attribute(name, default, "a number", (int, float))))
 
     def text(self, name: str, default: str) -> str:
         """A string attribute."""
@@ -70,24 +66,20 @@ class OnnxNode:
         if name not in self.attributes:
             return None
         values = self._attribute(name, None, "a list of integers", (tuple,))
-        assert isinstance(values, tuple)
-        return tuple(int(value) for value in values)
+        return tuple(map(int, cast(tuple[int, ...], values)))
 
     def numbers(self, name: str) -> tuple[float, ...] | None:
         """An attribute of several floating point numbers, `None` when it is not given."""
         if name not in self.attributes:
             return None
         values = self._attribute(name, None, "a list of numbers", (tuple,))
-        assert isinstance(values, tuple)
-        return tuple(float(value) for value in values)
+        return tuple(map(float, cast(tuple[float, ...], values)))
 
     def array(self, name: str) -> Array | None:
         """A tensor attribute, or `None`."""
         if name not in self.attributes:
             return None
-        value = self._attribute(name, None, "a tensor", (np.ndarray,))
-        assert isinstance(value, np.ndarray)
-        return value
+        return cast(Array, self._attribute(name, None, "a tensor", (np.ndarray,)))
 
     def axis(self, rank: int, default: int | None = None, name: str = "axis") -> int:
         """The attribute `axis`, counted from the front."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -48,13 +49,21 @@ def _objects(result: Any) -> Elements:
 
 def _cast(x: Elements, to: str) -> Elements | None:
     if to in ("int64", "int32"):
-        return _objects(np.frompyfunc(lambda e: int(e) if isinstance(e, bool) else e, 1, 1)(x))
+        return _objects(np.frompyfunc(_as_integer, 1, 1)(x))
     if to != "bool":
         return None
     try:
-        return _objects(np.frompyfunc(lambda e: e if isinstance(e, bool) else not _equal(e, 0), 1, 1)(x))
+        return _objects(np.frompyfunc(_as_bool, 1, 1)(x))
     except Undecided:
         return None
+
+
+def _as_integer(element: Dim | bool) -> Dim:
+    return int(element) if isinstance(element, bool) else element
+
+
+def _as_bool(element: Dim | bool) -> bool:
+    return element if isinstance(element, bool) else not _equal(element, 0)
 
 
 def _gather(x: Elements, indices: Elements, axis: int) -> Elements | None:
@@ -74,6 +83,18 @@ def _less(a: Dim, b: Dim) -> bool:
     if not at_most(a + 1, b) and not at_most(b, a):
         raise Undecided
     return not at_most(b, a)
+
+
+def _less_equal(a: Dim, b: Dim) -> bool:
+    return not _less(b, a)
+
+
+def _greater(a: Dim, b: Dim) -> bool:
+    return _less(b, a)
+
+
+def _greater_equal(a: Dim, b: Dim) -> bool:
+    return not _less(a, b)
 
 
 def _equal(a: Dim, b: Dim) -> bool:
@@ -121,30 +142,37 @@ def _absolute(a: Dim) -> Dim:
     raise Undecided
 
 
+def _and(a: bool, b: bool) -> bool:
+    return a and b
+
+
+def _or(a: bool, b: bool) -> bool:
+    return a or b
+
+
 def _select(condition: bool, a: Dim, b: Dim) -> Dim:
     return a if condition else b
 
 
 _ELEMENT_RULES: dict[str, Callable[..., Any]] = {
-    "add": lambda a, b: a + b,
-    "sub": lambda a, b: a - b,
-    "mul": lambda a, b: a * b,
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
     "div": _divide,
     "mod": _modulo,
-    "neg": lambda a: -a,
+    "neg": operator.neg,
     "abs": _absolute,
     "max": _larger,
     "min": _smaller,
     "equal": _equal,
     "less": _less,
-    "less_equal": lambda a, b: not _less(b, a),
-    "greater": lambda a, b: _less(b, a),
-    "greater_equal": lambda a, b: not _less(a, b),
-    "not": lambda a: not a,
-    "and": lambda a, b: a and b,
-    "or": lambda a, b: a or b,
+    "less_equal": _less_equal,
+    "greater": _greater,
+    "greater_equal": _greater_equal,
+    "not": operator.not_,
+    "and": _and,
+    "or": _or,
     "where": _select,
-    "identity": lambda a: a,
 }
 """Operations element by element, on Python numbers and affine expressions."""
 
