@@ -22,10 +22,10 @@ def check_operands(operands: Operands) -> tuple[list[str], Operands | None]:
     unknowns = operands.unknowns
     for name in counts(operands):
         value = operands.value(name)
-        if unknowns.at_most(value, 0, facts):
-            return errors, None
         if not unknowns.at_least(value, 0, facts):
             errors.append(f"'{name}' can be {bounds_of(unknowns, value, facts)[0]}")
+        if unknowns.at_most(value, 0, facts):
+            return errors, None
         if not unknowns.at_least(value, 1, facts):
             facts = (*facts, value - 1)
     working = replace(operands, state=replace(operands.state, facts=facts))
