@@ -13,7 +13,9 @@ def test_the_manual_has_a_section_for_every_instruction() -> None:
 
 
 def test_a_section_shows_syntax_and_bits() -> None:
-    assert isa.manual("sts") == """\
+    assert (
+        isa.manual("sts")
+        == """\
 ### `sts`
 
 int32 word of the shared buffer = ra.
@@ -27,6 +29,7 @@ Opcode 0x19, unit vector, 44 bits used.
 | dst | 8-31, register 32-37 | address in sb + register |  | word |
 | ra | 38-43 | register |  | value |
 """
+    )
 
 
 def test_an_unknown_instruction_has_no_section() -> None:
