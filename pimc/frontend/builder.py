@@ -62,6 +62,12 @@ class Builder:
         """Shape with all equalities that are known by now."""
         return self.symbols.resolve_all(operand.type.shape)
 
+    def shape_of_rank(self, operand: Operand, rank: int) -> tuple[Dim, ...]:
+        """The shape of an operand that must have the given rank; `InputError` otherwise."""
+        if operand.type.rank != rank:
+            raise InputError(f"an operand is {operand.type}, but must have rank {rank}")
+        return self.shape(operand)
+
     def rank(self, operand: Operand) -> int:
         """Number of dimensions."""
         return operand.type.rank

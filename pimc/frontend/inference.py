@@ -183,6 +183,8 @@ def _depth(indices: TensorType) -> int:
 def _gather_nd(symbols: SymbolTable, kinds: Sequence[TensorType], attributes: Attributes) -> list[TensorType]:
     data, indices = kinds
     batch_dims, depth = attributes["batch_dims"], _depth(indices)
+    if batch_dims >= indices.rank or batch_dims + depth > data.rank:
+        raise InputError(f"the indices {indices} with {batch_dims} batch axes do not fit {data}")
     for a, b in zip(data.shape[:batch_dims], indices.shape[:batch_dims], strict=True):
         symbols.unify(a, b, "gathering by batch")
     return [TensorType(data.dtype, symbols.resolve_all((*indices.shape[:-1], *data.shape[batch_dims + depth :])))]
@@ -191,7 +193,7 @@ def _gather_nd(symbols: SymbolTable, kinds: Sequence[TensorType], attributes: At
 def _scatter_nd(symbols: SymbolTable, kinds: Sequence[TensorType], attributes: Attributes) -> list[TensorType]:
     data, indices, updates = kinds
     wanted = (*indices.shape[:-1], *data.shape[_depth(indices) :])
-    if len(wanted) != updates.rank:
+    if len(wanted) != updates.rank or _depth(indices) > data.rank:
         raise InputError(f"the updates {updates} do not fit indices {indices} of {data}")
     for a, b in zip(wanted, updates.shape, strict=True):
         symbols.unify(a, b, "scattering")
@@ -199,11 +201,15 @@ def _scatter_nd(symbols: SymbolTable, kinds: Sequence[TensorType], attributes: A
 
 
 def _gather_elements(symbols: SymbolTable, kinds: Sequence[TensorType], attributes: Attributes) -> list[TensorType]:
+    if kinds[0].rank != kinds[1].rank:
+        raise InputError(f"the indices {kinds[1]} and {kinds[0]} have different ranks")
     return [TensorType(kinds[0].dtype, kinds[1].shape)]
 
 
 def _range(symbols: SymbolTable, kinds: Sequence[TensorType], attributes: Attributes) -> list[TensorType]:
     start, stop, step = (attributes[name] for name in ("start", "stop", "step"))
+    if step == 0:
+        raise InputError("a range with a step of 0 never ends")
     if any(isinstance(number, float) for number in (start, stop, step)):
         return [TensorType(attributes["to"], (max(0, int(-(-(stop - start) // step))),))]
     return [TensorType(attributes["to"], (span_length(start, stop, step),))]

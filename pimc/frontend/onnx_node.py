@@ -75,6 +75,13 @@ class OnnxNode:
         values = self._attribute(name, None, "a list of numbers", (tuple,))
         return tuple(map(float, cast(tuple[float, ...], values)))
 
+    def single(self, index: int) -> Operand:
+        """Operand `index`, which must have one element."""
+        operand = self.operand(index)
+        if any(dim != 1 for dim in self.builder.shape(operand)):
+            raise InputError(f"operand {index} of {self.operator} is {operand.type}, but must have one element")
+        return operand
+
     def array(self, name: str) -> Array | None:
         """A tensor attribute, or `None`."""
         if name not in self.attributes:
@@ -96,6 +103,13 @@ class OnnxNode:
     def dims(self, index: int, what: str) -> list[Dim]:
         """Contents of an integer operand as dimensions; `what` names it in messages."""
         return self.builder.known_dims(self.operand(index), what)
+
+    def dim(self, index: int, what: str) -> Dim:
+        """The only element of an integer operand as a dimension."""
+        dims = self.dims(index, what)
+        if len(dims) != 1:
+            raise InputError(f"the {what} has {len(dims)} elements, but must have one")
+        return dims[0]
 
     def fixed(self, index: int, what: str) -> list[int]:
         """Contents of an integer operand that must be numbers."""

@@ -17,14 +17,14 @@ from pimc.frontend.tensors import dtype_name
 
 def heads_apart(build: Builder, x: Operand, heads: int) -> Operand:
     """[B, S, heads*D] as [B, heads, S, D]."""
-    batch, length, width = build.shape(x)
+    batch, length, width = build.shape_of_rank(x, 3)
     apart = reshaped(build, x, (batch, length, heads, width // heads))
     return build.emit("transpose", [apart], {"perm": (0, 2, 1, 3)})
 
 
 def heads_joined(build: Builder, x: Operand) -> Operand:
     """[B, heads, S, D] as [B, S, heads*D]."""
-    batch, heads, length, width = build.shape(x)
+    batch, heads, length, width = build.shape_of_rank(x, 4)
     assert isinstance(heads, int)
     together = build.emit("transpose", [x], {"perm": (0, 2, 1, 3)})
     return reshaped(build, together, (batch, length, width * heads))
@@ -32,7 +32,7 @@ def heads_joined(build: Builder, x: Operand) -> Operand:
 
 def repeated(build: Builder, x: Operand, heads: Dim) -> Operand:
     """[B, G, T, D] as [B, heads, T, D]: every key head serves heads / G query heads."""
-    batch, groups, length, width = build.shape(x)
+    batch, groups, length, width = build.shape_of_rank(x, 4)
     if groups == heads:
         return x
     assert isinstance(groups, int)
@@ -126,10 +126,10 @@ def _heads(node: OnnxNode) -> _Heads:
     past: Dim = 0
     past_key, past_value = node.optional(4), node.optional(5)
     if past_key is not None and past_value is not None:
-        past = build.shape(past_key)[2]
+        past = build.shape_of_rank(past_key, 4)[2]
         key = build.emit("concat", [past_key, key], {"axis": 2})
         value = build.emit("concat", [past_value, value], {"axis": 2})
-    heads = build.shape(query)[1]
+    heads = build.shape_of_rank(query, 4)[1]
     return _Heads(query, repeated(build, key, heads), repeated(build, value, heads), key, value, past, joined)
 
 
@@ -139,7 +139,7 @@ def _allowed(node: OnnxNode, queries: Dim, keys: Dim, past: Dim) -> Operand | No
     offset: Dim | Operand = past
     mask: Operand | None = None
     if valid is not None:
-        count = reshaped(build, cast(build, valid, "int64"), (build.shape(valid)[0], 1, 1, 1))
+        count = reshaped(build, cast(build, valid, "int64"), (*build.shape_of_rank(valid, 1), 1, 1, 1))
         mask = build.emit("less", [positions(build, queries, keys, 0)[1], count])
         here = build.emit("reshape", [build.dims([queries])], {"shape": ()})
         offset = build.emit("sub", [count, here])

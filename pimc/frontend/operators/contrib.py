@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from isa import UnsupportedError
+from isa import InputError, UnsupportedError
 from pimc.frontend.builder import Array, Operand
 from pimc.frontend.onnx_node import Importer, OnnxNode, Results
 from pimc.frontend.operators.attention import heads_apart, heads_joined
@@ -50,7 +50,7 @@ def _rotary_embedding(node: OnnxNode) -> Results:
     build, x, positions = node.builder, node.operand(0), node.operand(1)
     if node.number("scale", 1.0) != 1.0 or node.integer("is_packed_batching", 0):
         raise UnsupportedError("RotaryEmbedding with scaling or packed batches is not supported")
-    length = build.shape(x)[1 if build.rank(x) == 3 else 2]
+    length = build.shape(x)[1] if build.rank(x) == 3 else build.shape_of_rank(x, 4)[2]
     if build.shape(positions) == (1,) and length != 1:
         rows = build.emit("range", [], {"start": 0, "stop": length, "step": 1, "to": "int64"})
         positions = reshaped(build, build.emit("add", [rows, cast(build, positions, "int64")]), (1, length))
@@ -65,7 +65,7 @@ def _rotary_embedding(node: OnnxNode) -> Results:
 def _rotary_heads(node: OnnxNode, x: Operand) -> int:
     """Number of heads: said, or such that the tables rotate whole heads."""
     said = node.integer("num_heads", 0)
-    width, half = node.builder.shape(x)[2], node.builder.shape(node.operand(2))[1]
+    width, half = node.builder.shape(x)[2], node.builder.shape_of_rank(node.operand(2), 2)[1]
     if not isinstance(width, int) or not isinstance(half, int):
         raise UnsupportedError(f"the width {width} and its tables' width {half} must be numbers")
     return said or width // (half * 2)
@@ -74,7 +74,7 @@ def _rotary_heads(node: OnnxNode, x: Operand) -> int:
 def _embed_layer_normalization(node: OnnxNode) -> Results:
     """Word, position and segment embeddings, added and normalised."""
     build, ids, segments, positions = node.builder, node.operand(0), node.optional(1), node.optional(8)
-    length = build.shape(ids)[1]
+    length = build.shape_of_rank(ids, 2)[1]
     if positions is None:
         row = build.emit("range", [], {"start": 0, "stop": length, "step": 1, "to": "int64"})
         positions = reshaped(build, row, (1, length))
@@ -106,6 +106,7 @@ def _unpacked(node: OnnxNode) -> Array:
     if bits not in (2, 4, 8) or size < 1:
         raise UnsupportedError(f"MatMulNBits with {bits} bits in blocks of {size} is not supported")
     blocks = -(-inputs // size)
+    _check_sizes(node, (outputs * blocks * (size * bits // 8), outputs * blocks))
     codes = _codes(_contents(node, 1), bits).reshape(outputs, blocks, -1)[:, :, :size]
     scales = _contents(node, 2).reshape(outputs, blocks, 1)
     zero = np.full((outputs, blocks, 1), float(1 << (bits - 1)), np.float32)
@@ -113,6 +114,13 @@ def _unpacked(node: OnnxNode) -> Array:
         zero = _zero_points(_contents(node, 3), bits, outputs, blocks)
     weight = (codes.astype(np.float32) - zero) * scales.astype(np.float32)
     return np.ascontiguousarray(weight.reshape(outputs, -1)[:, :inputs].T)
+
+
+def _check_sizes(node: OnnxNode, wanted: tuple[int, int]) -> None:
+    for index, size in zip((1, 2), wanted, strict=True):
+        found = _contents(node, index).size
+        if found != size:
+            raise InputError(f"operand {index} of {node.operator} has {found} elements, but must have {size}")
 
 
 def _zero_points(stored: Array, bits: int, outputs: int, blocks: int) -> Array:

@@ -119,8 +119,8 @@ def _scatter_nd(node: OnnxNode) -> Results:
 def _one_hot(node: OnnxNode) -> Results:
     """Equal to 0, 1, ... depth - 1 along a new axis, then the `on` or the `off` value."""
     build, indices, values = node.builder, node.operand(0), node.operand(2)
-    number = node.operand(1).constant
-    depth = node.dims(1, "depth of OneHot")[0] if number is None else int(number.reshape(()))
+    number = node.single(1).constant
+    depth = node.dim(1, "depth of OneHot") if number is None else int(number.reshape(()))
     axis = normal_axis(node.integer("axis", -1), build.rank(indices) + 1)
     if indices.type.dtype != "int64":
         indices = build.emit("cast", [indices], {"to": "int64"})

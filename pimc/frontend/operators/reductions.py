@@ -82,6 +82,7 @@ def _argmin(node: OnnxNode) -> Results:
 def _cumsum(node: OnnxNode) -> Results:
     """A running sum; `exclusive` leaves the element itself out, `reverse` runs from the end."""
     build, x = node.builder, node.operand(0)
+    node.single(1)
     axis = normal_axis(node.fixed(1, "axis of CumSum")[0], build.rank(x))
     source = _reversed(build, x, axis) if node.integer("reverse", 0) else x
     total = build.emit("cumsum", [source], {"axis": axis})

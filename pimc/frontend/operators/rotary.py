@@ -11,13 +11,13 @@ from pimc.frontend.operators.shape_ops import expanded, reshaped
 
 def rotated(build: Builder, x: Operand, cos: Operand, sin: Operand, interleaved: bool) -> Operand:
     """Rotary embedding of x [B, heads, S, D] by cos and sin [B or 1, S, R/2]; elements from R on stay."""
-    half = build.shape(cos)[-1]
+    half = build.shape_of_rank(cos, 3)[-1]
+    width = build.shape_of_rank(x, 4)[3]
     turned = _cut(build, x, 0, half * 2)
     swapped = _swapped_pairs(build, turned) if interleaved else _swapped_halves(build, turned)
     a = build.emit("mul", [turned, _for_pairs(build, cos, interleaved)])
     b = build.emit("mul", [swapped, _for_pairs(build, sin, interleaved)])
     mixed = build.emit("add", [a, b])
-    width = build.shape(x)[3]
     if build.shape(turned)[3] == width:
         return mixed
     return build.emit("concat", [mixed, _cut(build, x, half * 2, width)], {"axis": 3})
@@ -48,7 +48,7 @@ def _swapped_pairs(build: Builder, x: Operand) -> Operand:
 
 def _for_pairs(build: Builder, table: Operand, interleaved: bool) -> Operand:
     """Cosines or sines [B or 1, S, R/2] for both members of every pair: [B or 1, 1, S, R]."""
-    batch, length, half = build.shape(table)
+    batch, length, half = build.shape_of_rank(table, 3)
     if not interleaved:
         return reshaped(build, build.emit("concat", [table, table], {"axis": 2}), (batch, 1, length, half * 2))
     column = reshaped(build, table, (batch, length, half, 1))

@@ -93,6 +93,8 @@ def _tile(node: OnnxNode) -> Results:
     """Each repeated axis becomes (repeats, dimension) by expansion, then both are merged."""
     build, x = node.builder, node.operand(0)
     shape, repeats = build.shape(x), node.dims(1, "repeats of Tile")
+    if len(repeats) != len(shape):
+        raise InputError(f"Tile has {len(repeats)} repeats for {x.type}")
     apart: list[Dim] = []
     repeated: list[Dim] = []
     for dim, count in zip(shape, repeats, strict=True):
@@ -145,6 +147,8 @@ def _constant(node: OnnxNode) -> Results:
 def _constant_of_shape(node: OnnxNode) -> Results:
     build = node.builder
     value: Array | None = node.array("value")
+    if value is not None and value.size != 1:
+        raise InputError(f"the value of ConstantOfShape has {value.size} elements, but must have one")
     filling = np.zeros((), np.float32) if value is None else value.reshape(())
     return expanded(build, build.constant(filling), tuple(node.dims(0, "shape of ConstantOfShape")))
 
@@ -153,17 +157,19 @@ def _range(node: OnnxNode) -> Results:
     build, dtype = node.builder, node.operand(0).type.dtype
     numbers: list[Dim | float] = []
     for index, what in enumerate(("start", "limit", "delta")):
-        operand = node.operand(index)
+        operand = node.single(index)
+        if operand.type.dtype != dtype:
+            raise InputError(f"the {what} of Range is {operand.type.dtype}, but its start is {dtype}")
         if "float" in dtype and operand.constant is not None:
             numbers.append(float(operand.constant.reshape(())))
         else:
-            numbers += node.dims(index, f"{what} of Range")
+            numbers.append(node.dim(index, f"{what} of Range"))
     attributes = dict(zip(("start", "stop", "step"), numbers, strict=True))
     return build.emit("range", [], {**attributes, "to": dtype})
 
 
 def _trilu(node: OnnxNode) -> Results:
-    diagonal: Dim = node.dims(1, "diagonal of Trilu")[0] if node.optional(1) is not None else 0
+    diagonal: Dim = node.dim(1, "diagonal of Trilu") if node.optional(1) is not None else 0
     attributes = {"upper": bool(node.integer("upper", 1)), "diagonal": diagonal}
     return node.builder.emit("trilu", [node.operand(0)], attributes)
 
@@ -175,6 +181,8 @@ def _pad(node: OnnxNode) -> Results:
         raise UnsupportedError(f"Pad in mode '{node.text('mode', 'constant')}' is not supported")
     axes = node.axes(3, build.rank(x)) or tuple(range(build.rank(x)))
     pads = node.fixed(1, "pads of Pad")
+    if len(pads) != 2 * len(axes):
+        raise InputError(f"Pad has {len(pads)} pads for {len(axes)} axes")
     value = node.optional(2) or build.scalar(0, x.type.dtype)
     for position, axis in enumerate(axes):
         x = _padded(build, x, axis, (pads[position], pads[position + len(axes)]), value)
@@ -197,7 +205,7 @@ def _padded(build: Builder, x: Operand, axis: int, amounts: tuple[int, int], val
 
 def _eye_like(node: OnnxNode) -> Results:
     build, x = node.builder, node.operand(0)
-    rows, columns = build.shape(x)
+    rows, columns = build.shape_of_rank(x, 2)
     dtype = dtype_name(node.integer("dtype"), Place(node=node.name)) if "dtype" in node.attributes else x.type.dtype
     row = build.emit("range", [], {"start": 0, "stop": rows, "step": 1, "to": "int64"})
     column = build.emit("range", [], {"start": 0, "stop": columns, "step": 1, "to": "int64"})
