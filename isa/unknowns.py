@@ -12,6 +12,9 @@ from isa.simplex import maximise
 REGISTER_LOW, REGISTER_HIGH = -(1 << 63), (1 << 63) - 1
 """Range of a scalar register."""
 
+_MOST_UNKNOWNS = 64
+"""Unknowns of one system of inequalities; programs need about ten."""
+
 Facts = tuple[Linear, ...]
 """Expressions that are at least zero at a place of the program."""
 
@@ -113,18 +116,19 @@ class Unknowns:
         return False
 
     def _closure(self, numbers: Iterable[int]) -> tuple[list[int], list[Linear]]:
-        """The unknowns behind `numbers`, and all inequalities of their definitions."""
-        found: dict[int, None] = {}
+        """The unknowns behind `numbers`, nearest first and not too many, and the inequalities among them.
+
+        To leave inequalities out makes bounds wider, never wrong.
+        """
+        found = dict.fromkeys(numbers)
         facts: list[Linear] = []
-        waiting = list(numbers)
-        while waiting:
-            number = waiting.pop()
-            if number in found:
-                continue
-            found[number] = None
+        for number in (queue := list(found)):
             for fact in self._definitions[number].facts:
-                facts.append(fact)
-                waiting += fact.unknowns
+                fresh = [other for other in fact.unknowns if other not in found]
+                if len(found) + len(fresh) <= _MOST_UNKNOWNS:
+                    facts.append(fact)
+                    found.update(dict.fromkeys(fresh))
+                    queue += fresh
         return list(found), facts
 
     def _maximum(self, value: Linear, local: Facts) -> int | None:

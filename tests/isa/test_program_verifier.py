@@ -1,8 +1,14 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from program_strategies import instructions
 
 import isa
+
+REGISTERS = [isa.instruction("li", number, 3 * number) for number in range(isa.REGISTER_COUNT)]
+PLAIN = instructions().filter(lambda built: built.mnemonic not in ("loop", "end", "skipz", "halt"))
 
 HEAD = """
 .machine "gddr6-aim"
@@ -194,3 +200,15 @@ def test_everything_is_raised_at_once_with_its_origin(machine: isa.Machine) -> N
         "node 'attention': error: instruction 0: vfill: it can write words 0 to 0; region 'gains': 0 to 15 has the role"
         " constants\nnode 'attention': error: instruction 1: open: the channel mask can be 0; allowed: 1 to 4294967295"
     )
+
+
+@settings(max_examples=60)
+@given(st.lists(PLAIN, max_size=8), st.lists(PLAIN, max_size=8))
+def test_any_code_is_judged(machine: isa.Machine, body: list[isa.Instruction], rest: list[isa.Instruction]) -> None:
+    loop = [isa.instruction("loop", 1, isa.Indexed(-2, 2)), *body, isa.instruction("end")]
+    code = (*REGISTERS, *loop, *rest, isa.instruction("halt"))
+    regions = (isa.Region("cache", "bank", 0, 500_000, "cache"),)
+    program = isa.Program("m", "", "machine", code, {"run": isa.Entry("run", 0, ())}, regions=regions)
+    for found in isa.check_program(program, machine):
+        assert found.instruction is not None
+        assert code[found.instruction].mnemonic in str(found)

@@ -52,3 +52,13 @@ def test_contradictory_facts_prove_anything() -> None:
     assert unknowns.lower(value, (value - 5,)) == 5
     assert unknowns.upper(value, (value - 5, -value + 4)) is None
     assert unknowns.at_most(value, -100, (value - 5, -value + 4))
+
+
+def test_long_chains_of_definitions_stay_cheap() -> None:
+    unknowns = Unknowns()
+    values = [unknowns.make(0, 1000)]
+    for _ in range(500):
+        values.append(unknowns.make(0, 1000))
+        unknowns.define(values[-1], values[-2] - values[-1] - 1)
+    assert unknowns.upper(values[20]) == 980
+    assert unknowns.upper(values[-1]) == 1000 - 63
