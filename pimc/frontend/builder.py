@@ -178,6 +178,8 @@ class Builder:
     def _known(self, elements: Elements, dtype: str) -> Operand:
         if any(isinstance(element, Affine) for element in elements.reshape(-1)):
             return Operand(TensorType(dtype, elements.shape), elements=elements)
+        if any(abs(element) >= 1 << 63 for element in elements.reshape(-1)):
+            raise InputError("the shape arithmetic leaves the range of int64")
         return self.constant(elements.astype(dtype))
 
     def _materialised(self, operand: Operand) -> Value:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from isa import Place, UnsupportedError
+from isa import InputError, Place, UnsupportedError
 from passes import Dim
 from pimc.frontend.builder import Builder, Operand
 from pimc.frontend.onnx_node import Importer, OnnxNode, Results
@@ -25,7 +25,8 @@ def heads_apart(build: Builder, x: Operand, heads: int) -> Operand:
 def heads_joined(build: Builder, x: Operand) -> Operand:
     """[B, heads, S, D] as [B, S, heads*D]."""
     batch, heads, length, width = build.shape_of_rank(x, 4)
-    assert isinstance(heads, int)
+    if not isinstance(heads, int):
+        raise UnsupportedError(f"the number of heads '{heads}' must be a number", help="bind it with --dim")
     together = build.emit("transpose", [x], {"perm": (0, 2, 1, 3)})
     return reshaped(build, together, (batch, length, width * heads))
 
@@ -35,7 +36,8 @@ def repeated(build: Builder, x: Operand, heads: Dim) -> Operand:
     batch, groups, length, width = build.shape_of_rank(x, 4)
     if groups == heads:
         return x
-    assert isinstance(groups, int)
+    if not isinstance(groups, int) or not isinstance(heads, int) or heads % groups:
+        raise InputError(f"{heads} query heads do not share {groups} key heads evenly")
     shape = (batch, groups, heads // groups, length, width)
     wide = expanded(build, reshaped(build, x, (batch, groups, 1, length, width)), shape)
     return reshaped(build, wide, (batch, heads, length, width))
@@ -166,11 +168,7 @@ def _softmax(node: OnnxNode, scores: Operand, is_masked: bool) -> Operand:
 
 def _attention(node: OnnxNode) -> Results:
     build, parts = node.builder, _heads(node)
-    width = build.shape(parts.query)[3]
-    if not isinstance(width, int):
-        raise UnsupportedError(f"the head size '{width}' must be a number", help="bind its dimensions with --dim")
-    root = math.sqrt(node.number("scale", 1 / math.sqrt(width)))
-    key = transposed(build, parts.key)
+    root, key = _root_of_scale(node, parts.query), transposed(build, parts.key)
     raw = build.emit("matmul", [scaled(build, parts.query, root), scaled(build, key, root)])
     capped = _soft_capped(build, raw, node.number("softcap", 0.0))
     queries, keys = build.shape(raw)[2:]
@@ -182,10 +180,28 @@ def _attention(node: OnnxNode) -> Results:
         scores = build.emit("where", [allowed, scores, build.scalar(-math.inf, scores.type.dtype)])
     weights = _softmax(node, scores, allowed is not None or bias is not None)
     result = build.emit("matmul", [weights, parts.value])
-    stages = (raw, capped, scores, weights)
-    shown = stages[node.integer("qk_matmul_output_mode", 0)]
+    shown = _shown(node, (raw, capped, scores, weights))
     joined = heads_joined(build, result) if parts.joined else result
     return (joined, parts.present_key, parts.present_value, shown)
+
+
+def _root_of_scale(node: OnnxNode, query: Operand) -> float:
+    """Factor on the query and on the keys: the square root of the factor on the scores."""
+    width = node.builder.shape(query)[3]
+    if not isinstance(width, int) or width < 1:
+        raise UnsupportedError(f"the head size '{width}' must be a number", help="bind its dimensions with --dim")
+    scale = node.number("scale", 1 / math.sqrt(width))
+    if scale < 0:
+        raise UnsupportedError(f"Attention with the negative scale {scale} is not supported")
+    return math.sqrt(scale)
+
+
+def _shown(node: OnnxNode, stages: tuple[Operand, ...]) -> Operand:
+    """The stage of the scores that the model wants to see."""
+    mode = node.integer("qk_matmul_output_mode", 0)
+    if mode not in range(len(stages)):
+        raise InputError(f"the attribute 'qk_matmul_output_mode' of Attention is {mode}, but must be 0, 1, 2 or 3")
+    return stages[mode]
 
 
 def _soft_capped(build: Builder, scores: Operand, cap: float) -> Operand:

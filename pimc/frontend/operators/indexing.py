@@ -131,6 +131,7 @@ def _one_hot(node: OnnxNode) -> Results:
     column = build.emit("range", [], {"start": 0, "stop": depth, "step": 1, "to": "int64"})
     column = reshaped(build, column, (depth, *(1 for _ in shape[axis:])))
     hot = build.emit("equal", [reshaped(build, indices, (*shape[:axis], 1, *shape[axis:])), column])
+    build.symbols.unify(build.shape_of_rank(values, 1)[0], 2, "OneHot")
     off, on = build.emit_many("split", [values], {"axis": 0, "sizes": (1, 1)})
     return build.emit("where", [hot, reshaped(build, on, ()), reshaped(build, off, ())])
 

@@ -69,6 +69,8 @@ def _dequantize(node: OnnxNode) -> Results:
 
 def quantized(build: Builder, x: Operand, scale: Operand, zero: Operand, dtype: str) -> Operand:
     """Round(x / scale) + zero point, held within the range of the dtype."""
+    if dtype not in ("int8", "uint8"):
+        raise UnsupportedError(f"quantising to {dtype} is not supported", help="quantise to int8 or uint8")
     ratio = build.emit("div", [x, scale])
     moved = build.emit("add", [rounded(build, cast(build, ratio, "float32")), cast(build, zero, "float32")])
     limits = np.iinfo(dtype)
@@ -82,8 +84,6 @@ def _quantize(node: OnnxNode) -> Results:
     dtype = "uint8" if zero is None else zero.type.dtype
     if said and zero is None:
         dtype = dtype_name(said, Place(node=node.name))
-    if dtype not in ("int8", "uint8"):
-        raise UnsupportedError(f"QuantizeLinear to {dtype} is not supported", help="quantise to int8 or uint8")
     offset = build.scalar(0, dtype) if zero is None else along_axis(node, zero, x)
     return quantized(build, x, along_axis(node, node.operand(1), x), offset, dtype)
 
