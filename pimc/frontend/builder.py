@@ -78,8 +78,11 @@ class Builder:
         return Operand(kind, constant=array)
 
     def scalar(self, number: float, dtype: str) -> Operand:
-        """A constant of rank 0."""
-        return self.constant(np.array(number, dtype=dtype))
+        """A constant of rank 0; `InputError` when the number does not fit into the dtype."""
+        try:
+            return self.constant(np.array(number, dtype=dtype))
+        except OverflowError:
+            raise InputError(f"{number} does not fit into {dtype}") from None
 
     def dims(self, dims: Sequence[Dim]) -> Operand:
         """A 1-d int64 operand that holds dimensions."""
