@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from isa.assembler import assemble
     from isa.container import load_program, save_program
     from isa.disassembler import disassemble, save_assembly
+    from isa.dram_device import AttaccController, DramDevice, HbmPimController
     from isa.encoding import decode_instructions, encode_instructions
     from isa.instruction_text import InstructionFormat, format_instruction, labels_of
     from isa.machine import Machine
@@ -74,6 +75,9 @@ _LAZY = {
     "encode_instructions": "isa.encoding",
     "load_program": "isa.container",
     "save_program": "isa.container",
+    "AttaccController": "isa.dram_device",
+    "DramDevice": "isa.dram_device",
+    "HbmPimController": "isa.dram_device",
     "Machine": "isa.machine",
     "NearBank": "isa.near_bank",
     "YamlFile": "isa.yaml_loader",
@@ -99,10 +103,13 @@ __all__ = [
     "REGISTER_COUNT",
     "VECTOR_FUNCTIONS",
     "AssemblyError",
+    "AttaccController",
     "Diagnostic",
+    "DramDevice",
     "EncodingError",
     "Entry",
     "GraphError",
+    "HbmPimController",
     "Indexed",
     "InputError",
     "Instruction",

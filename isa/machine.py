@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from isa.dram_device import DramDevice
 from isa.near_bank import NearBank
 
 _Count = Annotated[int, Field(ge=1)]
@@ -115,6 +116,7 @@ class Machine(Component):
         shared_buffer: Memory space `sb` (extension I).
         vector_unit: Vector instructions (extension I).
         near_bank: DRAM channels with compute units at the banks (extension B), or `None`.
+        dram: DRAM channels that are driven by command streams of their own, or `None`.
         sources: For a dotted path of this description, where its numbers were read; a path covers what is below it.
     """
 
@@ -126,6 +128,7 @@ class Machine(Component):
     shared_buffer: SharedBuffer
     vector_unit: VectorUnit
     near_bank: NearBank | None = None
+    dram: DramDevice | None = None
     sources: dict[str, str] = Field(default_factory=dict[str, str])
 
     @property
@@ -135,7 +138,8 @@ class Machine(Component):
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of the resolved description without its prose (`description`, `sources`)."""
-        facts = self.model_dump(mode="json", exclude={"description", "sources"})
+        """Hash of the resolved description without its prose (`description`, `sources`) and absent devices."""
+        absent = {"dram"} if self.dram is None else set[str]()
+        facts = self.model_dump(mode="json", exclude={"description", "sources"} | absent)
         text = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()

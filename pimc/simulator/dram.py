@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pimc.simulator.dram_kernels import earliest, issue
-from pimc.simulator.dram_layout import CLOCK, OPEN_BANKS, OPEN_ROWS, OPEN_SINCE, REGISTER_MODE, WEIGHT, initial_state
-from pimc.simulator.dram_tables import COMMAND_INDEX, COMMANDS, COUNTERS, OPEN_CYCLES, command_tables
+from pimc.simulator.dram_layout import (
+    CLOCK,
+    OPEN_BANKS,
+    OPEN_ROWS,
+    OPEN_SINCE,
+    REGISTER_MODE,
+    WEIGHT,
+    CommandTables,
+    initial_state,
+)
+from pimc.simulator.dram_tables import command_tables
 
 if TYPE_CHECKING:
     from isa import NearBank
@@ -24,16 +33,20 @@ class CommandTiming:
 
     def __init__(self, near_bank: NearBank, channels: int = 1, published_rules_only: bool = False) -> None:
         rules = near_bank.resolve(near_bank.spacing_rules) if published_rules_only else near_bank.spacings
-        self._banks_per_group = near_bank.banks_per_group
-        self._tables = command_tables(near_bank, rules, refresh=True)
-        self._state = initial_state(self._tables, channels)
-        self._counters = np.zeros(COUNTERS, dtype=np.int64)
+        self._start(command_tables(near_bank, rules, refresh=True), near_bank.banks_per_group, channels)
+
+    def _start(self, tables: CommandTables, banks_per_group: int, channels: int) -> None:
+        self._banks_per_group = banks_per_group
+        self._tables = tables
+        self._index = {name: index for index, name in enumerate(tables.names)}
+        self._state = initial_state(tables, channels)
+        self._counters = np.zeros(len(tables.names) + 1, dtype=np.int64)
 
     def earliest(self, channel: int, command: str, group: int = 0, bank: int = 0) -> int:
         """First cycle at which `command` is legal, one command a cycle; `bank` counts inside its bank group."""
         index = group * self._banks_per_group + bank
         state = self._state[channel]
-        return max(int(state[CLOCK]), int(earliest(state, self._tables.values, COMMAND_INDEX[command], index)))
+        return max(int(state[CLOCK]), int(earliest(state, self._tables.values, self._index[command], index)))
 
     def issue(self, channel: int, command: str, cycle: int, group: int = 0, bank: int = 0, row: int = 0) -> None:
         """Issue `command` at `cycle`; raises `ValueError` when a spacing rule forbids it."""
@@ -42,7 +55,7 @@ class CommandTiming:
             raise ValueError(f"{command} at cycle {cycle} is illegal before cycle {allowed}")
         index = group * self._banks_per_group + bank
         state, tables = self._state[channel], self._tables.values
-        issue(state, tables, self._counters, COMMAND_INDEX[command], index, row, cycle, 1)
+        issue(state, tables, self._counters, self._index[command], index, row, cycle, 1)
 
     def open_row(self, channel: int, group: int, bank: int) -> int | None:
         """The row that is open in a bank, or `None`."""
@@ -56,9 +69,9 @@ class CommandTiming:
     def row_open_cycles(self, cycle: int) -> int:
         """Cycles before `cycle`, summed over the channels, in which at least one row was open."""
         open_now = self._state[self._state[:, OPEN_BANKS] > 0]
-        return int(self._counters[OPEN_CYCLES] + ((cycle - open_now[:, OPEN_SINCE]) * open_now[:, WEIGHT]).sum())
+        return int(self._counters[-1] + ((cycle - open_now[:, OPEN_SINCE]) * open_now[:, WEIGHT]).sum())
 
     @property
     def command_counts(self) -> Mapping[str, int]:
         """Commands issued so far, summed over the channels."""
-        return {name: int(count) for name, count in zip(COMMANDS, self._counters, strict=False)}
+        return {name: int(count) for name, count in zip(self._tables.names, self._counters, strict=False)}
