@@ -126,6 +126,20 @@ class Simulator:
                     help="compile with a larger --max-context, or give less",
                 )
             self.state.registers[symbol.register] = value
+        self._check_limits(given)
+
+    def _check_limits(self, given: Mapping[str, int]) -> None:
+        """Sums of registers stay within what the program was proven safe for."""
+        for limit in self.program.limits:
+            if not all(name in given for name in limit.registers):
+                continue
+            total = sum(given[name] for name in limit.registers)
+            if total > limit.high:
+                raise ResourceLimitError(
+                    f"{' + '.join(limit.registers)} is {total}",
+                    notes=[f"bound: {limit.high}"],
+                    help="compile with a larger --max-context, or give less",
+                )
 
 
 def _check_machine(machine: Machine, program: Program) -> None:

@@ -7,9 +7,10 @@ import pytest
 from fused_graphs import FusedDecoder
 from running import ProgramUnderTest, oracle_inputs
 
-from isa import load_machine
+from isa import ResourceLimitError, load_machine
 from passes import PlaceWeights, interpret
 from pimc.backend import ProgramOptions, build_program
+from pimc.simulator import Simulator
 
 MACHINE = load_machine("gddr6-aim")
 SHAPES = {
@@ -95,3 +96,13 @@ def test_outputs_before_the_first_wanted_one_are_skipped() -> None:
     rows = state.shared[symbol.address : symbol.address + symbol.size].reshape(8, -1)[:4]
     assert not rows[:3].any()
     assert rows[3].any()
+
+
+def test_host_registers_keep_to_the_limits_that_the_proof_relies_on() -> None:
+    _, program = _compile(FusedDecoder(context=40), "fp32")
+    simulator = Simulator(MACHINE)
+    simulator.load(program)
+    with pytest.raises(ResourceLimitError) as caught:
+        simulator.run("prefill", {"kv_length": 36, "token_count": 5, "first_output": 0})
+    assert caught.value.message == "kv_length + token_count is 41"
+    assert caught.value.notes == ("bound: 40",)
