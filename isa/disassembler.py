@@ -144,10 +144,10 @@ def _words(segment: Segment) -> Iterator[str]:
 
 
 def _extent(program: Program, name: str) -> range:
-    """Instructions of an entry: up to the next entry."""
+    """Instructions of an entry: up to its `halt`; it may run through the addresses of other entries."""
     address = program.entries[name].address
-    later = [entry.address for entry in program.entries.values() if entry.address > address]
-    return range(address, min(later, default=len(program.code)))
+    halts = (n for n in range(address, len(program.code)) if program.code[n].mnemonic == "halt")
+    return range(address, next(halts, len(program.code) - 1) + 1)
 
 
 def _text_section(program: Program, encoding: bool, extent: range) -> Iterator[str]:

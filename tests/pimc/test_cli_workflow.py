@@ -81,6 +81,8 @@ def test_disassembled_text_assembles_to_the_same_bytes(
 def test_disasm_shows_one_entry(capsys: pytest.CaptureFixture[str], program: Path) -> None:
     out = run(capsys, "disasm", program, "--entry", "decode")[1]
     assert ".entry decode" in out
+    assert out.rstrip().endswith("halt")
+    assert "mac ch=all" in out
     assert ".symbols" not in out
     code, _, err = run(capsys, "disasm", program, "--entry", "train")
     assert (code, err) == (1, "error: no entry 'train'\nnote: entries: decode, prefill\n")
