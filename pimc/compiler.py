@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isa import Machine, Place, Program, UnsupportedError
-from passes import Graph, Node, PassManager, PassReport, PlaceWeights, Value, parse_pipeline, pipeline
+from passes import Affine, Graph, Node, PassManager, PassReport, PlaceWeights, Value, parse_pipeline, pipeline
 from pimc.backend import ProgramOptions, build_program
 from pimc.frontend import LoadedModel, import_model, load_model, wrap_model
 from pimc.model_inputs import table_rows
@@ -90,12 +90,18 @@ def _choose_context(graph: Graph, wanted: int | None) -> int:
 
 
 def table_limit(graph: Graph) -> int | None:
-    """Rows of the smallest table that is looked up by a position, `None` when there is none."""
+    """Rows of the smallest table that is looked up by a position, `None` when there is none.
+
+    Tables are found by what the import demands of the lengths, and by the lookups themselves.
+    """
     rows = [
         int(str(node.operand(0).shape[0]))
         for node in graph.nodes
         if node.op == "gather" and node.operand(0).is_constant and _is_position(node.operand(1))
     ]
+    for demand in graph.facts["frontend"].demands:
+        if isinstance(demand.larger, int) and isinstance(demand.smaller, Affine):
+            rows.append(demand.larger - demand.smaller.constant)
     return min(rows, default=None)
 
 
