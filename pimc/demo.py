@@ -101,9 +101,9 @@ def _compare(terminal: Terminal, machine: Machine, program: Program, prompt: lis
     terminal.facts(
         "compared with ONNX Runtime",
         [
-            ("as the hardware rounds", f"the likeliest token is the same at {agreeing} of {steps} positions;"),
-            ("(bf16 operands)", f"largest error of the logits {error.max_rel_error:.1e} of the largest logit"),
-            ("in binary32", f"{len(found.outputs)} outputs, {len(found.cases)} cases: largest error {worst:.1e}"),
+            ("likeliest token, rounded as the hardware does", f"the same at {agreeing} of {steps} positions"),
+            ("logits, rounded as the hardware does", f"error at most {error.max_rel_error:.1e} of the largest logit"),
+            ("all outputs in binary32", f"error at most {worst:.1e} in {len(found.cases)} cases"),
         ],
     )
     relation = "equals" if found.ok else "does not equal"

@@ -181,7 +181,8 @@ def _consecutive(lengths: Sequence[int], longest: int, masked: tuple[int, int]) 
 
 def describe(case: Sequence[Step]) -> str:
     """One line about a case."""
-    parts = [f"{step.tokens} tokens after {step.past}" if step.past else f"{step.tokens} tokens" for step in case]
+    counts = [f"{step.tokens} token{'s' if step.tokens > 1 else ''}" for step in case]
+    parts = [f"{count} after {step.past}" if step.past else count for count, step in zip(counts, case, strict=True)]
     first, end = case[0].masked
     return ", then ".join(parts) + (f", positions {first} to {end - 1} masked out" if end > first else "")
 

@@ -87,7 +87,7 @@ def test_seeded_cases_stay_inside_the_context() -> None:
 
 
 def test_cases_are_described() -> None:
-    assert describe((Step(16), Step(1, 16))) == "16 tokens, then 1 tokens after 16"
+    assert describe((Step(16), Step(1, 16))) == "16 tokens, then 1 token after 16"
     assert describe((Step(12, masked=(7, 12)),)) == "12 tokens, positions 7 to 11 masked out"
 
 
