@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,7 @@ class Run:
             MissingPackageError: pandas is not installed.
         """
         try:
-            import pandas  # type: ignore[import-untyped]
+            pandas: Any = import_module("pandas")
         except ImportError:
             raise MissingPackageError("to_dataframe needs the package pandas", help="pip install pandas") from None
         return pandas.DataFrame(self.stats["nodes"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -30,7 +30,7 @@ def limit_memory(limit_bytes: int) -> None:
 
 
 @contextmanager
-def limit_time(limit_s: float) -> Iterator[None]:
+def limit_time(limit_s: float) -> Generator[None]:
     """Raise `ResourceLimitError` in the body once it has run for `limit_s` seconds; main thread only.
 
     Raises:

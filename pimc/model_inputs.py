@@ -193,8 +193,8 @@ def table_rows(graph: Graph) -> dict[str, int]:
 
 def _sources(value: Value) -> list[Value]:
     """The integer graph inputs from which a value is computed."""
-    waiting, inputs = [value], []
-    seen = {value}
+    inputs: list[Value] = []
+    waiting, seen = [value], {value}
     while waiting:
         current = waiting.pop()
         if current.producer is None:

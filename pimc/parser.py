@@ -10,7 +10,6 @@ from typing import NoReturn
 
 from pimc import __version__
 from pimc.commands import COMMANDS
-from pimc.commands.command import Command
 
 _EXIT_CODES = """\
 exit codes:
@@ -85,27 +84,24 @@ def _build_parser() -> _Parser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"pimc {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", prog="pimc", parser_class=_Parser)
-    for command in COMMANDS:
-        _add_command(commands, command, general)
+    _add_commands(parser, general)
     return parser
 
 
-def _add_command(
-    commands: argparse._SubParsersAction[_Parser], command: Command, general: _Parser
-) -> None:
-    examples = "\n".join(["examples:", *(f"  {example}" for example in command.examples)])
-    parser = commands.add_parser(
-        command.name,
-        help=command.summary,
-        description=command.description,
-        epilog=examples,
-        parents=[general],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    command.add_arguments(parser)
-    parser.set_defaults(command=command, parser=parser)
+def _add_commands(parser: _Parser, general: _Parser) -> None:
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", prog="pimc", parser_class=_Parser)
+    for command in COMMANDS:
+        own = commands.add_parser(
+            command.name,
+            help=command.summary,
+            description=command.description,
+            epilog="\n".join(["examples:", *(f"  {example}" for example in command.examples)]),
+            parents=[general],
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        command.add_arguments(own)
+        own.set_defaults(command=command, parser=own)
 
 
 def _add_global_options(parser: argparse.ArgumentParser) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from argparse import ArgumentParser, ArgumentTypeError, Namespace, _ArgumentGroup
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -22,11 +22,11 @@ def add_model_options(parser: ArgumentParser, numerics: str) -> None:
         numerics: Default of `--numerics`.
     """
     parser.add_argument("model", metavar="MODEL.onnx", help="the model")
+    add_dimensions(parser)
     group = parser.add_argument_group("compilation")
     group.add_argument(
         "-m", "--machine", default=DEFAULT_MACHINE, help=f"bundled machine or YAML file (default {DEFAULT_MACHINE})"
     )
-    add_dimensions(group)
     group.add_argument(
         "--max-context", type=_positive, metavar="N", help="tokens to reserve KV cache for"
     )
@@ -40,7 +40,7 @@ def add_model_options(parser: ArgumentParser, numerics: str) -> None:
     group.add_argument("--pipeline", metavar="PASSES", help="passes to run, as 'a,b{x=1},c' (see pimc passes)")
 
 
-def add_dimensions(parser: ArgumentParser | _ArgumentGroup) -> None:
+def add_dimensions(parser: ArgumentParser) -> None:
     """Declare `--dim`."""
     parser.add_argument(
         "--dim", action="append", default=[], type=_dimension, metavar="NAME=N", help="bind a dimension of the model"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from isa import Machine
 from pimc.report.quantities import byte_size, with_unit
@@ -59,8 +59,8 @@ def peak_operations_per_s(machine: Machine) -> float:
 
 def _leaves(facts: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
     for name, value in facts.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}.")
+        if isinstance(value, dict):
+            yield from _leaves(cast("dict[str, Any]", value), f"{prefix}{name}.")
         else:
             yield prefix + name, str(value)
 

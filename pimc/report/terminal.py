@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
 
@@ -41,7 +41,7 @@ class Terminal:
             self.err.print(_plain(text), soft_wrap=True)
 
     @contextmanager
-    def status(self, text: str) -> Iterator[Callable[[str], None]]:
+    def status(self, text: str) -> Generator[Callable[[str], None]]:
         """Show on a terminal's stderr what is being done; yields the function that changes the text."""
         if self.quiet or not self.err.is_terminal:
             yield lambda _: None
