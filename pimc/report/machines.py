@@ -11,14 +11,14 @@ from pimc.report.terminal import Terminal
 
 
 def print_machines(terminal: Terminal, machines: Iterable[Machine]) -> None:
-    """One line a machine: extensions, clock, memory, peak rate."""
+    """One line a machine: extensions, clock; of a machine that programs are compiled for also memory and peak rate."""
     rows = [
         (
             machine.name,
             " ".join(machine.extensions),
             with_unit(1e9 / machine.clock_ns, "Hz"),
-            byte_size(bank_bytes(machine)),
-            with_unit(peak_operations_per_s(machine), "FLOP/s"),
+            byte_size(bank_bytes(machine)) if machine.near_bank else "-",
+            with_unit(peak_operations_per_s(machine), "FLOP/s") if machine.near_bank else "-",
             machine.description,
         )
         for machine in machines
@@ -31,12 +31,12 @@ def print_machine(terminal: Terminal, machine: Machine) -> None:
     """Every number of a machine with its source."""
     print_machines(terminal, [machine])
     facts = machine.model_dump(mode="json", exclude={"name", "description", "sources"}, exclude_none=True)
-    rules = [name for name in ("spacing_rules", "additional_rules") if name in facts.get("near_bank", {})]
-    for name in rules:
-        facts["near_bank"][name] = f"{len(facts['near_bank'][name])} rules (--json prints them)"
     rows = [(path, text, _source(machine.sources, path)) for path, text in _leaves(facts, "")]
     terminal.line()
-    terminal.table("", ("property", "value", "source"), rows)
+    terminal.table("", ("property", "value", "source, below"), rows)
+    terminal.line()
+    terminal.table("", ("source", "where the numbers were read"), machine.sources.items())
+    terminal.line()
     terminal.line(f"sha256 {machine.sha256}")
 
 
@@ -61,15 +61,14 @@ def _leaves(facts: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
     for name, value in facts.items():
         if isinstance(value, dict):
             yield from _leaves(cast("dict[str, Any]", value), f"{prefix}{name}.")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            yield prefix + name, f"{len(cast('list[Any]', value))} entries (--json prints them)"
         else:
             yield prefix + name, str(value)
 
 
 def _source(sources: Mapping[str, str], path: str) -> str:
-    """The source of the longest prefix of `path` that has one, named at the path itself only."""
+    """The longest prefix of `path` that has a source."""
     parts = path.split(".")
-    for length in range(len(parts), 0, -1):
-        covered = ".".join(parts[:length])
-        if covered in sources:
-            return sources[covered] if length == len(parts) else f"as {covered}: {sources[covered]}"
-    return ""
+    prefixes = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+    return next((prefix for prefix in prefixes if prefix in sources), "")
