@@ -15,16 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isa import InputError, MachineError, Place, UnsupportedError
-from pimc.simulator.dram_tables import (
-    COMMAND_INDEX,
-    COMMANDS,
-    COUNTERS,
-    OPEN_BANKS,
-    OPEN_CYCLES,
-    OPEN_SINCE,
-    command_tables,
-    initial_state,
-)
+from pimc.simulator.dram_layout import CLASSES, MEMBERS, OPEN_BANKS, OPEN_SINCE, WEIGHT, initial_state
+from pimc.simulator.dram_tables import COMMAND_INDEX, COMMANDS, COUNTERS, OPEN_CYCLES, command_tables
 
 if TYPE_CHECKING:
     from isa import Machine, NearBank
@@ -189,12 +181,14 @@ def run_aim_trace(trace: AimTrace, machine: Machine) -> AimRun:
     near_bank = _near_bank(machine)
     tables = command_tables(near_bank, near_bank.resolve(near_bank.spacing_rules), refresh=False)
     state = initial_state(tables, near_bank.channels)
+    state[0, [CLASSES, MEMBERS, WEIGHT]] = 1, near_bank.all_channels, near_bank.channels
     counters = np.zeros(COUNTERS, dtype=np.int64)
-    cycles = int(run_trace(trace.lines, state, tables.values, counters))
+    cycles = int(run_trace(trace.lines, state, tables.values, counters, False, True))
     if cycles < 0:
         raise UnsupportedError("the reference simulator never finishes this trace")
-    is_open = state[:, OPEN_BANKS] > 0
-    open_cycles = int(counters[OPEN_CYCLES] + (cycles + 1 - state[is_open, OPEN_SINCE]).sum())
+    rows = state[: int(state[0, CLASSES])]
+    rows = rows[rows[:, OPEN_BANKS] > 0]
+    open_cycles = int(counters[OPEN_CYCLES] + ((cycles + 1 - rows[:, OPEN_SINCE]) * rows[:, WEIGHT]).sum())
     return AimRun(cycles, {name: int(counters[i]) for i, name in enumerate(COMMANDS)}, open_cycles)
 
 

@@ -1,9 +1,10 @@
-"""Compiled cycle loop of the published AiM simulator's memory system: queues, decoding, one controller a channel.
+"""Compiled front end of the published AiM simulator: lines to channels, channels that act alike.
 
-Each cycle the trace hands over a line, channels are offered again what they refused, the head of the line queue is
-decoded when nothing is refused or awaited, then every channel may issue one command. Lines that read (RD_MAC, RD_AF),
-SYNC and EOC keep the head until every channel has answered. AiM requests are served in order; conventional reads and
-writes first-ready first-come, and never while AiM requests are queued (nor the other way round).
+Each cycle the trace hands over a line; the head of the line queue is decoded when nothing is refused or awaited. Lines
+that read (RD_MAC, RD_AF), SYNC and EOC keep the head until every channel has answered.
+
+A row of `state`, `queues` and `ledgers` stands for all channels of its `MEMBERS` mask, whose states are equal. A line
+for a part of them splits the row; rows without requests whose difference no longer matters are joined.
 """
 
 from __future__ import annotations
@@ -12,299 +13,230 @@ from typing import Any
 
 import numpy as np
 
-from pimc.simulator.compiled import CYCLES, FLAG, INTEGER, NOTHING, TABLE, compiled
-from pimc.simulator.dram_kernels import earliest, issue, needs_mode_switch, prerequisite
-from pimc.simulator.dram_tables import (
-    ACT,
-    COMPLETION,
-    EOC,
-    FACT_COUNT,
-    FACTS,
-    NEVER,
-    PRE,
-    RD,
-    RDAF16,
-    RDMAC16,
-    SYNC,
-    TMOD,
-    WR,
+from pimc.simulator.aim_channel_kernels import (
+    ACTIVE,
+    AIM,
+    ANSWER_SIZE,
+    AWAITED,
+    COMMAND,
+    DRAINS,
+    LEDGER,
+    MASK,
+    NO_COMMAND,
+    QUEUES,
+    READS,
+    SHORTCUT,
+    WAKE,
+    WRITES,
+    WRITING_UNTIL,
+    advance,
+    await_answers,
+    deliver,
 )
+from pimc.simulator.compiled import CYCLES, FLAG, INTEGER, NOTHING, TABLE, borrowed, compiled, inlined
+from pimc.simulator.dram_layout import (
+    BANKS,
+    CLASSES,
+    MEMBERS,
+    OPEN_BANKS,
+    OPEN_ROWS,
+    OPEN_SINCE,
+    REFRESH_DUE,
+    REGISTER_MODE,
+    WEIGHT,
+)
+from pimc.simulator.dram_tables import OPEN_CYCLES
 
-# Columns of the table of lines.
-COMMAND, COUNT, MASK, LINE_BANK, LINE_ROW = range(5)
-NO_COMMAND = -1
-"""Command of a line that only takes a front-end cycle."""
-
-QUEUE_DEPTH = 33
-"""Requests that each queue of a channel holds: the reference refuses only when more than 32 wait."""
 LINE_QUEUE_DEPTH = 1 << 21
-_ANSWERS = 256  # replies under way in a channel; at most 52 of reads and 33 of queued requests occur
-_WRITE_HIGH = 26  # more than 0.8 x 32 queued writes switch to writing
-_WRITE_LOW = 6  # at most 6, fewer than 0.2 x 32, switch back to reading
-STALL_LIMIT_CYCLES = 1 << 20
-"""A trace in which no channel completes or answers a request for so long never ends."""
-
-# Ledger of a channel: sizes of the four queues, first and size of the answers under way, requests still to be accepted
-# of the line that is decoded, last cycle in which a write is under way, write mode, cycle of the next look, cycle of
-# the last completed request.
-AIM, READS, WRITES, ACTIVE, ANSWER_HEAD, ANSWER_SIZE, REFUSED, WRITING_UNTIL, WRITE_MODE, WAKE, COMPLETED = range(11)
-LEDGER = 11
-# State of the front end: line that is decoded, lines handed over, whether requests of a line are still refused, answers
-# awaited, cycle of the last progress.
-HEAD, HANDED, OFFERING, AWAITED, PROGRESS = range(5)
-FRONT = 5
-# Places of the queues in a channel's row of `queues`.
-_AIM_AT, _READS_AT, _WRITES_AT, _ACTIVE_AT, _ANSWERS_AT = range(0, 5 * QUEUE_DEPTH, QUEUE_DEPTH)
-QUEUES = _ANSWERS_AT + 2 * _ANSWERS
 
 
-@compiled(NOTHING, CYCLES, CYCLES, INTEGER, INTEGER)
-def _answer(queues: Any, ledger: Any, line: int, depart: int) -> None:
-    """Let a request answer at cycle `depart`, after all that answer before it."""
-    place = _ANSWERS_AT + 2 * ((ledger[ANSWER_HEAD] + ledger[ANSWER_SIZE]) % _ANSWERS)
-    queues[place] = line
-    queues[place + 1] = depart
-    ledger[ANSWER_SIZE] += 1
+@compiled(INTEGER, INTEGER)
+def _bits(mask: int) -> int:
+    count = 0
+    while mask:
+        mask &= mask - 1
+        count += 1
+    return count
 
 
-@compiled(FLAG, CYCLES, CYCLES, INTEGER, INTEGER, INTEGER)
-def _accept(queues: Any, ledger: Any, line: int, command: int, cycle: int) -> bool:
-    """Offer a channel one request; a read that finds writes queued is answered from them.
-
-    The reference compares addresses that its traces never set, so any queued write answers.
-    """
-    if command in (RD, WR):
-        if ledger[AIM] > 0:
-            return False
-        if command == RD and ledger[WRITES] > 0:
-            _answer(queues, ledger, line, cycle)
-            return True
-        queue, place = (READS, _READS_AT) if command == RD else (WRITES, _WRITES_AT)
-    else:
-        if ledger[READS] > 0 or ledger[WRITES] > 0:
-            return False
-        queue, place = AIM, _AIM_AT
-    if ledger[queue] == QUEUE_DEPTH:
-        return False
-    queues[place + ledger[queue]] = line
-    ledger[queue] += 1
-    return True
+@compiled(NOTHING, TABLE, INTEGER, INTEGER)
+def _copy(table: Any, source: int, target: int) -> None:
+    for index in range(table.shape[1]):
+        table[target, index] = table[source, index]
 
 
-@compiled(NOTHING, CYCLES, CYCLES, INTEGER, INTEGER, INTEGER)
-def _remove(queues: Any, ledger: Any, queue: int, place: int, index: int) -> None:
-    for later in range(place + index, place + ledger[queue] - 1):
-        queues[later] = queues[later + 1]
-    ledger[queue] -= 1
-
-
-@compiled(INTEGER, TABLE, CYCLES, CYCLES, CYCLES, *[INTEGER] * 3)
-def _first_ready(lines: Any, state: Any, tables: Any, queues: Any, place: int, size: int, cycle: int) -> int:
-    """Index of the oldest request whose next command may issue at `cycle`, or -1."""
-    best = -1
-    for index in range(size):
-        line = queues[place + index]
-        if best >= 0 and line > queues[place + best]:
+@compiled(NOTHING, TABLE, TABLE, TABLE, CYCLES, INTEGER)
+def _split(state: Any, queues: Any, ledgers: Any, members: Any, mask: int) -> None:
+    """Give the channels of `mask` rows of their own."""
+    for index in range(state[0, CLASSES]):
+        inside = members[index] & mask
+        if inside == 0 or inside == members[index]:
             continue
-        bank = lines[line, LINE_BANK]
-        command = prerequisite(state, tables, lines[line, COMMAND], bank, lines[line, LINE_ROW])
-        if earliest(state, tables, command, bank) <= cycle:
-            best = index
-    return best
+        fresh = state[0, CLASSES]
+        state[0, CLASSES] += 1
+        for table in (state, queues, ledgers):
+            _copy(table, index, fresh)
+        members[index] &= ~inside
+        members[fresh] = inside
+        for row in (index, fresh):
+            state[row, MEMBERS] = members[row]
+            state[row, WEIGHT] = _bits(members[row])
 
 
-@compiled(FLAG, TABLE, CYCLES, CYCLES, INTEGER)
-def _is_activating(lines: Any, queues: Any, ledger: Any, bank: int) -> bool:
-    """Whether a request whose activation was issued waits for `bank`; its row may not be closed."""
-    found = False
-    for index in range(_ACTIVE_AT, _ACTIVE_AT + ledger[ACTIVE]):
-        found |= lines[queues[index], LINE_BANK] == bank
-    return found
+@compiled(FLAG, CYCLES, INTEGER)
+def _is_idle(ledger: Any, now: int) -> bool:
+    """Whether no request is queued, no answer and no write is under way."""
+    requests = ledger[AIM] + ledger[READS] + ledger[WRITES] + ledger[ACTIVE] + ledger[ANSWER_SIZE]
+    return bool(requests == 0 and ledger[WRITING_UNTIL] < now)
 
 
-@compiled(FLAG, TABLE, CYCLES, CYCLES, CYCLES, CYCLES, CYCLES, *[INTEGER] * 4)
-def _progress(
+@compiled(FLAG, CYCLES, CYCLES, INTEGER, INTEGER)
+def _alike(left: Any, right: Any, banks: int, now: int) -> bool:
+    """Whether no command from cycle `now` on can tell the two states apart."""
+    for index in (REGISTER_MODE, REFRESH_DUE, OPEN_BANKS):
+        if left[index] != right[index]:
+            return False
+    times = OPEN_ROWS + banks
+    for index in range(OPEN_ROWS, times):
+        if left[index] != right[index]:
+            return False
+    differences = 0
+    for index in range(times, left.size):
+        differences += max(left[index], now) != max(right[index], now)
+    return differences == 0
+
+
+@compiled(NOTHING, TABLE, CYCLES, INTEGER, INTEGER, INTEGER)
+def _close_open_time(state: Any, counters: Any, left: int, right: int, now: int) -> None:
+    """Count the time for which two rows that become one have been open."""
+    if state[left, OPEN_BANKS] > 0:
+        for index in (left, right):
+            counters[OPEN_CYCLES] += (now - state[index, OPEN_SINCE]) * state[index, WEIGHT]
+        state[left, OPEN_SINCE] = now
+
+
+@compiled(NOTHING, TABLE, TABLE, TABLE, CYCLES, CYCLES, CYCLES, INTEGER, INTEGER)
+def _join(
+    state: Any, queues: Any, ledgers: Any, members: Any, tables: Any, counters: Any, mask: int, now: int
+) -> None:
+    """Let one row stand for all idle channels of `mask` whose states are alike at cycle `now`."""
+    left = 0
+    while left < state[0, CLASSES]:
+        right = left + 1
+        is_candidate = members[left] & mask != 0 and _is_idle(ledgers[left], now)
+        while is_candidate and right < state[0, CLASSES]:
+            is_same = members[right] & mask != 0 and _is_idle(ledgers[right], now)
+            if not (is_same and _alike(state[left], state[right], tables[BANKS], now)):
+                right += 1
+                continue
+            _close_open_time(state, counters, left, right, now)
+            members[left] |= members[right]
+            state[left, MEMBERS] = members[left]
+            state[left, WEIGHT] += state[right, WEIGHT]
+            ledgers[left, WAKE] = min(ledgers[left, WAKE], ledgers[right, WAKE])
+            state[0, CLASSES] -= 1
+            last = state[0, CLASSES]
+            members[right], members[last] = members[last], 0
+            if right < last:
+                for table in (state, queues, ledgers):
+                    _copy(table, last, right)
+        left += 1
+
+
+@compiled(INTEGER, TABLE, CYCLES, CYCLES, CYCLES, CYCLES, CYCLES, INTEGER, INTEGER)
+def _give(
+    lines: Any, state: Any, tables: Any, counters: Any, queues: Any, ledger: Any, line: int, cycle: int
+) -> int:
+    """Give a line to a channel; returns the last cycle in which the front end waits for it, -1 if it does for ever."""
+    advance(lines, state, tables, counters, queues, ledger, cycle)
+    accepted = deliver(lines, state, tables, counters, queues, ledger, line, cycle)
+    if accepted < 0 or ledger[AWAITED] == 0:
+        return accepted
+    return await_answers(lines, state, tables, counters, queues, ledger)
+
+
+@compiled(INTEGER, TABLE, TABLE, CYCLES, CYCLES, TABLE, TABLE, CYCLES, INTEGER, INTEGER, FLAG)
+def _decode(
     lines: Any,
     state: Any,
     tables: Any,
     counters: Any,
     queues: Any,
-    ledger: Any,
-    queue: int,
-    place: int,
-    index: int,
+    ledgers: Any,
+    members: Any,
+    line: int,
     cycle: int,
-) -> bool:
-    """Issue the next command of a request, or the mode switch in its place; false when its row must stay open."""
-    line = queues[place + index]
-    command, bank, row = lines[line, COMMAND], lines[line, LINE_BANK], lines[line, LINE_ROW]
-    chosen = prerequisite(state, tables, command, bank, row)
-    if chosen == PRE and _is_activating(lines, queues, ledger, bank):
-        return False
-    if needs_mode_switch(state, tables, command):
-        chosen = TMOD
-    issue(state, tables, counters, chosen, bank, row, cycle, 1)
-    if chosen == command:
-        _remove(queues, ledger, queue, place, index)
-        ledger[COMPLETED] = cycle
-        depart = cycle + tables[FACTS + FACT_COUNT * command + COMPLETION]
-        if command in (RD, RDMAC16, RDAF16):
-            _answer(queues, ledger, line, depart)
-        else:
-            ledger[WRITING_UNTIL] = max(ledger[WRITING_UNTIL], depart)
-    elif chosen == ACT and queue != AIM:
-        _remove(queues, ledger, queue, place, index)
-        if ledger[ACTIVE] < QUEUE_DEPTH:
-            queues[_ACTIVE_AT + ledger[ACTIVE]] = line
-            ledger[ACTIVE] += 1
-    return True
+    joins: bool,
+) -> int:
+    """Give a line to its channels; returns as `_give`."""
+    mask = lines[line, MASK]
+    _split(state, queues, ledgers, members, mask)
+    if joins:
+        for index in range(state[0, CLASSES]):
+            if members[index] & mask:
+                advance(lines, state[index], tables, counters, queues[index], ledgers[index], cycle)
+        _join(state, queues, ledgers, members, tables, counters, mask, cycle)
+    done = cycle
+    for index in range(state[0, CLASSES]):
+        if members[index] & mask:
+            given = _give(lines, state[index], tables, counters, queues[index], ledgers[index], line, cycle)
+            if given < 0:
+                return -1
+            done = max(done, given)
+    return done
 
 
-@compiled(FLAG, TABLE, CYCLES, CYCLES, CYCLES, CYCLES, CYCLES, INTEGER)
-def _serve(lines: Any, state: Any, tables: Any, counters: Any, queues: Any, ledger: Any, cycle: int) -> bool:
-    """Choose a request of a channel and issue a command for it; false when nothing can issue."""
-    queue, place = ACTIVE, _ACTIVE_AT
-    index = _first_ready(lines, state, tables, queues, place, ledger[ACTIVE], cycle)
-    if index < 0 and ledger[AIM] > 0:
-        command = lines[queues[_AIM_AT], COMMAND]
-        if command in (SYNC, EOC):
-            _answer(queues, ledger, queues[_AIM_AT], cycle)
-            _remove(queues, ledger, AIM, _AIM_AT, 0)
-            return True
-        queue, place = AIM, _AIM_AT
-        index = _first_ready(lines, state, tables, queues, place, 1, cycle)
-    elif index < 0:
-        if ledger[WRITES] >= _WRITE_HIGH or ledger[READS] == 0:
-            ledger[WRITE_MODE] = 1
-        elif ledger[WRITES] <= _WRITE_LOW:
-            ledger[WRITE_MODE] = 0
-        queue, place = (WRITES, _WRITES_AT) if ledger[WRITE_MODE] else (READS, _READS_AT)
-        index = _first_ready(lines, state, tables, queues, place, ledger[queue], cycle)
-    return index >= 0 and _progress(lines, state, tables, counters, queues, ledger, queue, place, index, cycle)
+@inlined
+def _row_of(members: Any, mask: int) -> int:
+    """The row that stands for exactly the channels of `mask`, or -1."""
+    for index in range(members.size):
+        if members[index] == mask:
+            return index
+    return -1
 
 
-@compiled(INTEGER, TABLE, CYCLES, CYCLES, INTEGER)
-def _take_answer(lines: Any, queues: Any, ledger: Any, cycle: int) -> int:
-    """The line whose answer arrives at a channel in `cycle`, or -1; SYNC and EOC wait until no write is under way."""
-    if ledger[ANSWER_SIZE] == 0:
-        return -1
-    place = _ANSWERS_AT + 2 * (ledger[ANSWER_HEAD] % _ANSWERS)
-    line: int = queues[place]
-    depart = queues[place + 1]
-    marker = lines[line, COMMAND] in (SYNC, EOC)
-    if depart > cycle or (marker and ledger[WRITING_UNTIL] >= cycle):
-        return -1
-    ledger[ANSWER_HEAD] += 1
-    ledger[ANSWER_SIZE] -= 1
-    return line
-
-
-@compiled(INTEGER, TABLE, CYCLES, CYCLES, CYCLES, CYCLES, INTEGER)
-def _next_look(lines: Any, state: Any, tables: Any, queues: Any, ledger: Any, cycle: int) -> int:
-    """First cycle after `cycle` in which a channel that issued nothing can do anything if no request arrives."""
-    look = NEVER
-    for queue in range(4):
-        size = min(ledger[queue], 1) if queue == AIM else ledger[queue]
-        for index in range(QUEUE_DEPTH * queue, QUEUE_DEPTH * queue + size):
-            line = queues[index]
-            bank = lines[line, LINE_BANK]
-            command = prerequisite(state, tables, lines[line, COMMAND], bank, lines[line, LINE_ROW])
-            look = min(look, earliest(state, tables, command, bank))
-    if ledger[ANSWER_SIZE] > 0:
-        look = min(look, queues[_ANSWERS_AT + 2 * (ledger[ANSWER_HEAD] % _ANSWERS) + 1])
-    return max(look, cycle + 1)
-
-
-@compiled(FLAG, TABLE, TABLE, TABLE, INTEGER, INTEGER)
-def _retry(lines: Any, queues: Any, ledgers: Any, line: int, cycle: int) -> bool:
-    """Offer every channel again what it refused of the line that is decoded; true when all is accepted."""
-    complete = True
-    for channel in range(ledgers.shape[0]):
-        ledger = ledgers[channel]
-        while ledger[REFUSED] > 0:
-            if not _accept(queues[channel], ledger, line, lines[line, COMMAND], cycle):
-                complete = False
-                break
-            ledger[REFUSED] -= 1
-            ledger[WAKE] = cycle
-    return complete
-
-
-@compiled(INTEGER, TABLE, TABLE, INTEGER)
-def _decode(lines: Any, ledgers: Any, line: int) -> int:
-    """Mark the requests of a line as to be accepted; return how many answers must come before the next line."""
-    command = lines[line, COMMAND]
-    if command == NO_COMMAND:
-        return 0
-    blocking = command in (RDMAC16, RDAF16, SYNC, EOC)
-    awaited = 0
-    for channel in range(ledgers.shape[0]):
-        if lines[line, MASK] >> channel & 1:
-            ledgers[channel, REFUSED] = lines[line, COUNT]
-            awaited += lines[line, COUNT] if blocking else 0
-    return awaited
-
-
-@compiled(NOTHING, TABLE, TABLE, TABLE, CYCLES, INTEGER)
-def _front_end(lines: Any, queues: Any, ledgers: Any, front: Any, cycle: int) -> None:
-    """Take a line over, offer what was refused, or decode the next line."""
-    if front[HANDED] < lines.shape[0] and front[HANDED] - front[HEAD] < LINE_QUEUE_DEPTH:
-        front[HANDED] += 1
-    if not front[OFFERING]:
-        if front[AWAITED] > 0 or front[HEAD] == front[HANDED]:
-            return
-        front[PROGRESS] = cycle
-        front[AWAITED] = _decode(lines, ledgers, front[HEAD])
-    front[OFFERING] = 0 if _retry(lines, queues, ledgers, front[HEAD], cycle) else 1
-    if not front[OFFERING] and front[AWAITED] == 0:
-        front[HEAD] += 1
-
-
-@compiled(NOTHING, TABLE, CYCLES, CYCLES, CYCLES, CYCLES, CYCLES, CYCLES, INTEGER)
-def _tick(
-    lines: Any, state: Any, tables: Any, counters: Any, queues: Any, ledger: Any, front: Any, cycle: int
-) -> None:
-    """One cycle of a channel: at most one answer arrives and at most one command issues."""
-    answered = _take_answer(lines, queues, ledger, cycle)
-    if answered >= 0:
-        front[PROGRESS] = cycle
-        if lines[answered, COMMAND] != RD:
-            front[AWAITED] -= 1
-            if front[AWAITED] == 0:
-                front[HEAD] += 1
-    ledger[WAKE] = cycle + 1
-    if not _serve(lines, state, tables, counters, queues, ledger, cycle):
-        ledger[WAKE] = _next_look(lines, state, tables, queues, ledger, cycle)
-    if ledger[COMPLETED] == cycle:
-        front[PROGRESS] = cycle
-
-
-@compiled(INTEGER, TABLE, TABLE, CYCLES, CYCLES)
-def run_trace(lines: Any, state: Any, tables: Any, counters: Any) -> int:
+@compiled(INTEGER, TABLE, TABLE, CYCLES, CYCLES, FLAG, FLAG)
+def run_trace(lines: Any, state: Any, tables: Any, counters: Any, drains: bool, shortcut: bool) -> int:
     """Run a trace.
 
     Args:
         lines: [lines, 5]: command, requests a channel, channel mask, bank, row; the last line is EOC.
-        state: [channels, state width], each row one channel.
+        state: [channels, state width]; the first row stands for all channels.
         tables: Values of the command tables.
-        counters: [COUNTERS], incremented.
+        counters: [COUNTERS] or more, incremented.
+        drains: Whether SYNC and EOC wait for conventional requests whose row is being opened.
+        shortcut: Whether channels that act alike are simulated once, and regular requests in closed form; the cycles
+            are the same.
 
     Returns:
         The cycle in which EOC is answered by the last channel; -1 when the trace never ends.
     """
     channels = state.shape[0]
-    ledgers = np.zeros((channels, LEDGER), dtype=np.int64)
-    queues = np.zeros((channels, QUEUES), dtype=np.int64)
-    front = np.zeros(FRONT, dtype=np.int64)
-    for channel in range(channels):
-        ledgers[channel, WAKE] = NEVER
-    cycle = 0
-    while front[HEAD] < lines.shape[0]:
-        cycle += 1
-        _front_end(lines, queues, ledgers, front, cycle)
-        for channel in range(channels):
-            if ledgers[channel, WAKE] <= cycle:
-                _tick(lines, state[channel], tables, counters, queues[channel], ledgers[channel], front, cycle)
-        if cycle - front[PROGRESS] > STALL_LIMIT_CYCLES:
-            return -1
+    own_ledgers = np.zeros((channels, LEDGER), dtype=np.int64)
+    own_queues = np.zeros((channels, QUEUES), dtype=np.int64)
+    own_members = np.zeros(channels, dtype=np.int64)
+    departed = np.zeros(lines.shape[0], dtype=np.int64)
+    lines, state, tables, counters = borrowed(lines), borrowed(state), borrowed(tables), borrowed(counters)
+    queues, ledgers, members = borrowed(own_queues), borrowed(own_ledgers), borrowed(own_members)
+    members[0] = state[0, MEMBERS]
+    ledgers[0, WAKE] = state[0, REFRESH_DUE]
+    ledgers[0, DRAINS] = drains
+    ledgers[0, SHORTCUT] = shortcut
+    handed = cycle = 0
+    for line in range(lines.shape[0]):
+        handed += 1
+        if line >= LINE_QUEUE_DEPTH:
+            handed = max(handed, departed[line - LINE_QUEUE_DEPTH] + 1)
+        cycle = max(cycle + 1, handed)
+        if lines[line, COMMAND] != NO_COMMAND:
+            row = _row_of(members, lines[line, MASK])
+            if row >= 0:
+                cycle = _give(lines, state[row], tables, counters, queues[row], ledgers[row], line, cycle)
+            else:
+                cycle = _decode(lines, state, tables, counters, queues, ledgers, members, line, cycle, shortcut)
+            if cycle < 0:
+                return -1
+        departed[line] = cycle
+    for index in range(state[0, CLASSES]):
+        advance(lines, state[index], tables, counters, queues[index], ledgers[index], cycle + 1)
     return cycle

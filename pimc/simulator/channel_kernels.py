@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from pimc.simulator.compiled import CYCLES, FLAG, INTEGER, NOTHING, PAIR, TABLE, compiled
+from pimc.simulator.compiled import CYCLES, FLAG, INTEGER, NOTHING, PAIR, TABLE, borrowed, compiled
 from pimc.simulator.dram_kernels import earliest, issue, needs_mode_switch, prerequisite
 from pimc.simulator.dram_layout import (
     BANKS,
     CLASSES,
     CLOCK,
     COLUMNS_PER_ROW,
+    COMMAND_TOTAL,
     COMPLETION,
     FACT_COUNT,
     FACTS,
@@ -252,15 +253,15 @@ def _gather(state: Any, tables: Any, counters: Any, mask: int, ready: int) -> No
         _join(state, tables, counters, mask)
 
 
-@compiled(NOTHING, CYCLES)
-def _clear(counters: Any) -> None:
-    for index in range(counters.size):
+@compiled(NOTHING, CYCLES, CYCLES)
+def _clear(tables: Any, counters: Any) -> None:
+    for index in range(tables[COMMAND_TOTAL] + 1):
         counters[index] = 0
 
 
-@compiled(NOTHING, TABLE)
-def _add(counters: Any) -> None:
-    for index in range(counters.shape[1]):
+@compiled(NOTHING, CYCLES, TABLE)
+def _add(tables: Any, counters: Any) -> None:
+    for index in range(tables[COMMAND_TOTAL] + 1):
         counters[0, index] += counters[1, index]
 
 
@@ -284,7 +285,7 @@ def execute(
     Args:
         state: [channels, state width].
         tables: Values of the command tables.
-        counters: [2, COUNTERS], all instructions and this one.
+        counters: [2, COUNTERS or more], all instructions and this one; a log of commands stands in the second row.
         kind: `SEQUENCE`, `OPEN`, `STORE_LANE` or `ACTIVATE`.
         command: The column command of a sequence.
         mask: Channels that take part.
@@ -298,8 +299,9 @@ def execute(
     Returns:
         Cycle of the first command, cycle at which the last data have arrived; both `ready` when there is no command.
     """
+    state, tables, counters = borrowed(state), borrowed(tables), borrowed(counters)
     latest = counters[1]
-    _clear(latest)
+    _clear(tables, latest)
     _gather(state, tables, latest, mask, ready)
     start = finish = -1
     for index in range(state[0, CLASSES]):
@@ -317,7 +319,7 @@ def execute(
         if first >= 0:
             start = first if start < 0 else min(start, first)
             finish = max(finish, channel[CLOCK] - 1 + tables[FACTS + FACT_COUNT * command + COMPLETION])
-    _add(counters)
+    _add(tables, counters)
     if start < 0:
         return ready, ready
     return start, finish
@@ -326,7 +328,7 @@ def execute(
 @compiled(NOTHING, TABLE, CYCLES, TABLE, INTEGER)
 def advance(state: Any, tables: Any, counters: Any, until: int) -> None:
     """Refresh all channels as if they were idle up to cycle `until`."""
-    _clear(counters[1])
+    _clear(tables, counters[1])
     for index in range(state[0, CLASSES]):
         refresh_idle(state[index], tables, counters[1], until)
-    _add(counters)
+    _add(tables, counters)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from numba import boolean, int64, njit, types, void
+from numba.extending import intrinsic
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -28,3 +29,25 @@ def compiled(result: Any, *arguments: Any) -> Callable[[_Function], _Function]:
     """Decorator that compiles a function of the given types without the interpreter lock."""
     decorator = njit(result(*arguments), cache=True, nogil=True, error_model="numpy")
     return cast("Callable[[_Function], _Function]", decorator)
+
+
+def inlined(function: _Function) -> _Function:
+    """Decorator for a part of a compiled function: it has no machine code of its own."""
+    return cast("_Function", njit(inline="always", error_model="numpy")(function))
+
+
+def _borrowed(_context: Any, array: Any) -> tuple[Any, Callable[..., Any]]:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        view = context.make_array(signature.args[0])(context, builder, arguments[0])
+        for name in ("meminfo", "parent"):
+            setattr(view, name, getattr(view, name).type(None))
+        return view._getvalue()
+
+    return array(array), generate
+
+
+borrowed: Any = intrinsic(_borrowed)
+"""f(array): the same array without its reference count, so that slices of it cost no atomic increments.
+
+Only for what outlives the compiled function: its arguments, and arrays that another of its names keeps.
+"""

@@ -1,14 +1,14 @@
 """Compiled rules of one DRAM channel: when a command may issue, what must precede it, what it changes.
 
 The layout of `state` (one channel) and `tables` is that of `dram_layout`; `counters` counts the commands, then the
-cycles with an open row. A bank is numbered inside the channel; commands of wider reach ignore what they do not address.
+cycles with an open row; a log may follow. A bank is numbered inside the channel; commands of wider reach ignore what they do not address.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from pimc.simulator.compiled import CYCLES, FLAG, INTEGER, NOTHING, compiled
+from pimc.simulator.compiled import CYCLES, FLAG, INTEGER, NOTHING, compiled, inlined
 from pimc.simulator.dram_layout import (
     ALL_CLOSED,
     ANY_ROW,
@@ -23,6 +23,8 @@ from pimc.simulator.dram_layout import (
     LAST_RULE,
     LEVEL_FIRST,
     LEVEL_SPAN,
+    LOG_WIDTH,
+    MEMBERS,
     NEED_INNER,
     NEED_OUTER,
     NEEDS_REGISTER_MODE,
@@ -32,6 +34,7 @@ from pimc.simulator.dram_layout import (
     OPENER,
     OPENS,
     OUTER,
+    PERIOD,
     REFRESH_DUE,
     REFRESH_INTERVAL,
     REFRESHES,
@@ -45,12 +48,18 @@ from pimc.simulator.dram_layout import (
 )
 
 
+@inlined
+def _node(bank: int, span: int) -> int:
+    """Number of the node of `span` banks that holds a bank; most are asked for a bank itself, without a division."""
+    return bank if span == 1 else bank // span
+
+
 @compiled(INTEGER, CYCLES, CYCLES, INTEGER, INTEGER)
 def earliest(state: Any, tables: Any, command: int, bank: int) -> int:
     """First cycle at which no spacing rule forbids `command`."""
     cycle: int = state[tables[LEVEL_FIRST] + command]
     for level in range(1, tables[FACTS + FACT_COUNT * command + SCOPE] + 1):
-        node = bank // tables[LEVEL_SPAN + level]
+        node = _node(bank, tables[LEVEL_SPAN + level])
         cycle = max(cycle, state[tables[LEVEL_FIRST + level] + tables[COMMAND_TOTAL] * node + command])
     return cycle
 
@@ -63,9 +72,9 @@ def prerequisite(state: Any, tables: Any, command: int, bank: int, row: int) -> 
     if need == ANY_ROW:
         return command
     outer, inner = tables[fact + NEED_OUTER], tables[fact + NEED_INNER]
-    block = OPEN_ROWS + bank // outer * outer
+    block = OPEN_ROWS + _node(bank, outer) * outer
     closed = False
-    for index in range(block + bank % inner, block + outer, inner):
+    for index in range(block + (0 if inner == 1 else bank % inner), block + outer, inner):
         if state[index] < 0:
             closed = True
         elif need == ALL_CLOSED or state[index] != row:
@@ -119,7 +128,7 @@ def _delay(state: Any, tables: Any, command: int, bank: int, cycle: int) -> None
     """Apply the spacing rules of `command`, issued at `cycle`, to every node that it reaches."""
     fact = FACTS + FACT_COUNT * command
     outer, inner = tables[fact + OUTER], tables[fact + INNER]
-    block = bank // outer * outer
+    block = _node(bank, outer) * outer
     level = -1
     first = last = step = base = 0
     for rule in range(tables[fact + FIRST_RULE], tables[fact + LAST_RULE], RULE_WIDTH):
@@ -127,15 +136,40 @@ def _delay(state: Any, tables: Any, command: int, bank: int, cycle: int) -> None
             level = tables[rule]
             span = tables[LEVEL_SPAN + level]
             base = tables[LEVEL_FIRST + level]
-            first = bank // span if outer <= span else (block + bank % inner) // span
-            last = first + 1 if outer <= span else (block + outer) // span
-            step = max(1, inner // span)
+            if outer <= span:
+                first = _node(bank, span)
+                last, step = first + 1, 1
+            else:
+                first, last = (block + bank % inner) // span, (block + outer) // span
+                step = max(1, inner // span)
+        if last - first == 1 and tables[rule + 3] == 1:
+            index = base + tables[COMMAND_TOTAL] * first + tables[rule + 1]
+            state[index] = max(state[index], cycle + tables[rule + 2])
+            continue
         for node in range(first, last, step):
             past = cycle
             if tables[rule + 3] > 1:
                 past = _remember(state, tables[rule + 4] + tables[rule + 3] * node, tables[rule + 3], cycle)
             index = base + tables[COMMAND_TOTAL] * node + tables[rule + 1]
             state[index] = max(state[index], past + tables[rule + 2])
+
+
+@compiled(NOTHING, CYCLES, CYCLES, CYCLES, *[INTEGER] * 5)
+def _log(
+    state: Any, tables: Any, counters: Any, command: int, bank: int, row: int, cycle: int, repeat: int
+) -> None:
+    """Note a run of commands behind the counters; what finds no room is only counted."""
+    place = tables[COMMAND_TOTAL] + 1
+    first = place + 1 + LOG_WIDTH * counters[place]
+    counters[place] += 1
+    if first + LOG_WIDTH <= counters.size:
+        counters[first] = cycle
+        counters[first + 1] = command
+        counters[first + 2] = bank
+        counters[first + 3] = row
+        counters[first + 4] = repeat
+        counters[first + 5] = tables[FACTS + FACT_COUNT * command + PERIOD]
+        counters[first + 6] = state[MEMBERS]
 
 
 @compiled(NOTHING, CYCLES, CYCLES, CYCLES, *[INTEGER] * 5)
@@ -153,3 +187,5 @@ def issue(
         state[REGISTER_MODE] = 1 - state[REGISTER_MODE]
     elif effect == REFRESHES:
         state[REFRESH_DUE] += tables[REFRESH_INTERVAL]
+    if counters.size > tables[COMMAND_TOTAL] + 1:
+        _log(state, tables, counters, command, bank, row, cycle, repeat)

@@ -36,6 +36,10 @@ ROW_BUS, COLUMN_BUS, NO_BUS = 0, 1, 2  # command buses
 CLOCK, REGISTER_MODE, REFRESH_DUE, OPEN_BANKS, OPEN_SINCE, MEMBERS, WEIGHT, CLASSES = range(8)
 OPEN_ROWS = 8
 
+LOG_WIDTH = 7
+"""Values of a logged run of commands: cycle of the last one, command, bank, row, commands, cycles from one to the next,
+mask of the channels. A log stands behind the counters when there is room: its size, then the runs."""
+
 NEVER = 1 << 60
 """A cycle that is never reached."""
 
