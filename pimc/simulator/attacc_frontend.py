@@ -162,7 +162,7 @@ def run_attacc_requests(
         requests.copy(), initial_state(tables, device.channels), tables.values, parameters, counters, loop
     )
     cycles = int(loop[0])
-    if cycles < 0:
+    if cycles >= NEVER:
         raise UnsupportedError("the reference simulator never finishes this trace")
     counts = {name: int(counters[number]) for number, name in enumerate(tables.names) if name != "BARRIER"}
     return AttaccRun(cycles, counts, log[: int(loop[LOGGED])], tables.names)

@@ -36,7 +36,7 @@ from pimc.simulator.attacc_channel_kernels import (
     fact,
     next_look,
 )
-from pimc.simulator.compiled import CYCLES, FLAG, INTEGER, NOTHING, TABLE, compiled
+from pimc.simulator.compiled import CYCLES, FLAG, INTEGER, NOTHING, TABLE, TABLES, compiled
 from pimc.simulator.dram_layout import BANKS, BUS, LEVEL_SPAN, NEVER, NO_BUS
 
 LOG_WIDTH = 6
@@ -101,21 +101,8 @@ def _tick(
     issued = 0
     bus = ANY_BUS
     for _ in range(2):
-        if act(
-            requests,
-            queues,
-            state,
-            tables,
-            ledger,
-            parameters,
-            choice,
-            counters,
-            answers,
-            log,
-            logged + issued,
-            bus,
-            cycle,
-        ):
+        row = logged + issued
+        if act(requests, queues, state, tables, ledger, parameters, choice, counters, answers, log, row, bus, cycle):
             issued += 1
         if bus == ANY_BUS:
             bus = NO_BUS if choice[QUEUE] == NO_QUEUE else fact(tables, choice[CHOSEN], BUS)
@@ -147,6 +134,27 @@ def _with_room(log: Any, logged: int) -> Any:
     return larger
 
 
+@compiled(INTEGER, TABLE, TABLES, TABLES, TABLE, CYCLES, INTEGER, INTEGER)
+def _feed(requests: Any, queues: Any, answers: Any, ledgers: Any, parameters: Any, sent: int, cycle: int) -> int:
+    """Send requests in trace order until a channel refuses one; return how many are sent."""
+    while sent < requests.shape[0]:
+        channel = requests[sent, CHANNEL]
+        if not _send(requests, queues[channel], answers[channel], ledgers[channel], parameters, sent, cycle):
+            break
+        ledgers[channel, WAKE] = cycle
+        sent += 1
+    return sent
+
+
+@compiled(INTEGER, TABLE)
+def _next_cycle(ledgers: Any) -> int:
+    """First cycle in which a channel can do something."""
+    cycle = NEVER
+    for channel in range(ledgers.shape[0]):
+        cycle = min(cycle, ledgers[channel, WAKE])
+    return cycle
+
+
 @compiled(TABLE, TABLE, TABLE, *[CYCLES] * 4)
 def run_requests(requests: Any, state: Any, tables: Any, parameters: Any, counters: Any, loop: Any) -> Any:
     """Run a trace.
@@ -157,7 +165,8 @@ def run_requests(requests: Any, state: Any, tables: Any, parameters: Any, counte
         tables: Values of the command tables.
         parameters: Parameters of the controllers.
         counters: Commands, then cycles with an open row; incremented.
-        loop: [3]: the cycle in which the last request ends (-1 when some never does), requests sent, commands logged.
+        loop: [3]: the cycle in which the last request ends (`NEVER` when some never does), requests sent, commands
+            logged.
 
     Returns:
         The log [at least the commands logged, 6].
@@ -168,43 +177,19 @@ def run_requests(requests: Any, state: Any, tables: Any, parameters: Any, counte
     answers = np.zeros((channels, 1, READS_UNDER_WAY), dtype=np.int64)
     choice = np.zeros(CHOICE, dtype=np.int64)
     log = np.zeros((1024, LOG_WIDTH), dtype=np.int64)
-    for channel in range(channels):
-        ledgers[channel, NEXT_REFRESH] = parameters[REFRESH_INTERVAL]
-        ledgers[channel, WAKE] = parameters[REFRESH_INTERVAL]
+    ledgers[:, NEXT_REFRESH] = ledgers[:, WAKE] = parameters[REFRESH_INTERVAL]
     sent = logged = cycle = 0
-    while sent < requests.shape[0] or not _is_idle(ledgers):
-        following = cycle + 1
-        while sent < requests.shape[0]:
-            channel = requests[sent, CHANNEL]
-            if not _send(requests, queues[channel], answers[channel], ledgers[channel], parameters, sent, following):
-                break
-            ledgers[channel, WAKE] = following
-            sent += 1
-        cycle = NEVER
-        for channel in range(channels):
-            cycle = min(cycle, ledgers[channel, WAKE])
-        if cycle == NEVER:
-            cycle = -1
-            break
-        for channel in range(channels):
-            if ledgers[channel, WAKE] != cycle:
-                continue
-            log = _with_room(log, logged)
-            issued = _tick(
-                requests,
-                queues[channel],
-                state[channel],
-                tables,
-                ledgers[channel],
-                parameters,
-                choice,
-                counters,
-                answers[channel],
-                log,
-                logged,
-            )
-            for row in range(logged, logged + issued):
-                log[row, 1] = channel
-            logged += issued
+    while cycle < NEVER and (sent < requests.shape[0] or not _is_idle(ledgers)):
+        sent = _feed(requests, queues, answers, ledgers, parameters, sent, cycle + 1)
+        cycle = _next_cycle(ledgers)
+        for channel in range(channels if cycle < NEVER else 0):
+            ledger, own, replies = ledgers[channel], queues[channel], answers[channel]
+            if ledger[WAKE] == cycle:
+                log = _with_room(log, logged)
+                issued = _tick(
+                    requests, own, state[channel], tables, ledger, parameters, choice, counters, replies, log, logged
+                )
+                log[logged : logged + issued, 1] = channel
+                logged += issued
     loop[CYCLE], loop[SENT], loop[LOGGED] = cycle, sent, logged
     return log

@@ -19,6 +19,9 @@ CYCLES: Any = int64[::1]
 TABLE: Any = int64[:, ::1]
 """Two-dimensional int64 array: the states of several channels."""
 
+TABLES: Any = int64[:, :, ::1]
+"""Three-dimensional int64 array: a table for each of several channels."""
+
 INTEGER: Any = int64
 FLAG: Any = boolean
 NOTHING: Any = void

@@ -1,7 +1,8 @@
 """Compiled rules of one DRAM channel: when a command may issue, what must precede it, what it changes.
 
 The layout of `state` (one channel) and `tables` is that of `dram_layout`; `counters` counts the commands, then the
-cycles with an open row; a log may follow. A bank is numbered inside the channel; commands of wider reach ignore what they do not address.
+cycles with an open row; a log may follow. A bank is numbered inside the channel; commands of wider reach ignore what
+they do not address.
 """
 
 from __future__ import annotations

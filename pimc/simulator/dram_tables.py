@@ -19,14 +19,6 @@ from pimc.simulator.dram_layout import (
     Reach,
     build_tables,
 )
-from pimc.simulator.dram_layout import CLASSES as CLASSES
-from pimc.simulator.dram_layout import COMPLETION as COMPLETION
-from pimc.simulator.dram_layout import FACT_COUNT as FACT_COUNT
-from pimc.simulator.dram_layout import FACTS as FACTS
-from pimc.simulator.dram_layout import OPEN_BANKS as OPEN_BANKS
-from pimc.simulator.dram_layout import OPEN_SINCE as OPEN_SINCE
-from pimc.simulator.dram_layout import REFRESH_DUE as REFRESH_DUE
-from pimc.simulator.dram_layout import initial_state as initial_state
 
 if TYPE_CHECKING:
     from isa import NearBank

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -117,8 +118,10 @@ class _Channel:
         """Cycles so far."""
         return int(self._ledger[0])
 
-    def events(self, log: _Log, transactions: Sequence[Transaction]) -> Iterator[tuple[Event, Transaction | None, bool]]:
-        """The commands that reached the memory so far, with their transactions, and whether all banks obeyed."""
+    def events(
+        self, log: _Log, transactions: Sequence[Transaction]
+    ) -> Iterator[tuple[Event, Transaction | None, bool]]:
+        """The commands that reached the memory so far, with their transactions, and whether all banks then obey."""
         for issued, command, bank, row, number, all_banks in log.tolist():
             if issued + 1 < self.cycles:
                 transaction = transactions[number] if number >= 0 else None
@@ -149,7 +152,7 @@ class _Interpreter:
         begins = all_banks and not self._all_banks
         self._all_banks = all_banks
         if event.name not in ("READ", "WRITE") or transaction is None or not all_banks:
-            return [event._replace(name="HAB"), event] if begins else [event]
+            return [event, event._replace(name="HAB")] if begins else [event]
         if event.row == self._register_row:
             if transaction.control:
                 self._counter = ProgramCounter(self._program) if "HAB_PIM" in transaction.control else None
@@ -196,8 +199,9 @@ def run_hbm_pim_host(name: Kernel, sizes: Sequence[int], machine: Machine, *, co
     phases = ((False, 0, reads), (True, reads, reads + writes))
     for channel, weight in _alike_channels(reads, reads + writes, device.channels):
         memory = _Channel(machine, compat)
-        logs = [(batch, memory.run(batch)) for batch in (host_transactions(*phase, channel, device) for phase in phases)]
-        events = [event for batch, log in logs for event, _, _ in memory.events(log, batch)]
+        batches = [host_transactions(*phase, channel, device) for phase in phases]
+        logs = [memory.run(batch) for batch in batches]
+        events = [event for log, batch in zip(logs, batches, strict=True) for event, *_ in memory.events(log, batch)]
         for event in events:
             counts[event.name] += weight
         cycles = max(cycles, memory.cycles)
@@ -208,4 +212,4 @@ def run_hbm_pim_host(name: Kernel, sizes: Sequence[int], machine: Machine, *, co
 def _alike_channels(reads: int, total: int, channels: int) -> Iterator[tuple[int, int]]:
     """A channel of each kind that has the same accesses, and how many of them there are."""
     borders = sorted({0, reads % channels, total % channels, channels})
-    yield from ((low, high - low) for low, high in zip(borders, borders[1:], strict=False))
+    yield from ((low, high - low) for low, high in pairwise(borders))

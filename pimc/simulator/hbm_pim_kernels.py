@@ -25,12 +25,13 @@ ACTIVATE, PRECHARGE, REFRESH = range(12, 15)
 PARAMETERS = 15
 # Ledger of a channel: cycle, transactions accepted, transactions moved to the command queue, size of that queue, place
 # where the search for a row to close goes on, whether a refresh waits, its rank, refreshes that fell due, all-bank
-# mode, banks in which the row of a mode switch was addressed, cycle in which the last transaction ends, commands logged.
+# mode, banks in which the row of a mode switch was addressed, cycle in which the last transaction ends, commands
+# logged.
 CLOCK, ACCEPTED, MOVED, QUEUED, NEXT_CLOSE, REFRESH_WAITS, REFRESH_RANK, REFRESHES, ALL_BANK, ADDRESSED = range(10)
 END, LOGGED = 10, 11
 LEDGER = 12
 LOG_WIDTH = 6
-"""Columns of the log: cycle, command, bank, row, transaction (-1 for none), all-bank mode."""
+"""Columns of the log: cycle, command, bank, row, transaction (-1 for none), all-bank mode after the command."""
 
 
 @compiled(NOTHING, CYCLES, CYCLES, *[INTEGER] * 3)
@@ -62,12 +63,12 @@ def _try(
     cycle = ledger[CLOCK]
     if earliest(state, tables, command, bank) > cycle:
         return False
+    issue(state, tables, counters, command, bank, row, cycle, 1)
+    _switch_mode(ledger, parameters, command, bank, row)
     place = ledger[LOGGED]
     log[place, 0], log[place, 1], log[place, 2], log[place, 3] = cycle, command, bank, row
     log[place, 4], log[place, 5] = transaction, ledger[ALL_BANK]
     ledger[LOGGED] += 1
-    issue(state, tables, counters, command, bank, row, cycle, 1)
-    _switch_mode(ledger, parameters, command, bank, row)
     return True
 
 
@@ -116,14 +117,14 @@ def _serve_column(
         if place > 0 and barrier:
             return False
         command, bank, row = transactions[own, COMMAND], transactions[own, BANK], transactions[own, ROW]
-        if state[OPEN_ROWS + bank] == row and not _repeats_earlier(transactions, queue, place):
-            if _try(state, tables, counters, ledger, parameters, log, command, bank, row, own):
-                done = ledger[CLOCK] + tables[FACTS + FACT_COUNT * command + COMPLETION]
-                ledger[END] = max(ledger[END], done)
-                for later in range(place, ledger[QUEUED] - 1):
-                    queue[later] = queue[later + 1]
-                ledger[QUEUED] -= 1
-                return True
+        may = state[OPEN_ROWS + bank] == row and not _repeats_earlier(transactions, queue, place)
+        if may and _try(state, tables, counters, ledger, parameters, log, command, bank, row, own):
+            done = ledger[CLOCK] + tables[FACTS + FACT_COUNT * command + COMPLETION]
+            ledger[END] = max(ledger[END], done)
+            for later in range(place, ledger[QUEUED] - 1):
+                queue[later] = queue[later + 1]
+            ledger[QUEUED] -= 1
+            return True
         if barrier:
             return False
     return False
@@ -189,23 +190,27 @@ def _begin_refresh(ledger: Any, parameters: Any) -> None:
         ledger[REFRESHES] += 1
 
 
-@compiled(NOTHING, TABLE, *[CYCLES] * 6, TABLE)
+@compiled(FLAG, TABLE, *[CYCLES] * 6, TABLE)
 def _tick(
     transactions: Any, queue: Any, state: Any, tables: Any, counters: Any, ledger: Any, parameters: Any, log: Any
-) -> None:
+) -> bool:
+    """One cycle; whether a command issued."""
     waiting = ledger[ACCEPTED] - ledger[MOVED]
     if ledger[ACCEPTED] < transactions.shape[0] and waiting < parameters[TRANSACTION_DEPTH]:
         ledger[ACCEPTED] += 1
     _begin_refresh(ledger, parameters)
-    if not _serve_refresh(state, tables, counters, ledger, parameters, log):
-        if not _serve_column(transactions, queue, state, tables, counters, ledger, parameters, log):
-            if not _serve_activation(transactions, queue, state, tables, counters, ledger, parameters, log):
-                _serve_precharge(transactions, queue, state, tables, counters, ledger, parameters, log)
+    served = (
+        _serve_refresh(state, tables, counters, ledger, parameters, log)
+        or _serve_column(transactions, queue, state, tables, counters, ledger, parameters, log)
+        or _serve_activation(transactions, queue, state, tables, counters, ledger, parameters, log)
+        or _serve_precharge(transactions, queue, state, tables, counters, ledger, parameters, log)
+    )
     if ledger[MOVED] < ledger[ACCEPTED] and ledger[QUEUED] < parameters[QUEUE_DEPTH]:
         queue[ledger[QUEUED]] = ledger[MOVED]
         ledger[QUEUED] += 1
         ledger[MOVED] += 1
     ledger[CLOCK] += 1
+    return bool(served)
 
 
 @compiled(TABLE, TABLE, *[CYCLES] * 5)

@@ -204,8 +204,10 @@ def host_columns(kernel: Kernel, sizes: Sequence[int], device: DramDevice, eleme
 
 
 def host_transactions(is_write: bool, first: int, last: int, channel: int, device: DramDevice) -> list[Transaction]:
-    """The accesses of one channel to the device's columns `first` to `last` - 1, which go round the channels, then
-    the banks of a group, the groups, the columns, the rows."""
+    """The accesses of one channel to the columns `first` to `last` - 1 of the device.
+
+    Columns go round the channels first, then the banks of a group, the groups, the columns of a row, the rows.
+    """
     banks, groups = device.levels["bank"], device.levels["bankgroup"]
     accesses: list[Transaction] = []
     begin, end = (-(-(bound - channel) // device.channels) for bound in (first, last))
