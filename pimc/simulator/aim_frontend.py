@@ -1,13 +1,8 @@
-"""Traces of the published AiM simulator: reads their text, runs them with that simulator's controller.
-
-A line is `AiM OPCODE fields`, or `R|W GPR|CFR|MEM fields`; `#` starts a comment line. Numbers are decimal, or
-hexadecimal after 0x. Bit i of a mask is channel channels - 1 - i, as the reference decodes it; MEM lines name the
-channel.
-"""
+"""Traces of the published AiM simulator: reads their text, runs them with that simulator's controller."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,35 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isa import InputError, MachineError, Place, UnsupportedError
+from pimc.simulator.aim_text import LineParser
 from pimc.simulator.dram_layout import CLASSES, MEMBERS, OPEN_BANKS, OPEN_SINCE, WEIGHT, initial_state
 from pimc.simulator.dram_tables import COMMAND_INDEX, COMMANDS, COUNTERS, OPEN_CYCLES, command_tables
 
 if TYPE_CHECKING:
     from isa import Machine, NearBank
 
-_AIM_OPCODES: Mapping[str, tuple[str | None, tuple[str, ...]]] = {
-    "WR_SBK": ("WR", ("register", "mask", "bank", "row")),
-    "WR_ABK": ("WRA16", ("register", "mask", "row")),
-    "WR_GB": ("WRGB", ("count", "register", "mask")),
-    "WR_BIAS": ("WRMAC16", ("register", "mask")),
-    "RD_MAC": ("RDMAC16", ("register", "mask")),
-    "RD_AF": ("RDAF16", ("register", "mask")),
-    "RD_SBK": ("RD", ("register", "mask", "bank", "row")),
-    "COPY_BKGB": ("RDCP", ("count", "mask", "bank", "row")),
-    "COPY_GBBK": ("WRCP", ("count", "mask", "bank", "row")),
-    "MAC_SBK": ("MAC", ("count", "mask", "bank", "row")),
-    "MAC_ABK": ("MAC16", ("count", "mask", "row")),
-    "AF": ("AF16", ("mask",)),
-    "EWMUL": ("EWMUL16", ("count", "mask", "row")),
-    "EWADD": (None, ("count", "register", "register")),
-    "SYNC": ("SYNC", ()),
-    "EOC": ("EOC", ()),
-}
-_MEMORY_FIELDS = {"GPR": ("register",), "CFR": ("address", "value"), "MEM": ("channel", "bank", "row")}
-_ACTIVATION_FUNCTION_REGISTER = 2
-_ACTIVATION_ROW = 1 << 29
-_NO_COMMAND = -1
-_MOST_REQUESTS = 1 << 20
+_END = COMMAND_INDEX["EOC"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,80 +47,7 @@ class AimRun:
     row_open_cycles: int
 
 
-class _Parser:
-    """Reads lines one by one; remembers the activation function that CFR 2 selects."""
-
-    def __init__(self, near_bank: NearBank, file: str | None) -> None:
-        self._near_bank = near_bank
-        self._file = file
-        self._activation_function = 0
-
-    def line(self, number: int, text: str) -> tuple[int, int, int, int, int] | None:
-        """The decoded line, or `None` for a blank line or a comment."""
-        tokens = text.replace(",", " ").split()
-        if not tokens or tokens[0].startswith("#"):
-            return None
-        place = Place(self._file, number, text=text.rstrip())
-        if tokens[0] == "AiM" and len(tokens) > 1:
-            return self._aim(tokens[1].removeprefix("ISR_"), tokens[2:], place)
-        if tokens[0] in ("R", "W") and len(tokens) > 1:
-            return self._memory(tokens[0], tokens[1], tokens[2:], place)
-        raise InputError("a trace line starts with 'AiM', 'R' or 'W' and what it does", place)
-
-    def _aim(self, opcode: str, tokens: Sequence[str], place: Place) -> tuple[int, int, int, int, int]:
-        if opcode not in _AIM_OPCODES:
-            raise InputError(f"unknown opcode '{opcode}'", place, notes=[f"opcodes: {', '.join(_AIM_OPCODES)}"])
-        command, names = _AIM_OPCODES[opcode]
-        fields = self._fields(f"AiM {opcode}", names, tokens, place)
-        if command is None:
-            return (_NO_COMMAND, 0, 0, 0, 0)
-        every = self._near_bank.all_channels
-        mask = self._reversed(fields["mask"]) if "mask" in fields else every
-        row = _ACTIVATION_ROW + self._activation_function if opcode == "AF" else fields.get("row", 0)
-        return (COMMAND_INDEX[command], fields.get("count", 1), mask, fields.get("bank", 0), row)
-
-    def _memory(self, kind: str, region: str, tokens: Sequence[str], place: Place) -> tuple[int, int, int, int, int]:
-        if region not in _MEMORY_FIELDS:
-            raise InputError(f"unknown region '{region}'", place, notes=[f"regions: {', '.join(_MEMORY_FIELDS)}"])
-        names = _MEMORY_FIELDS[region] if (kind, region) != ("R", "CFR") else ("address", "value")
-        fields = self._fields(f"{kind} {region}", names, tokens, place)
-        if region == "MEM":
-            command = COMMAND_INDEX["RD" if kind == "R" else "WR"]
-            return (command, 1, 1 << fields["channel"], fields["bank"], fields["row"])
-        if (kind, region) == ("W", "CFR") and fields["address"] == _ACTIVATION_FUNCTION_REGISTER:
-            self._activation_function = fields["value"]
-        return (_NO_COMMAND, 0, 0, 0, 0)
-
-    def _fields(self, what: str, names: Sequence[str], tokens: Sequence[str], place: Place) -> dict[str, int]:
-        if len(tokens) != len(names):
-            raise InputError(f"'{what}' takes {len(names)} fields ({' '.join(names)}), not {len(tokens)}", place)
-        fields = {name: self._number(token, place) for name, token in zip(names, tokens, strict=True)}
-        limits = {"channel": self._near_bank.channels, "bank": self._near_bank.banks, "row": self._near_bank.rows}
-        limits |= {"mask": self._near_bank.all_channels + 1, "count": _MOST_REQUESTS + 1}
-        for name, limit in limits.items():
-            if name in fields and fields[name] >= limit:
-                raise InputError(f"{name} {fields[name]} is not below {limit}", place)
-        if fields.get("mask") == 0:
-            raise InputError("the channel mask names no channel", place)
-        return fields
-
-    def _number(self, token: str, place: Place) -> int:
-        hexadecimal = token[:2] in ("0x", "0X")
-        digits = token[2:] if hexadecimal else token
-        try:
-            value = int(digits, 16 if hexadecimal else 10)
-        except ValueError:
-            value = -1
-        if not 0 <= value < 1 << 32:
-            raise InputError(f"'{token}' is not a decimal or 0x number of 32 bits", place)
-        return value
-
-    def _reversed(self, mask: int) -> int:
-        width = self._near_bank.channels
-        return int(f"{mask:0{width}b}"[::-1], 2)
-
-
-def parse_aim_trace(text: str, machine: Machine, file: str | None = None) -> AimTrace:
+def parse_aim_trace(text: str | bytes, machine: Machine, file: str | None = None) -> AimTrace:
     """Read a trace.
 
     Args:
@@ -158,15 +59,40 @@ def parse_aim_trace(text: str, machine: Machine, file: str | None = None) -> Aim
         InputError: a line is not an instruction, or there is no EOC.
         MachineError: the machine has no near-bank units.
     """
-    parser = _Parser(_near_bank(machine), file)
-    lines: list[tuple[int, int, int, int, int]] = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        decoded = parser.line(number, line)
+    from pimc.simulator.aim_text_kernels import (
+        DECODED,
+        FUNCTION,
+        NUMBER,
+        OFFSET,
+        POSITION,
+        limit_table,
+        read_lines,
+        spelling_table,
+    )
+
+    near_bank = _near_bank(machine)
+    raw = text.encode() if isinstance(text, str) else text
+    data = np.frombuffer(raw, dtype=np.uint8).copy()  # compiled functions take no read-only arrays
+    lines = np.empty((raw.count(b"\n") + 1, 5), dtype=np.int64)
+    position = np.zeros(POSITION, dtype=np.int64)
+    position[NUMBER] = 1
+    parser = LineParser(near_bank, file)
+    facts = (spelling_table(), limit_table(near_bank), near_bank.channels)
+    while not read_lines(data, *facts, position, lines):
+        if position[OFFSET] >= data.size:
+            raise InputError("the trace does not end with 'AiM EOC'", Place(file))
+        end = raw.find(b"\n", position[OFFSET])
+        end = len(raw) if end < 0 else end
+        parser.activation_function = int(position[FUNCTION])
+        decoded = parser.line(int(position[NUMBER]), raw[position[OFFSET] : end].decode(errors="replace"))
         if decoded is not None:
-            lines.append(decoded)
-            if decoded[0] == COMMAND_INDEX["EOC"]:
-                return AimTrace(np.array(lines, dtype=np.int64))
-    raise InputError("the trace does not end with 'AiM EOC'", Place(file))
+            lines[position[DECODED]] = decoded
+            position[DECODED] += 1
+        position[[OFFSET, FUNCTION]] = end + 1, parser.activation_function
+        position[NUMBER] += 1
+        if decoded is not None and decoded[0] == _END:
+            break
+    return AimTrace(lines[: position[DECODED]])
 
 
 def run_aim_trace(trace: AimTrace, machine: Machine) -> AimRun:
