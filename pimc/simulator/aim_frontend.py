@@ -1,4 +1,4 @@
-"""Traces of the published AiM simulator: reads their text, runs them with that simulator's controller."""
+"""Traces of the published AiM simulator: reads their text, runs them as that simulator does, or faithfully."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from isa import InputError, MachineError, Place, UnsupportedError
 from pimc.simulator.aim_text import LineParser
-from pimc.simulator.dram_layout import CLASSES, MEMBERS, OPEN_BANKS, OPEN_SINCE, WEIGHT, initial_state
+from pimc.simulator.dram_layout import CLASSES, LOG_WIDTH, MEMBERS, OPEN_BANKS, OPEN_SINCE, WEIGHT, initial_state
 from pimc.simulator.dram_tables import COMMAND_INDEX, COMMANDS, COUNTERS, OPEN_CYCLES, command_tables
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class AimTrace:
     lines: NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AimRun:
     """What a trace did.
 
@@ -40,11 +40,15 @@ class AimRun:
         cycles: Memory cycles until the end of EOC.
         command_counts: Commands summed over the channels, in the order of `dram_tables.COMMANDS`.
         row_open_cycles: Cycles, summed over the channels, in which a row was open.
+        log: Number of runs of commands, then as many of them as were to be kept; empty without a log.
+        in_order: Whether in-order channels ran it, so that conventional reads and writes went in order too.
     """
 
     cycles: int
     command_counts: Mapping[str, int]
     row_open_cycles: int
+    log: NDArray[np.int64]
+    in_order: bool
 
 
 def parse_aim_trace(text: str | bytes, machine: Machine, file: str | None = None) -> AimTrace:
@@ -95,27 +99,64 @@ def parse_aim_trace(text: str | bytes, machine: Machine, file: str | None = None
     return AimTrace(lines[: position[DECODED]])
 
 
-def run_aim_trace(trace: AimTrace, machine: Machine) -> AimRun:
-    """Run a trace as the published simulator does: its front end, its controllers, its rules, no refresh.
+def run_aim_trace(
+    trace: AimTrace, machine: Machine, faithful: bool = False, shortcut: bool = True, log_runs: int = 0
+) -> AimRun:
+    """Run a trace.
+
+    Args:
+        trace: The trace.
+        machine: A machine with near-bank units.
+        faithful: Whether rows are refreshed as the machine says, all its rules hold, SYNC and EOC wait for everything
+            before them, and the machine's controller is in charge; otherwise the trace runs as on the published
+            simulator: its front end and controllers, its rules, no refresh.
+        shortcut: Whether channels that act alike are simulated once, and regular runs in closed form; the cycles are
+            the same.
+        log_runs: Runs of commands to keep at most.
 
     Raises:
-        UnsupportedError: the reference would never finish this trace.
+        UnsupportedError: the reference's controller would never finish this trace.
         MachineError: the machine has no near-bank units.
     """
-    from pimc.simulator.aim_kernels import run_trace
-
     near_bank = _near_bank(machine)
-    tables = command_tables(near_bank, near_bank.resolve(near_bank.spacing_rules), refresh=False)
+    rules = near_bank.spacings if faithful else near_bank.resolve(near_bank.spacing_rules)
+    refresh = faithful and near_bank.refresh.mode == "all_bank"
+    tables = command_tables(near_bank, rules, refresh, shortcut)
     state = initial_state(tables, near_bank.channels)
     state[0, [CLASSES, MEMBERS, WEIGHT]] = 1, near_bank.all_channels, near_bank.channels
-    counters = np.zeros(COUNTERS, dtype=np.int64)
-    cycles = int(run_trace(trace.lines, state, tables.values, counters, False, True))
+    counters = np.zeros((2, COUNTERS + (1 + LOG_WIDTH * log_runs if log_runs else 0)), dtype=np.int64)
+    in_order = faithful and machine.controller == "in_order"
+    cycles = _run(trace.lines, state, tables.values, counters, in_order, faithful, shortcut)
     if cycles < 0:
         raise UnsupportedError("the reference simulator never finishes this trace")
+    open_cycles = int(counters[0, OPEN_CYCLES]) + _still_open(state, cycles if in_order else cycles + 1)
+    counts = {name: int(counters[0, i]) for i, name in enumerate(COMMANDS)}
+    return AimRun(cycles, counts, open_cycles, counters[1 if in_order else 0, COUNTERS:], in_order)
+
+
+def _run(
+    lines: NDArray[np.int64],
+    state: NDArray[np.int64],
+    tables: NDArray[np.int64],
+    counters: NDArray[np.int64],
+    in_order: bool,
+    drains: bool,
+    shortcut: bool,
+) -> int:
+    if in_order:
+        from pimc.simulator.trace_kernels import run_in_order
+
+        return int(run_in_order(lines, state, tables, counters))
+    from pimc.simulator.aim_kernels import run_trace
+
+    return int(run_trace(lines, state, tables, counters[0], drains, shortcut))
+
+
+def _still_open(state: NDArray[np.int64], cycle: int) -> int:
+    """Cycles before `cycle`, summed over the channels, for which the rows that are still open have been so."""
     rows = state[: int(state[0, CLASSES])]
     rows = rows[rows[:, OPEN_BANKS] > 0]
-    open_cycles = int(counters[OPEN_CYCLES] + ((cycles + 1 - rows[:, OPEN_SINCE]) * rows[:, WEIGHT]).sum())
-    return AimRun(cycles, {name: int(counters[i]) for i, name in enumerate(COMMANDS)}, open_cycles)
+    return int(((cycle - rows[:, OPEN_SINCE]) * rows[:, WEIGHT]).sum())
 
 
 def _near_bank(machine: Machine) -> NearBank:
