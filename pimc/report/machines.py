@@ -62,7 +62,8 @@ def _leaves(facts: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
         if isinstance(value, dict):
             yield from _leaves(cast("dict[str, Any]", value), f"{prefix}{name}.")
         elif isinstance(value, list) and value and isinstance(value[0], dict):
-            yield prefix + name, f"{len(cast('list[Any]', value))} entries (--json prints them)"
+            entries: list[Any] = value
+            yield prefix + name, f"{len(entries)} entries (--json prints them)"
         else:
             yield prefix + name, str(value)
 
