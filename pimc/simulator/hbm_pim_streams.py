@@ -32,6 +32,12 @@ _EVEN, _ODD = 0, 1  # banks that stand for all even and all odd ones
 _OPERAND_ROW, _SECOND_OPERAND_ROW, _RESULT_ROW = 0, 128, 256
 
 Kernel = Literal["gemv", "add", "mul", "relu"]
+_SIZES: dict[str, tuple[str, ...]] = {
+    "gemv": ("outputs", "inputs"),
+    "add": ("elements",),
+    "mul": ("elements",),
+    "relu": ("elements",),
+}
 
 
 class Transaction(NamedTuple):
@@ -115,10 +121,12 @@ class KernelStream:
     program: Program
 
 
-def _positive(sizes: Sequence[int], count: int, kernel: str, names: str) -> Sequence[int]:
-    if len(sizes) != count or min(sizes) < 1:
-        raise InputError(f"the kernel '{kernel}' takes {names}")
-    return sizes
+def _check(kernel: str, sizes: Sequence[int]) -> None:
+    """Raise `InputError` when the kernel is unknown or does not have such sizes."""
+    if kernel not in _SIZES:
+        raise InputError(f"unknown kernel '{kernel}'", notes=[f"kernels: {', '.join(_SIZES)}"])
+    if len(sizes) != len(_SIZES[kernel]) or min(sizes) < 1:
+        raise InputError(f"the kernel '{kernel}' takes positive sizes: {', '.join(_SIZES[kernel])}")
 
 
 def _units(device: DramDevice) -> int:
@@ -183,22 +191,22 @@ def kernel_stream(
     Raises:
         InputError: wrong number of sizes, or one below 1.
     """
+    _check(kernel, sizes)
     stream = _Stream(device, controller)
     if kernel == "gemv":
-        outputs, inputs = _positive(sizes, 2, kernel, "outputs and inputs, at least 1")
+        outputs, inputs = sizes
         return _gemv(stream, outputs, inputs)
-    (elements,) = _positive(sizes, 1, kernel, "a number of elements, at least 1")
-    return _element_wise(stream, kernel, elements)
+    return _element_wise(stream, kernel, sizes[0])
 
 
 def host_columns(kernel: Kernel, sizes: Sequence[int], device: DramDevice, element_bytes: int = 2) -> tuple[int, int]:
     """Columns of the whole device that a host without units reads, and those that it then writes."""
+    _check(kernel, sizes)
     if kernel == "gemv":
-        outputs, inputs = _positive(sizes, 2, kernel, "outputs and inputs, at least 1")
+        outputs, inputs = sizes
         operands, results = [outputs * inputs, inputs], outputs
     else:
-        (elements,) = _positive(sizes, 1, kernel, "a number of elements, at least 1")
-        operands, results = [elements] * (1 if kernel == "relu" else 2), elements
+        operands, results = list(sizes) * (1 if kernel == "relu" else 2), sizes[0]
     columns = [-(-size * element_bytes // device.column_bytes) for size in (*operands, results)]
     return sum(columns[:-1]), columns[-1]
 
