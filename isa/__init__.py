@@ -55,13 +55,15 @@ if TYPE_CHECKING:
     from isa.instruction_text import InstructionFormat, format_instruction, labels_of
     from isa.machine import Machine
     from isa.machine_loader import load_machine, machine_names, machine_schema
-    from isa.manual import manual
+    from isa.manual import EXTENSIONS, manual, syntax
     from isa.near_bank import NearBank
     from isa.verifier import Diagnostic, check_program, require_valid
     from isa.yaml_loader import YamlFile, parse_yaml, read_yaml
 
 _LAZY = {
+    "EXTENSIONS": "isa.manual",
     "manual": "isa.manual",
+    "syntax": "isa.manual",
     "InstructionFormat": "isa.instruction_text",
     "format_instruction": "isa.instruction_text",
     "labels_of": "isa.instruction_text",
@@ -99,6 +101,7 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "EXTENSIONS",
     "INSTRUCTIONS",
     "REGISTER_COUNT",
     "VECTOR_FUNCTIONS",
@@ -160,6 +163,7 @@ __all__ = [
     "row_sweep_cycles",
     "save_assembly",
     "save_program",
+    "syntax",
     "vector_cycles",
     "vector_function",
 ]

@@ -5,17 +5,8 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
-from isa import INSTRUCTIONS, InputError, InstructionSpec, Kind, Operand
+from isa import EXTENSIONS, INSTRUCTIONS, InputError, InstructionSpec, Kind, Operand, syntax
 from pimc.report.terminal import Terminal
-
-_EXTENSIONS = {
-    "I": "control, scalar and vector instructions",
-    "B": "DRAM channels with units at the banks",
-    "X": "crossbar arrays",
-    "K": "KV codec",
-    "C": "associative memory",
-    "L": "links and off-chip memory",
-}
 
 
 def find_instruction(mnemonic: str) -> InstructionSpec:
@@ -33,7 +24,7 @@ def find_instruction(mnemonic: str) -> InstructionSpec:
 
 def print_instructions(terminal: Terminal) -> None:
     """One line an instruction, by extension."""
-    for extension, meaning in _EXTENSIONS.items():
+    for extension, meaning in EXTENSIONS.items():
         rows = [
             (row.mnemonic, f"{row.opcode:#04x}", row.unit, " ".join(o.name for o in row.operands), row.meaning)
             for row in INSTRUCTIONS
@@ -49,6 +40,7 @@ def print_instruction(terminal: Terminal, row: InstructionSpec) -> None:
     """Operands and bit fields of one instruction."""
     terminal.line(f"{row.mnemonic}: {row.meaning}")
     terminal.line(f"opcode {row.opcode:#04x}, extension {row.extension}, unit {row.unit}")
+    terminal.line(f"written {syntax(row)}")
     rows = [
         (
             field.operand.name,

@@ -218,6 +218,9 @@ def test_an_unknown_machine_is_refused_with_a_suggestion(capsys: pytest.CaptureF
 def test_isa_shows_the_bits_of_an_instruction(capsys: pytest.CaptureFixture[str]) -> None:
     out = run(capsys, "isa", "mac")[1]
     assert "opcode 0x42, extension B, unit channel" in out
+    assert "written mac ch=" in out
+    assert run(capsys, "isa", "mac", "--manual")[1].startswith("### `mac`")
+    assert "### `halt`" in run(capsys, "isa", "--manual")[1]
     code, _, err = run(capsys, "isa", "macc")
     assert (code, err) == (1, "error: unknown instruction 'macc'\nhelp: did you mean 'mac'?\n")
 
