@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pimc.commands import asm, check, compile, disasm, generate, inspect, isa, machines, passes, run, verify
+from pimc.commands import asm, check, compile, disasm, generate, inspect, isa, machines, passes, run, trace, verify
 from pimc.commands.command import Command
 
 COMMANDS: tuple[Command, ...] = (
@@ -10,6 +10,7 @@ COMMANDS: tuple[Command, ...] = (
     run.COMMAND,
     verify.COMMAND,
     generate.COMMAND,
+    trace.COMMAND,
     asm.COMMAND,
     disasm.COMMAND,
     check.COMMAND,

@@ -10,6 +10,7 @@ from pimc.simulator.stats import (
     Statistics,
     total,
 )
+from pimc.simulator.trace_files import TraceStatistics, simulate_trace
 
 __all__ = [
     "KERNEL_FOLDER",
@@ -19,5 +20,7 @@ __all__ = [
     "Session",
     "Simulator",
     "Statistics",
+    "TraceStatistics",
+    "simulate_trace",
     "total",
 ]

@@ -1,0 +1,42 @@
+"""`pimc trace` as a user calls it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pimc.cli import main
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "aim"
+TRACE = str(GOLDEN / "gemv_M1024_K1024_ch1_group_outer.trace")
+
+
+def test_json_keeps_its_contract(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trace", TRACE, "--format", "aim-isr", "--compat", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["cycles"] > 0
+    assert printed["commands"]["MAC16"] > 0
+    assert printed["energy_j"] == pytest.approx(sum(printed["energy_by_unit_j"].values()), rel=1e-12)
+    assert (printed["accounting"], printed["controller"]) == ("paper", "aim_reference")
+
+
+def test_faithful_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trace", TRACE, "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["commands"]["REFab"] > 0
+    assert printed["energy_by_unit_j"]["dram_refresh"] > 0
+    assert (printed["accounting"], printed["controller"]) == ("faithful", "in_order")
+
+
+def test_log_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trace", TRACE, "--log", str(tmp_path / "c.csv"), "-q"]) == 0
+    lines = (tmp_path / "c.csv").read_text().splitlines()
+    assert lines[0] == "cycle,channel,command,bank_group,bank,row,column,node"
+    assert "MAC16" in capsys.readouterr().out
+
+
+def test_bad_line_has_file_and_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "bad.trace"
+    path.write_text("AiM MAC_ABK 1 0x1 0\nAiM MAC_ABK 1 0x0 0\nAiM EOC\n")
+    assert main(["trace", str(path)]) == 1
+    assert capsys.readouterr().err.startswith(f"{path}:2: error: the channel mask names no channel")
