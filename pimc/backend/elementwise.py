@@ -9,7 +9,7 @@ from isa import Place, UnsupportedError
 from passes import Node, Value, constant_scalar
 from pimc.backend.emitter import Words
 from pimc.backend.lowering import Lower, Lowering
-from pimc.backend.scalars import is_token_integer, token_integer
+from pimc.backend.scalars import is_token_integer, range_element, token_integer
 from pimc.backend.storage import alias
 
 _BINARY = {"add": "vadd", "sub": "vsub", "mul": "vmul", "div": "vdiv", "max": "vmax", "min": "vmin"}
@@ -82,7 +82,21 @@ def ranges(
     for outer in combinations(*(range(size) for size in sizes[:-2])):
         offsets = [sum(i * s for i, s in zip(outer, own, strict=False)) for own in steps]
         last = [own[-1] if sizes[-1] > 1 else 1 for own in steps]
+        _check_steps(result, last)
         yield offsets, sizes[-2], sizes[-1], [own[-2] for own in steps], last
+
+
+_LARGEST_STEP = 2047
+"""What the step fields of vector instructions hold."""
+
+
+def _check_steps(result: Value, steps: list[int]) -> None:
+    if not all(0 <= step <= _LARGEST_STEP for step in steps):
+        raise UnsupportedError(
+            f"the elements that '{result.name}' is made of lie {max(steps, key=abs)} words apart",
+            Place(node=result.producer.name if result.producer else None),
+            notes=[f"vector instructions step by 0 to {_LARGEST_STEP} words"],
+        )
 
 
 def lower_binary(low: Lowering, node: Node) -> None:
@@ -159,9 +173,11 @@ def lower_cast(low: Lowering, node: Node) -> None:
     source = node.operand(0)
     if is_token_integer(node.output) or alias(node, node.output, low.axes) is not None:
         return
-    if not is_token_integer(source):
-        raise UnsupportedError(f"a cast from {source.type.dtype} to {node.output.type.dtype}", Place(node=node.name))
     target = low.storage.define(node.output)
+    if source.producer is None:
+        words = low.axes.words(source)
+        low.emitter.emit("vmap", target.operand, low.storage.words(source).operand, "from_int", words)
+        return
     low.emitter.emit("sts", target.operand, token_integer(low, source))
     low.emitter.emit("vmap", target.operand, target.operand, "from_int", 1)
 
@@ -182,6 +198,7 @@ def lower_view(low: Lowering, node: Node) -> None:
         place = (target + to).operand, (source + start + of).operand
         row = [own[-2] for own in steps]
         step = [own[-1] if sizes[-1] > 1 else 1 for own in steps]
+        _check_steps(node.output, step)
         low.emitter.emit("vmap", *place, "copy", sizes[-1], sizes[-2], 1.0, 0.0, *row, *step)
 
 
@@ -256,10 +273,13 @@ def _map(low: Lowering, result: Value, source: Value, fn: str, scale: float = 1.
 
 def lower_range(low: Lowering, node: Node) -> None:
     """Lower a float range over the tokens; integer ranges live in registers."""
-    if not is_token_integer(node.output):
-        target = low.storage.define(node.output)
-        low.emitter.emit("sts", target.operand, low.position())
-        low.emitter.emit("vmap", target.operand, target.operand, "from_int", 1)
+    if is_token_integer(node.output):
+        return
+    target, register = low.storage.define(node.output), low.emitter.register()
+    range_element(low, register, node.attributes["start"], int(node.attributes["step"]))
+    low.emitter.emit("sts", target.operand, register)
+    low.emitter.emit("vmap", target.operand, target.operand, "from_int", 1)
+    low.emitter.release(register)
 
 
 ELEMENTWISE: dict[str, Lower] = {

@@ -65,6 +65,7 @@ def place_caches(
     caches: dict[str, CacheRooms] = {}
     column = first_column
     for cache in graph.caches.values():
+        _check_head(near_bank, cache)
         groups, width = choose_groups(cache.kv_heads, near_bank.channels, max_context)
         sizes = (cache.kv_heads, groups, width, near_bank.banks, near_bank.columns_per_row, max_context)
         keys, values = (
@@ -77,6 +78,22 @@ def place_caches(
     check_columns(near_bank, first_column, column, max_context)
     rooms.regions.append(Region("kv_cache", "bank", first_column, column - first_column, "cache"))
     return caches
+
+
+def _check_head(near_bank: NearBank, cache: Cache) -> None:
+    """A head must fit a row, the accumulators and the global buffer; so must the probabilities of a row's slots."""
+    most = min(near_bank.columns_per_row, near_bank.accumulators, near_bank.global_buffer_columns) * near_bank.banks
+    widest, narrowest = max(cache.head_dim, cache.value_dim), min(cache.head_dim, cache.value_dim)
+    slots = near_bank.columns_per_row // -(-narrowest // near_bank.banks)
+    if widest > most or slots > near_bank.global_buffer_columns:
+        raise ResourceLimitError(
+            f"the heads of the cache '{cache.name}' do not fit the banks",
+            notes=[
+                f"demand: heads of {narrowest} to {widest} elements, {slots} slots a row",
+                f"bound: {most} elements, {near_bank.global_buffer_columns} columns of the global buffer",
+            ],
+            help="choose a machine with more accumulators and a larger global buffer",
+        )
 
 
 def _cache_ports(graph: Graph, cache: Cache, place: CacheRooms, rooms: HostRooms) -> None:
@@ -134,9 +151,9 @@ def place_inputs(graph: Graph, storage: Storage, keys: Sequence[Value], chunk: i
 
 def _default(name: str) -> dict[str, object]:
     """What the host gives when the input is left out: running positions, segment 0; token numbers have no default."""
-    if "position" in name:
+    if re.fullmatch(r"(.*[./])?position_ids?", name):
         return {"default": "position"}
-    return {"default": 0} if "type" in name else {}
+    return {"default": 0} if re.fullmatch(r"(.*[./])?(token_type|segment)_ids?", name) else {}
 
 
 def place_outputs(graph: Graph, storage: Storage, chunk: int) -> dict[str, Symbol]:

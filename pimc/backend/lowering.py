@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from isa import Indexed, Machine, NearBank
@@ -100,9 +101,8 @@ class Lowering:
         self.storage.end_phase()
 
     def product(self, matrix: PlacedMatrix, source: Words, result: Words, accumulate: bool = False) -> None:
-        """Emit result = W x, or result += W x; both ranges are padded as the layout says."""
+        """Emit result = W x, or result += W x; both ranges are padded as the layout says (`padded` sees to x)."""
         layout = matrix.layout
-        self._finite_padding(source, layout.inputs, layout.padded_inputs)
         for tile in layout.tiles():
             self._multiply_tile(layout, tile, matrix.column + tile.column, source)
             self.emitter.emit(
@@ -136,10 +136,26 @@ class Lowering:
             emit("mac", ch=everyone, addr=column, cols=width, outs=tile.outputs, bstride=width)
             column += width * tile.outputs
 
-    def _finite_padding(self, source: Words, used: int, read: int) -> None:
-        """Words past the vector meet zero weights, but must not be NaN or infinite."""
-        if read > used:
-            self.emitter.emit("vfill", (source + used).operand, len=read - used)
+    @contextmanager
+    def padded(self, value: Value, layout: MatrixLayout) -> Iterator[Words]:
+        """Words of x with finite words behind it, as far as the product reads; a copy when the value's room is short.
+
+        Words behind x meet zero weights, but must not be NaN or infinite.
+        """
+        source, used, read = self.storage.words(value), layout.inputs, layout.padded_inputs
+        if self.storage.free_words(value) >= read or read == used:
+            self.clear(source + used, read - used)
+            yield source
+            return
+        with self.storage.scratch(read, "a padded vector") as copy:
+            self.copy(copy, source, used)
+            self.clear(copy + used, read - used)
+            yield copy
+
+    def clear(self, words: Words, length: int) -> None:
+        """Emit words = 0."""
+        if length:
+            self.emitter.emit("vfill", words.operand, len=length)
 
     def copy(self, target: Words, source: Words, length: int) -> None:
         """Emit target = source."""

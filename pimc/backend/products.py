@@ -8,32 +8,36 @@ from pimc.backend.emitter import Words, indexed
 from pimc.backend.lowering import Lower, Lowering
 from pimc.backend.scalars import is_token_integer, token_integer
 
-_ACTIVATIONS = {"relu": "relu", "silu": "silu", "gelu": "gelu", "gelu_tanh": "gelu_tanh", "tanh": "tanh"}
+_SAME_NAME = ("relu", "silu", "gelu", "gelu_tanh", "tanh", "sigmoid")
+"""Activations that are functions of the vector unit; `quick_gelu` takes two instructions."""
+
 _QUICK_GELU_SCALE = 1.702
 
 
 def lower_linear(low: Lowering, node: Node) -> None:
     """Lower y = x W + bias, together with a residual addition that follows."""
-    source = low.storage.words(node.operand(0))
     matrix = low.placement.matrix(node, "linear")
-    _product_into(low, node, matrix, source, node.optional(2))
+    with low.padded(node.operand(0), matrix.layout) as source:
+        _product_into(low, node, matrix, source, node.optional(2))
 
 
 def lower_feed_forward(low: Lowering, node: Node) -> None:
     """Lower both products of a feed-forward block with the activation between them."""
     inner, down = low.placement.matrix(node, "in"), low.placement.matrix(node, "down")
-    hidden = down.layout.inputs
-    source = low.storage.words(node.operand(0))
-    up_bias, gate, gate_bias = node.optional(2), node.optional(3), node.optional(4)
-    with low.storage.scratch(inner.layout.padded_outputs, "the hidden part of a feed-forward block") as wide:
-        low.product(inner, source, wide)
+    hidden, read = down.layout.inputs, down.layout.padded_inputs
+    gate = node.optional(3)
+    size = max(inner.layout.padded_outputs, read)
+    with low.storage.scratch(size, "the hidden part of a feed-forward block") as wide:
+        with low.padded(node.operand(0), inner.layout) as source:
+            low.product(inner, source, wide)
         up = wide if gate is None else wide + hidden
-        for bias, place in ((up_bias, up), (gate_bias, wide)):
+        for bias, place in ((node.optional(2), up), (node.optional(4), wide)):
             if bias is not None:
                 low.emitter.emit("vadd", place.operand, place.operand, low.storage.words(bias).operand, hidden)
         _activate(low, str(node.attributes["activation"]), wide, hidden)
         if gate is not None:
             low.emitter.emit("vmul", wide.operand, wide.operand, up.operand, hidden)
+        low.clear(wide + hidden, read - hidden)
         _product_into(low, node, down, wide, node.optional(6))
 
 
@@ -44,7 +48,8 @@ def _activate(low: Lowering, activation: str, words: Words, length: int) -> None
             low.emitter.emit("vmap", gate.operand, place, "sigmoid", length, scale=_QUICK_GELU_SCALE)
             low.emitter.emit("vmul", place, place, gate.operand, length)
         return
-    low.emitter.emit("vmap", place, place, _ACTIVATIONS[activation], length)
+    assert activation in _SAME_NAME, activation
+    low.emitter.emit("vmap", place, place, activation, length)
 
 
 def _product_into(low: Lowering, node: Node, matrix: PlacedMatrix, source: Words, bias: Value | None) -> None:
@@ -52,7 +57,8 @@ def _product_into(low: Lowering, node: Node, matrix: PlacedMatrix, source: Words
     length = matrix.layout.outputs
     add, residual = _residual(low, node)
     value = add.output if add is not None else node.output
-    if residual is not None and bias is None and low.storage.take_over(residual, value):
+    is_source = residual is not None and low.storage.root(residual) == low.storage.root(node.operand(0))
+    if residual is not None and bias is None and not is_source and low.storage.take_over(residual, value):
         low.product(matrix, source, low.storage.words(value), accumulate=True)
     else:
         target = low.storage.define(value)

@@ -10,7 +10,6 @@ from typing import Any
 from isa import (
     Entry,
     Machine,
-    Place,
     Program,
     Region,
     RegisterLimit,
@@ -32,10 +31,11 @@ from pimc.backend.host_rooms import (
     spill_outputs,
 )
 from pimc.backend.images import bank_segment, buffer_segment
+from pimc.backend.legality import check_machine, check_operations
 from pimc.backend.lowering import HostRegisters, Lowering
 from pimc.backend.open_ahead import open_ahead
 from pimc.backend.roll_loops import Code, roll_loops
-from pimc.backend.schedule import ALIASES, make_schedule
+from pimc.backend.schedule import make_schedule
 from pimc.backend.shared_buffer import BufferAllocator, BufferFullError
 from pimc.backend.storage import Storage
 from pimc.backend.token_axes import TokenAxes, find_token_axes
@@ -69,8 +69,11 @@ def build_program(graph: Graph, machine: Machine, options: ProgramOptions) -> Pr
         UnsupportedError: an operation has no lowering; all of them are named.
         ResourceLimitError: the machine is too small.
     """
+    if machine.near_bank is None:
+        raise UnsupportedError(f"the machine '{machine.name}' has no near-bank units to compile for")
+    check_machine(machine.near_bank)
     axes = find_token_axes(graph)
-    _check_operations(graph, axes)
+    check_operations(graph, axes, LOWERINGS)
     for level in Spill:
         try:
             return _Builder(graph, machine, options, axes, level).build()
@@ -80,15 +83,12 @@ def build_program(graph: Graph, machine: Machine, options: ProgramOptions) -> Pr
     raise AssertionError("the last level either builds or raises")
 
 
-def _check_operations(graph: Graph, axes: TokenAxes) -> None:
-    known = {*LOWERINGS, *ALIASES, "cached_attention"}
-    missing = [node for node in graph.nodes if node.op not in known and node.output in axes.axes]
-    if missing:
-        raise UnsupportedError(
-            f"{len(missing)} operations of '{graph.name}' cannot be lowered to instructions",
-            Place(node=missing[0].name),
-            notes=[f"{node.op} '{node.name}' from {', '.join(node.origins) or 'a pass'}" for node in missing],
-        )
+def _chunk(options: ProgramOptions, axes: TokenAxes, causal: bool) -> int:
+    """Tokens of one run: all of them where attention looks ahead, or where their number is bound."""
+    if not causal:
+        return options.max_context
+    bound = axes.tokens if isinstance(axes.tokens, int) else 0
+    return min(max(options.chunk, bound), options.max_context)
 
 
 class Spill(Enum):
@@ -111,7 +111,7 @@ class _Builder:
         self.placement: Placement = graph.facts["place_weights"]
         self.schedule = make_schedule(graph, _global_values(graph, axes))
         self.causal = len(self.schedule) == 1
-        self.chunk = min(options.chunk, options.max_context) if self.causal else options.max_context
+        self.chunk = _chunk(options, axes, self.causal)
         self.emitter = Emitter()
         self.host = HostRegisters(*(self.emitter.register() for _ in range(4)))
         allocator = BufferAllocator(machine.shared_buffer.capacity_words)
@@ -153,7 +153,7 @@ class _Builder:
             for position, value in enumerate(node.inputs):
                 if value is None or not value.is_constant or _in_banks(node, position):
                     continue
-                if value.type.dtype.startswith(("float", "bfloat")):
+                if value.type.dtype.startswith(("float", "bfloat")) or value in self.storage.axes.axes:
                     self.storage.place_constant(value)
 
     def _place_inputs(self) -> list[Symbol]:

@@ -126,6 +126,8 @@ def _longest_in_run(instructions: Sequence[Instruction], first: int, end: int, p
         if not _is_balanced(instructions[start : start + period]):
             continue
         found = _evenly_growing(instructions, start, period, count)
+        if found is not None and _is_entered_by_a_skip(instructions, found):
+            continue
         if found is not None and (best is None or found.count > best.count):
             best = found
     return best
@@ -139,6 +141,13 @@ def _is_balanced(stretch: Sequence[Instruction]) -> bool:
         if depth < 0 or instr.mnemonic == "halt":
             return False
     return depth == 0
+
+
+def _is_entered_by_a_skip(instructions: Sequence[Instruction], repeat: _Repeat) -> bool:
+    """Whether a skip from outside ends inside the stretches, so that they are not always run whole."""
+    outside = [*range(repeat.start), *range(repeat.end, len(instructions))]
+    targets = [_skip_end(instructions[at], at) for at in outside if instructions[at].mnemonic == "skipz"]
+    return any(repeat.start < target < repeat.end for target in targets)
 
 
 def _immediate(value: OperandValue) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,6 +92,7 @@ class Storage:
     anchors: set[Value] = field(default_factory=set[Value])
     _rooms: dict[Value, Room] = field(default_factory=dict[Value, Room])
     _constant_words: dict[Value, int] = field(default_factory=dict[Value, int])
+    _row_words: dict[Value, int] = field(default_factory=dict[Value, int])
     _offsets: dict[int, int] = field(default_factory=dict[int, int])
     _uses: dict[Value, list[int]] = field(default_factory=dict[Value, list[int]])
     _step: int = 0
@@ -130,7 +132,8 @@ class Storage:
         """Address of the value (of the current token's part)."""
         owner, offset = self.root(value)
         if owner.is_constant:
-            return Words(self._constant_words[owner] + offset)
+            register = self.offset_register(self._row_words[owner]) if owner in self._row_words else None
+            return Words(self._constant_words[owner] + offset, register)
         room = self._rooms[owner]
         if not room.per_token:
             return Words(room.word + offset)
@@ -147,6 +150,13 @@ class Storage:
         """Give a value a room that lives until `forget`."""
         self._rooms[value] = room
         self._kept.add(value)
+
+    def free_words(self, value: Value) -> int:
+        """Words of the value's room from its first word on; 0 for a part of a larger value, whose neighbour lives."""
+        owner, offset = self.root(value)
+        room = self._rooms.get(owner)
+        whole = not offset and self.axes.words(owner) == self.axes.words(value)
+        return room.size if room is not None and whole else 0
 
     def take_over(self, value: Value, heir: Value) -> bool:
         """Let `heir` have the room of `value` when nothing else will use it; returns whether that was possible."""
@@ -210,17 +220,26 @@ class Storage:
         yield Words(word)
         self.allocator.release(word, padded)
 
-    def constant(self, array: NDArray[np.float32], name: str) -> int:
+    def constant(self, array: NDArray[Any], name: str) -> int:
         """First word of a new read-only array; constants come before every other room."""
         raw = np.zeros(-(-array.size // _COLUMN_WORDS) * _COLUMN_WORDS, dtype=np.uint32)
-        raw[: array.size] = np.ascontiguousarray(array, dtype=np.float32).reshape(-1).view(np.uint32)
+        raw[: array.size] = np.ascontiguousarray(array).reshape(-1).view(np.uint32)
         word = self.allocator.allocate(raw.size, f"the constant '{name}'")
         self.constants.append((name, word, raw))
         return word
 
     def place_constant(self, value: Value) -> None:
-        """Put a constant value into the shared buffer, once."""
-        if value.constant is not None and value not in self._constant_words:
-            array = np.asarray(value.constant, dtype=np.float32)
-            self._constant_words[value] = self.constant(array, value.name)
+        """Put a constant value into the shared buffer, once; one with a token axis as a row for each token."""
+        if value.constant is None or value in self._constant_words:
+            return
+        kind = np.int32 if value.type.dtype.startswith("int") else np.float32
+        array = np.asarray(value.constant, dtype=kind)
+        axis = self.axes.axes.get(value)
+        if axis is not None:
+            rows = np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
+            stride = rows.shape[1] if rows.shape[1] == 1 else -(-rows.shape[1] // _COLUMN_WORDS) * _COLUMN_WORDS
+            array = np.zeros((len(rows), stride), kind)
+            array[:, : rows.shape[1]] = rows
+            self._row_words[value] = stride
+        self._constant_words[value] = self.constant(array, value.name)
 

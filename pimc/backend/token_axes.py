@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from isa import Place, UnsupportedError
-from passes import Dim, Graph, Node, Value, product
+from passes import Affine, Dim, Graph, Node, Value, explain, product
+
+_ALIGNED = frozenset({"add", "sub", "mul", "div", "max", "min", "pow", "concat", "rotary"})
+"""Operations whose constant operands may have a part for each token, aligned with the result from the right."""
 
 _SAME_AXIS = frozenset({"linear", "rotary", "cached_attention", "feed_forward", "layer_norm", "rms_norm", "cumsum"})
 
@@ -55,43 +58,63 @@ def find_token_axes(graph: Graph) -> TokenAxes:
     if not attention:
         raise UnsupportedError(
             f"no attention block of '{graph.name}' was recognised, and a graph without one cannot be lowered",
-            notes=[f"{node.op} '{node.name}' was left over" for node in nodes if node.op == "softmax"][:8],
+            notes=[
+                f"{finding.pass_name} left '{name}': {reason}"
+                for finding in explain(graph)
+                for name, reason in finding.unfused
+            ],
             help="pimc inspect shows which attention nodes stayed unfused and why",
         )
     batch, tokens = attention[0].operand(0).shape[:2]
     if batch != 1:
         message = f"the batch is {batch}; programs are compiled for a batch of 1"
         raise UnsupportedError(message, help="give --dim batch=1")
-    masks = _key_masks(graph, attention)
+    masks = _key_masks(attention)
     axes = {value: 1 for value in graph.inputs if value not in masks and _is_token_input(value, tokens)}
     problems: list[str] = []
     for node in nodes:
         if node.output not in masks:
             _propagate(node, tokens, axes, problems)
+    key_masks = frozenset(value for value in graph.inputs if value in masks)
+    if len(key_masks) > 1:
+        problems.append(f"attention '{attention[0].name}' and others use several key masks")
     if problems:
         raise UnsupportedError(
             f"{len(problems)} operations of '{graph.name}' cannot be computed token by token",
             Place(node=problems[0].split("'")[1]),
             notes=problems,
         )
-    return TokenAxes(tokens, axes, frozenset(value for value in graph.inputs if value in masks))
+    return TokenAxes(tokens, axes, key_masks)
+
+
+def past_symbols(graph: Graph) -> frozenset[str]:
+    """Symbols that stand for the length of the caches."""
+    found: set[str] = set()
+    for cache in graph.caches.values():
+        kind = graph.signature.get(cache.past_key or "")
+        found |= {name for dim in (kind.shape if kind else ()) if isinstance(dim, Affine) for name in dim.symbols}
+    return frozenset(found)
 
 
 def _is_token_input(value: Value, tokens: Dim) -> bool:
     return value.type.rank >= 2 and value.shape[1] == tokens
 
 
-def _key_masks(graph: Graph, attention: list[Node]) -> set[Value]:
-    """Every value between a graph input and a `key_mask` operand."""
+def _key_masks(attention: list[Node]) -> set[Value]:
+    """Every value between a graph input and a `key_mask` operand; nothing but conversions may lie between."""
     found: set[Value] = set()
     waiting = [mask for node in attention if (mask := node.optional(3)) is not None]
     while waiting:
         value = waiting.pop()
-        if value in found:
-            continue
         found.add(value)
         if value.producer is not None:
-            waiting += [operand for operand in value.producer.inputs if operand is not None and not operand.is_constant]
+            if value.producer.op not in ("cast", "reshape", "identity"):
+                raise UnsupportedError(
+                    f"the key mask is computed by {value.producer.op}",
+                    Place(node=value.producer.name),
+                    help="key masks must be inputs of the model, 0 where a position is excluded",
+                )
+            waiting.append(value.producer.operand(0))
     return found
 
 
@@ -104,11 +127,25 @@ def _propagate(node: Node, tokens: Dim, axes: dict[Value, int], problems: list[s
         return
     rule = _RULES.get(node.op, _elementwise_axis)
     axis = rule(node, carriers[0], axes)
-    if axis is None:
+    if axis is None or any(rule(node, carrier, axes) != axis for carrier in carriers[1:]):
         problems.append(f"{node.op} '{node.name}' ({', '.join(node.origins)}) mixes tokens")
         return
     for value in node.outputs:
         axes[value] = axis
+    operands = node.inputs[:3] if node.op == "cached_attention" else node.inputs
+    for operand in operands:
+        if operand is not None and operand not in axes:
+            _meet(node, operand, axis, tokens, axes, problems)
+
+
+def _meet(node: Node, value: Value, axis: int, tokens: Dim, axes: dict[Value, int], problems: list[str]) -> None:
+    """An operand without a token axis meets tokens: a constant may have a part for each token, others are the same."""
+    if not value.is_constant:
+        problems.append(f"{node.op} '{node.name}' needs '{value.name}', which does not belong to one token")
+    elif node.op in _ALIGNED:
+        own = axis - node.output.type.rank + value.type.rank
+        if own >= 0 and value.shape[own] == tokens != 1:
+            axes[value] = own
 
 
 def _elementwise_axis(node: Node, carrier: Value, axes: Mapping[Value, int]) -> int | None:

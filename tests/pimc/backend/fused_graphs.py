@@ -36,7 +36,7 @@ class FusedDecoder:
         positions = self._input("position_ids", TensorType("int64", (1, tokens)))
         self.mask: Value | None = None
         if self.key_mask:
-            raw = self._input("attention_mask", TensorType("int64", (1, past + tokens)))
+            raw = self._input("attention_mask", TensorType("int64", (1, past + tokens if self.causal else tokens)))
             self.mask = self._node("cast", [raw], "bool", (1, past + tokens), to="bool")
         table = self._weight((self.vocabulary, self.hidden), 1.0)
         self.cosine, self.sine = self._rotary_tables(positions)
@@ -91,9 +91,11 @@ class FusedDecoder:
         )
         name = f"layer{layer}"
         ports = [f"past.{layer}.key", f"past.{layer}.value", f"present.{layer}.key", f"present.{layer}.value"]
+        if not self.causal:
+            ports = []
         self.graph.caches[name] = Cache(name, self.kv_heads, self.head_dim, self.head_dim, *ports)
         past = symbol("past")
-        for port, length in zip(ports, (past, past, past + self.tokens, past + self.tokens), strict=True):
+        for port, length in zip(ports, (past, past, past + self.tokens, past + self.tokens), strict=False):
             kind = TensorType("float32", (1, self.kv_heads, length, self.head_dim))
             self.graph.signature[port] = kind
         attention = self._node(
