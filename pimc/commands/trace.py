@@ -48,7 +48,7 @@ def _run(options: Namespace) -> int:
 COMMAND = Command(
     name="trace",
     summary="run a trace of another simulator",
-    description="Runs a command trace of the published AiM simulator (aim-isr) and prints cycles, commands and energy.\n"
+    description="Runs a trace of the published AiM simulator (aim-isr) and prints cycles, commands and energy.\n"
     "Without --compat rows are refreshed, every rule of the machine holds, and a trace ends when all its work has.",
     examples=(
         "pimc trace gemv.trace --format aim-isr --compat --json",

@@ -112,7 +112,8 @@ def test_wrong_line_behind_right_ones_is_named() -> None:
     text = "# head\nAiM MAC_ABK 1 0x1 0\n\nAiM MAC_ABK 1 0x1ffffffff 0\nAiM EOC\n"
     with pytest.raises(InputError) as caught:
         parse_aim_trace(text, MACHINE, "t.trace")
-    assert str(caught.value).splitlines()[0] == "t.trace:4: error: '0x1ffffffff' is not a decimal or 0x number of 32 bits"
+    wanted = "t.trace:4: error: '0x1ffffffff' is not a decimal or 0x number of 32 bits"
+    assert str(caught.value).splitlines()[0] == wanted
 
 
 def events_of(text: str, machine: object = MACHINE, faithful: bool = True) -> tuple[AimRun, CommandEvents]:
