@@ -67,6 +67,19 @@ def remove(queue: Any, ledger: Any, which: int, place: int) -> None:
     ledger[which] -= 1
 
 
+@compiled(FLAG, TABLE, CYCLES, INTEGER)
+def _resembles_previous(requests: Any, queue: Any, place: int) -> bool:
+    """Whether a queued request needs the same command as the one before it."""
+    if place == 0:
+        return False
+    own, previous = queue[place], queue[place - 1]
+    return bool(
+        requests[own, COMMAND] == requests[previous, COMMAND]
+        and requests[own, BANK] == requests[previous, BANK]
+        and requests[own, ROW] == requests[previous, ROW]
+    )
+
+
 @compiled(FLAG, TABLE, CYCLES, CYCLES, CYCLES, *[INTEGER] * 3)
 def _hits_row(requests: Any, state: Any, tables: Any, queue: Any, size: int, bank: int, row_free: int) -> bool:
     """Whether a queued request addressed to `bank` finds its row open, when the asking one does not (`row_free`)."""
@@ -77,24 +90,28 @@ def _hits_row(requests: Any, state: Any, tables: Any, queue: Any, size: int, ban
         command = requests[request, COMMAND]
         if requests[request, BANK] != bank or fact(tables, command, ROW_NEED) != ROW_OPEN:
             continue
+        if _resembles_previous(requests, queue, place):
+            continue
         if prerequisite(state, tables, command, bank, requests[request, ROW]) == command:
             return True
     return False
 
 
-@compiled(INTEGER, TABLE, CYCLES, CYCLES, CYCLES, *[INTEGER] * 3)
-def _best(requests: Any, state: Any, tables: Any, queue: Any, size: int, barrier: int, cycle: int) -> int:
-    """Place of the request that goes first, -1 in an empty queue.
+@compiled(INTEGER, TABLE, CYCLES, CYCLES, CYCLES, *[INTEGER] * 4)
+def _best(requests: Any, state: Any, tables: Any, queue: Any, size: int, ordered: int, barrier: int, cycle: int) -> int:
+    """Place of the request that goes first, -1 in an empty queue; `ordered` tells a queue in order of arrival.
 
     A ready request goes before an older one that is not, unless it wants to disturb a row that another one uses.
     """
     best = -1
-    best_ready = behind = False
+    command = 0
+    ready = best_ready = behind = False
     for place in range(size):
         request = queue[place]
         final, bank = requests[request, COMMAND], requests[request, BANK]
-        command = prerequisite(state, tables, final, bank, requests[request, ROW])
-        ready = earliest(state, tables, command, bank) <= cycle
+        if not _resembles_previous(requests, queue, place):
+            command = prerequisite(state, tables, final, bank, requests[request, ROW])
+            ready = earliest(state, tables, command, bank) <= cycle
         if place > 0 and final == barrier:
             behind = True
         if best < 0:
@@ -108,6 +125,8 @@ def _best(requests: Any, state: Any, tables: Any, queue: Any, size: int, barrier
             misses = command != final or fact(tables, final, ROW_NEED) != ROW_OPEN
             if not _hits_row(requests, state, tables, queue, size, bank, misses):
                 best, best_ready = place, True
+        if best_ready and ordered:
+            break
     return best
 
 
@@ -129,7 +148,7 @@ def _choose_from(
     barrier = parameters[BARRIER]
     if which == PROCESSING and ledger[which] > 0 and requests[queue[0], COMMAND] == barrier:
         remove(queue, ledger, which, 0)
-    place = _best(requests, state, tables, queue, ledger[which], barrier, cycle)
+    place = _best(requests, state, tables, queue, ledger[which], which != ACTIVE, barrier, cycle)
     if place < 0:
         choice[QUEUE] = NO_QUEUE
         return False
@@ -280,6 +299,8 @@ def next_look(
         look = min(look, ready if ready > cycle else NEVER)
     for which in range(4):
         for place in range(ledger[which]):
+            if _resembles_previous(requests, queues[which], place):
+                continue
             request = queues[which, place]
             bank = requests[request, BANK]
             command = prerequisite(state, tables, requests[request, COMMAND], bank, requests[request, ROW])
