@@ -33,6 +33,7 @@ def compile_model(
     optimize: bool = True,
     observers: Sequence[Observer] = (),
     chunk: int = DEFAULT_CHUNK,
+    weights: bool = True,
 ) -> Program:
     """Compile an ONNX model.
 
@@ -47,6 +48,7 @@ def compile_model(
         optimize: Whether to run the optional passes.
         observers: Called after every pass.
         chunk: Tokens of one `prefill` run at most.
+        weights: Whether the program holds the weights; without them it can only be timed.
 
     Returns:
         The program.
@@ -60,7 +62,7 @@ def compile_model(
     context = _choose_context(graph, max_context)
     chosen = pipeline_text or ("default" if optimize else "O0")
     metadata = {**_metadata(model), "pipeline": chosen, "table_rows": table_rows(graph)}
-    return build_program(graph, machine, ProgramOptions(context, chunk, numerics, metadata))
+    return build_program(graph, machine, ProgramOptions(context, chunk, numerics, metadata, weights))
 
 
 def fuse_model(

@@ -51,12 +51,14 @@ class ProgramOptions:
         chunk: Tokens of one `prefill` run at most.
         numerics: `machine` or `fp32`.
         metadata: Further facts to record in the program.
+        weights: Whether the program holds the weights; without them it can only be timed.
     """
 
     max_context: int
     chunk: int
     numerics: str
     metadata: Mapping[str, Any]
+    weights: bool = True
 
 
 def build_program(graph: Graph, machine: Machine, options: ProgramOptions) -> Program:
@@ -256,10 +258,12 @@ class _Builder:
         )
 
     def _segments(self, constants: int) -> tuple[Segment, ...]:
-        weights = bank_segment("weights", self.placement, self.near_bank, self.options.numerics)
-        if not constants:
-            return (weights,)
-        return weights, buffer_segment("constants", constants, self.storage.constants)
+        segments: list[Segment] = []
+        if self.options.weights:
+            segments.append(bank_segment("weights", self.placement, self.near_bank, self.options.numerics))
+        if constants:
+            segments.append(buffer_segment("constants", constants, self.storage.constants))
+        return tuple(segments)
 
     def _name_weights(self) -> None:
         for matrix in self.placement.matrices:
