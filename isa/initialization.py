@@ -6,7 +6,7 @@ everything that an earlier instruction can write counts as written.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -47,7 +47,7 @@ class _Written:
     ends: list[int] = field(default_factory=list[int])
 
     def add(self, low: int, high: int) -> None:
-        first = bisect_right(self.ends, low - 1)
+        first = bisect_left(self.ends, low - 1)
         last = bisect_right(self.starts, high + 1)
         if first < last:
             low, high = min(low, self.starts[first]), max(high, self.ends[last - 1])
