@@ -73,7 +73,7 @@ class AttaccRun:
 
     def channel_log(self, channel: int) -> list[LoggedCommand]:
         """The commands of one channel in the order of their issue."""
-        rows = self.log[self.log[:, 1] == channel].tolist()
+        rows: list[list[int]] = self.log[self.log[:, 1] == channel].tolist()
         return [LoggedCommand(row[0], self.command_names[row[2]], *row[3:]) for row in rows]
 
 

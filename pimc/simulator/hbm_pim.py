@@ -122,7 +122,8 @@ class _Channel:
         self, log: _Log, transactions: Sequence[Transaction]
     ) -> Iterator[tuple[Event, Transaction | None, bool]]:
         """The commands that reached the memory so far, with their transactions, and whether all banks then obey."""
-        for issued, command, bank, row, number, all_banks in log.tolist():
+        rows: list[list[int]] = log.tolist()
+        for issued, command, bank, row, number, all_banks in rows:
             if issued + 1 < self.cycles:
                 transaction = transactions[number] if number >= 0 else None
                 column = transaction.column if transaction is not None and row >= 0 else 0

@@ -64,7 +64,7 @@ class Transaction(NamedTuple):
 class _Stream:
     device: DramDevice
     controller: HbmPimController
-    transactions: list[Transaction] = field(default_factory=list)
+    transactions: list[Transaction] = field(default_factory=list[Transaction])
 
     def access(self, is_write: bool, bank: int, row: int, column: int, count: int = 1, control: str = "") -> None:
         """Access `count` columns from a linear column on; the last one is a barrier."""
