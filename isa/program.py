@@ -199,6 +199,10 @@ class RegisterLimit:
     high: int
 
 
+PORT_KINDS = ("tokens", "token_rows", "keys", "past", "present", "once", "ignored")
+"""How a port is held, as `Port.kind` explains."""
+
+
 @dataclass(frozen=True)
 class Port:
     """An input or output of the model, and where the host finds it.
@@ -208,9 +212,11 @@ class Port:
         direction: `input` or `output`.
         dtype: numpy dtype name of the ONNX value (`float32`, `int64`, `bool`).
         shape: Dimensions: integers, or affine expressions in the model's symbols as text.
-        kind: `tokens` (one row of words for each token of the run), `keys` (one word for each attended position),
-            `past` and `present` (the resident KV cache), `once` (whole tensor).
-        symbol: Name of the `Symbol` that holds it.
+        kind: `tokens` (one row of words in the shared buffer for each token of the run), `token_rows` (an output whose
+            rows lie in the banks: token t in bank t mod banks), `keys` (one word for each attended position, 0 when
+            it is masked and 1 otherwise), `past` and `present` (the resident KV cache), `once` (whole tensor),
+            `ignored` (an input that no result depends on).
+        symbol: Name of the `Symbol` that holds it; empty for `ignored`.
     """
 
     name: str

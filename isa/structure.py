@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from isa.program import Program, Region, Segment
+from isa.program import PORT_KINDS, Program, Region, Segment
 from isa.spec import REGISTER_COUNT
 
 SPACES = ("sb", "bank", "gb", "acc")
@@ -16,7 +16,6 @@ REGION_SPACES = ("sb", "bank")
 ROLES = ("weights", "cache", "output", "constants", "inputs", "scratch")
 NUMERICS = ("machine", "fp32")
 DIRECTIONS = ("input", "output")
-PORT_KINDS = ("tokens", "keys", "past", "present", "once")
 NAME = re.compile(r"(?!r[0-9]+\Z)[A-Za-z_][A-Za-z0-9_.]*\Z")
 """Names of entries, regions, symbols; `r0`, `r1`, ... are registers."""
 
@@ -112,7 +111,7 @@ def _port_errors(program: Program) -> Iterator[str]:
             yield f"port '{port.name}': direction '{port.direction}' is not one of {', '.join(DIRECTIONS)}"
         if port.kind not in PORT_KINDS:
             yield f"port '{port.name}': kind '{port.kind}' is not one of {', '.join(PORT_KINDS)}"
-        if port.symbol not in known:
+        if port.symbol not in known and (port.kind != "ignored" or port.symbol):
             yield f"port '{port.name}': unknown symbol '{port.symbol}'"
 
 
