@@ -95,9 +95,10 @@ _LAZY = {
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'isa' has no attribute '{name}'")
-    value = getattr(import_module(_LAZY[name]), name)
-    globals()[name] = value
-    return value
+    module = import_module(_LAZY[name])
+    # The import binds the submodule itself here, maybe over one of these names: `manual` is both.
+    globals().update({each: getattr(module, each) for each, home in _LAZY.items() if home == _LAZY[name]})
+    return globals()[name]
 
 
 __all__ = [
