@@ -21,6 +21,9 @@ from numpy.typing import NDArray
 
 from isa import ResourceLimitError
 
+CACHE_KINDS = ("key", "value")
+"""`KvLayout.kind`, which also tells the symbols of caches from others."""
+
 
 @dataclass(frozen=True)
 class KvLayout:

@@ -115,7 +115,10 @@ def _shape_text(port: Port) -> str:
 def _array_problems(program: Program, port: Port, array: Array) -> list[str]:
     problems: list[str] = []
     allowed = np.dtype(port.dtype)
-    if not np.can_cast(array.dtype, allowed, "safe"):
+    if port.kind == "keys":
+        if array.dtype.kind not in "biuf":
+            problems.append(f"'{port.name}' is {array.dtype}, allowed: numbers and booleans")
+    elif not np.can_cast(array.dtype, allowed, "safe"):
         problems.append(f"'{port.name}' is {array.dtype}, allowed: {allowed}")
     elif allowed.kind in "iu" and array.size and not _fits_int32(array):
         problems.append(f"'{port.name}' has values from {array.min()} to {array.max()}, which do not fit 32 bits")

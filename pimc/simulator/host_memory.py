@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from isa import Port, ResourceLimitError, Symbol
-from pimc.kv_layout import KvLayout
+from pimc.kv_layout import CACHE_KINDS, KvLayout
 from pimc.simulator.host_inputs import layout_number, token_axis
 from pimc.simulator.state import MachineState
 
@@ -109,6 +110,21 @@ def store_cache(state: MachineState, port: Port, symbol: Symbol, array: Array) -
     region = _cache_region(state, symbol)
     heads_first = _heads_first(port, array, layout)
     layout.store(region.data, symbol.address - region.low, heads_first)
+
+
+def clear_cache(state: MachineState, symbols: Iterable[Symbol], first: int, end: int) -> None:
+    """Set the tokens `first` to `end` - 1 of every resident cache to zero."""
+    if first == 0:
+        for region in state.regions:
+            if region.region.role == "cache":
+                region.reset()
+        return
+    for symbol in symbols:
+        if symbol.layout.get("kind") in CACHE_KINDS:
+            layout = KvLayout.from_json(symbol.layout)
+            region = _cache_region(state, symbol)
+            zeros = np.zeros((layout.kv_heads, end - first, layout.head_dim), np.float32)
+            layout.store(region.data, symbol.address - region.low, zeros, first)
 
 
 def load_cache(state: MachineState, port: Port, symbol: Symbol, tokens: int) -> Array:

@@ -19,6 +19,7 @@ from pimc.simulator.host_inputs import (
     output_ports,
 )
 from pimc.simulator.host_memory import (
+    clear_cache,
     default_rows,
     load_cache,
     read_token_rows,
@@ -62,6 +63,7 @@ class Session:
         self.simulator.load(program)
         self.timing_only = timing_only
         self.kv_length = 0
+        self._stored = 0  # tokens of the cache's memory that may hold data; an encoder's do, though `kv_length` is 0
         self._steps: list[Statistics] = []
 
     @property
@@ -85,7 +87,7 @@ class Session:
     def reset(self) -> None:
         """Empty the KV cache and go back to cycle 0."""
         self.simulator.reset()
-        self.kv_length = 0
+        self.kv_length = self._stored = 0
         self._steps.clear()
 
     def run(
@@ -112,6 +114,7 @@ class Session:
         Raises:
             InputError: names, types or shapes that the model does not have.
             ResourceLimitError: the tokens do not fit the context or the program.
+            UnsupportedError: `past` inputs with tokens for attention without a causal mask.
         """
         request = check_inputs(self.program, inputs)
         wanted = check_outputs(self.program, outputs)
@@ -121,6 +124,7 @@ class Session:
     def step(self, token_ids: Sequence[int] | Array, outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """Append tokens to the resident cache; outputs of the last one, as `run` with `last_only` gives them.
 
+        A model without `past` inputs begins with an empty cache in every step, as in every `run`.
         All other inputs take their defaults: full masks, running positions, zeros. Without `outputs`, all outputs of
         tokens are computed, and the cache is not read back.
 
@@ -137,19 +141,33 @@ class Session:
         names = outputs if outputs is not None else [
             name for name, each in output_ports(self.program).items() if each.kind != "present"
         ]
-        return self._execute(request, check_outputs(self.program, names), None, last_only=True)
+        wanted = check_outputs(self.program, names)
+        self._prepare_cache(request)
+        return self._execute(request, wanted, None, last_only=True)
 
     def _prepare_cache(self, request: Request) -> None:
+        """Bring the cache to the length with which the run begins, and its memory behind that to zero.
+
+        Attention multiplies what lies behind the attended tokens by 0, so nothing that is not finite may stay there.
+        """
         ports = input_ports(self.program)
-        if not any(port.kind == "past" for port in ports.values()):
-            self.kv_length = 0
-        if request.past is None:
-            return
-        self._check_context(request.past, 0)
+        if request.past and "encode" in self.program.entries:
+            raise UnsupportedError(
+                f"the cache inputs have {request.past} tokens, and the model attends without a causal mask",
+                help="give cache inputs without tokens",
+            )
+        past = request.past
+        if past is None and not any(port.kind == "past" for port in ports.values()):
+            past = 0
+        if past is not None:
+            self._check_context(past, request.tokens)
+            self.kv_length = past
+        if self._stored > self.kv_length and not self.timing_only:
+            clear_cache(self.simulator.state, self.program.symbols, self.kv_length, self._stored)
+        self._stored = self.kv_length
         for name, array in request.arrays.items():
-            if ports[name].kind == "past" and request.past and not self.timing_only:
+            if ports[name].kind == "past" and past and not self.timing_only:
                 store_cache(self.simulator.state, ports[name], self.program.symbol(ports[name].symbol), array)
-        self.kv_length = request.past
 
     def _check_context(self, past: int, tokens: int) -> None:
         longest = self.program.metadata.get("max_context")
@@ -205,6 +223,7 @@ class Session:
         }
         asked = self.program.entries[entry].registers if entry in self.program.entries else ()
         registers = {name: available[name] for name in asked if name in available}
+        self._stored = self.kv_length + count
         statistics = self.simulator.run(entry, registers, self.timing_only)
         if entry != "encode":
             self.kv_length += count
@@ -219,6 +238,7 @@ class Session:
                 continue
             if port.kind == "keys":
                 self._check_mask(port, array, request.tokens)
+                array = (array != 0).astype(np.int32)
                 is_masked = is_masked or not array.all()
             write_words(self.simulator.state, self.program.symbol(port.symbol), array)
         return is_masked
@@ -255,7 +275,7 @@ class Session:
         port = output_ports(self.program)[name]
         symbol = self.program.symbol(port.symbol)
         if port.kind == "present":
-            return load_cache(self.simulator.state, port, symbol, self.kv_length)
+            return load_cache(self.simulator.state, port, symbol, self._stored)
         if port.kind == "once":
             shape = tuple(int(dim) for dim in port.shape)
             return read_words(self.simulator.state, port, symbol, shape)

@@ -1,13 +1,15 @@
 """The host side: ports, chunks, the resident cache, and what is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from machine_programs import bfloat16
-from token_program import CHUNK, CONTEXT, token_program
+from token_program import CHUNK, CONTEXT, MASK, token_program
 
-from isa import InputError, ResourceLimitError
+from isa import InputError, ResourceLimitError, UnsupportedError
 from pimc.simulator import Session, total
 
 
@@ -103,6 +105,55 @@ def test_given_positions_and_ignored_inputs():
 def test_a_mask_is_written_and_announced(mask, masked):
     found = Session(token_program()).run({**arrays(3), "mask": np.array([mask])})
     assert found["rows"][0, :, 3:].tolist() == [[masked, mask[0]]] * 3
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        np.array([[2, 0, -1]]),
+        np.array([[1 << 40, 0, 1]]),
+        np.array([[0.5, 0.0, -2.0]], np.float32),
+        np.array([[True, False, True]]),
+        np.array([[255, 0, 1]], np.uint8),
+    ],
+    ids=lambda mask: mask.dtype.name,
+)
+def test_whatever_a_mask_holds_the_program_sees_zeros_and_ones(mask):
+    session = Session(token_program())
+    found = session.run({**arrays(3), "mask": mask})
+    assert found["rows"][0, :, 3:].tolist() == [[1, 1]] * 3
+    assert session.simulator.state.shared_integers[MASK : MASK + 3].tolist() == [1, 0, 1]
+    unmasked = session.run({**arrays(1), "mask": np.full((1, 4), 7, mask.dtype)})
+    assert unmasked["rows"][0, :, 3:].tolist() == [[0, 1]]
+
+
+@pytest.mark.parametrize("length", [0, 1, 17])
+def test_nothing_of_a_longer_cache_stays_behind_a_shorter_one(length):
+    session = Session(token_program("fp32"))
+    session.run({**arrays(1), "past": np.full((1, 1, 30, 16), np.nan, np.float32)})
+    past = np.ones((1, 1, length, 16), np.float32)
+    session.run({**arrays(3), "past": past})
+    stored = session.simulator.state.bank_region("cache").data
+    assert np.isfinite(stored).all()
+    assert np.count_nonzero(stored) == np.count_nonzero(past) + np.count_nonzero(arrays(3)["states"])
+
+
+def test_a_model_without_cache_inputs_begins_anew_in_every_step():
+    session = Session(token_program(cached=False))
+    for _ in range(2):
+        assert session.step([5, 6])["sums"].tolist() == [[[6.0, 1.0, 0.0]]]
+        assert session.kv_length == 2
+
+
+def test_attention_without_a_causal_mask_takes_no_past():
+    whole = token_program(encoder=True)
+    session = Session(replace(whole, ports=token_program().ports))
+    with pytest.raises(UnsupportedError, match="the cache inputs have 2 tokens"):
+        session.run({**arrays(3), "past": np.zeros((1, 1, 2, 16), np.float32)})
+    inputs = arrays(3)
+    found = session.run({**inputs, "past": np.zeros((1, 1, 0, 16), np.float32)})
+    np.testing.assert_array_equal(found["present"], keys_of(inputs))
+    assert session.kv_length == 0
 
 
 def test_an_encoder_runs_once_and_keeps_nothing():

@@ -40,8 +40,8 @@ def _body():
     )
 
 
-def token_program(numerics: str = "machine", encoder: bool = False) -> Program:
-    """The program; as an encoder it has one entry and no cache."""
+def token_program(numerics: str = "machine", encoder: bool = False, cached: bool = True) -> Program:
+    """The program; as an encoder it has one entry and no cache ports, which `cached` leaves out elsewhere."""
     prologue = (("li", COUNT, 1), ("li", FIRST, 0))
     body = _body()
     skip = next(n for n, row in enumerate(body) if row[0] == "skipz")
@@ -86,7 +86,7 @@ def token_program(numerics: str = "machine", encoder: bool = False) -> Program:
             Symbol("rows", "bank", SPILLED, 1, {"kind": "token_rows", "words": 5, "columns": 1}),
             Symbol("keys", "bank", KEYS, LAYOUT.columns, LAYOUT.to_json()),
         ),
-        ports=tuple(port for port in ports if not encoder or port.kind not in ("past", "present")),
+        ports=tuple(port for port in ports if (cached and not encoder) or port.kind not in ("past", "present")),
         metadata={"max_context": CONTEXT, "chunk": CHUNK},
     )
 
