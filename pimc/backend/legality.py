@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from isa import NearBank, Place, UnsupportedError
-from passes import Graph, Node, Value, constant_scalar, explain
+from passes import Graph, Node, Value, constant_scalar
 from pimc.backend.scalars import is_token_integer, scalar_problem
 from pimc.backend.schedule import ALIASES
-from pimc.backend.token_axes import TokenAxes
+from pimc.backend.token_axes import TokenAxes, refusals
 
 Problem = str | None
 
@@ -43,13 +43,6 @@ def check_operations(graph: Graph, axes: TokenAxes, lowered: Mapping[str, object
             Place(node=first.name) if first else None,
             notes=[*notes, *refusals(graph)],
         )
-
-
-def refusals(graph: Graph) -> list[str]:
-    """Why passes left nodes as they were."""
-    return [
-        f"{finding.pass_name} left '{node}': {reason}" for finding in explain(graph) for node, reason in finding.unfused
-    ]
 
 
 def _origin(node: Node) -> str:

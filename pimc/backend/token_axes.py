@@ -56,15 +56,7 @@ def find_token_axes(graph: Graph) -> TokenAxes:
     nodes = graph.nodes
     attention = [node for node in nodes if node.op == "cached_attention"]
     if not attention:
-        raise UnsupportedError(
-            f"no attention block of '{graph.name}' was recognised, and a graph without one cannot be lowered",
-            notes=[
-                f"{finding.pass_name} left '{name}': {reason}"
-                for finding in explain(graph)
-                for name, reason in finding.unfused
-            ],
-            help="pimc inspect shows which attention nodes stayed unfused and why",
-        )
+        raise _no_attention(graph)
     batch, tokens = attention[0].operand(0).shape[:2]
     if batch != 1:
         message = f"the batch is {batch}; programs are compiled for a batch of 1"
@@ -85,6 +77,21 @@ def find_token_axes(graph: Graph) -> TokenAxes:
             notes=problems,
         )
     return TokenAxes(tokens, axes, key_masks)
+
+
+def _no_attention(graph: Graph) -> UnsupportedError:
+    return UnsupportedError(
+        f"no attention block of '{graph.name}' was recognised, and a graph without one cannot be lowered",
+        notes=refusals(graph),
+        help="pimc inspect shows which attention nodes stayed unfused and why",
+    )
+
+
+def refusals(graph: Graph) -> list[str]:
+    """Why passes left nodes as they were."""
+    return [
+        f"{finding.pass_name} left '{node}': {reason}" for finding in explain(graph) for node, reason in finding.unfused
+    ]
 
 
 def past_symbols(graph: Graph) -> frozenset[str]:
