@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,65 @@ def test_arrays_come_back(tmp_path: Path) -> None:
     for name, array in arrays.items():
         np.testing.assert_array_equal(found[name], array)
     assert [path.name for path in tmp_path.iterdir()] == ["x.npz"]
+
+
+def test_an_array_may_have_any_name_and_order(tmp_path: Path) -> None:
+    arrays = {
+        "file": np.asfortranarray(np.arange(6).reshape(2, 3)),
+        "allow_pickle": np.array(1, np.float32),
+        "": np.zeros((0, 2)),
+    }
+    write_arrays(tmp_path / "x.npz", arrays)
+    found = read_arrays(tmp_path / "x.npz")
+    assert list(found) == list(arrays)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found[name], array)
+    with np.load(tmp_path / "x.npz") as plain:
+        np.testing.assert_array_equal(plain["file"], arrays["file"])
+
+
+def _member(header: str, data: bytes = b"") -> bytes:
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + data
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        _member("{'descr':'<i8','fortran_order':False,'shape':" + "(" * 300),
+        _member("{'descr':'<i8','fortran_order':False,'shape':("),
+        _member("{'descr':'<i8','fortran_order':False,'shape':(4611686018427387904,)}"),
+        _member("{'descr':'<i8','fortran_order':False,'shape':(-1,-2)}", bytes(16)),
+        _member("{'descr':'<i8','fortran_order':False,'shape':(2,)}", bytes(8)),
+        _member("{'descr':'<q9','fortran_order':False,'shape':(2,)}", bytes(8)),
+        _member("{1: 2, 'a': 3}"),
+        _member("7"),
+        b"\x93NUMPY\x09\x00",
+        b"hello",
+        b"",
+    ],
+)
+def test_members_that_are_no_arrays_are_refused(tmp_path: Path, content: bytes) -> None:
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("a.npy", content)
+    with pytest.raises(InputError, match="not an npz file of plain arrays"):
+        read_arrays(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_changed_byte_anywhere_is_read_or_refused(tmp_path: Path, method: int) -> None:
+    with zipfile.ZipFile(tmp_path / "x.npz", "w", method) as archive:
+        archive.writestr("a.npy", _member("{'descr':'<i8','fortran_order':False,'shape':(9,)}", bytes(range(72))))
+    whole = (tmp_path / "x.npz").read_bytes()
+    refused = 0
+    for position in range(len(whole)):
+        changed = bytearray(whole)
+        changed[position] ^= 0x55
+        (tmp_path / "y.npz").write_bytes(changed)
+        try:
+            read_arrays(tmp_path / "y.npz")
+        except InputError:
+            refused += 1
+    assert refused > len(whole) // 3
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
