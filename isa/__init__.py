@@ -52,18 +52,18 @@ if TYPE_CHECKING:
     from isa.disassembler import disassemble, save_assembly
     from isa.dram_device import AttaccController, DramDevice, HbmPimController
     from isa.encoding import decode_instructions, encode_instructions
+    from isa.instruction_manual import EXTENSIONS, manual, syntax
     from isa.instruction_text import InstructionFormat, format_instruction, labels_of
     from isa.machine import Machine
     from isa.machine_loader import load_machine, machine_names, machine_schema
-    from isa.manual import EXTENSIONS, manual, syntax
     from isa.near_bank import NearBank
     from isa.verifier import Diagnostic, check_program, require_valid
     from isa.yaml_loader import YamlFile, parse_yaml, read_yaml
 
 _LAZY = {
-    "EXTENSIONS": "isa.manual",
-    "manual": "isa.manual",
-    "syntax": "isa.manual",
+    "EXTENSIONS": "isa.instruction_manual",
+    "manual": "isa.instruction_manual",
+    "syntax": "isa.instruction_manual",
     "InstructionFormat": "isa.instruction_text",
     "format_instruction": "isa.instruction_text",
     "labels_of": "isa.instruction_text",
