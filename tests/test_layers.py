@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,6 +61,13 @@ def test_packages_are_entered_by_their_door() -> None:
         if name.startswith(f"{door}.") and not f"{_module(path)}.".startswith(f"{door}.")
     ]
     assert wrong == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_public_name_is_hidden_by_a_module(package: str) -> None:
+    """Loading a module of a package sets it as an attribute, over a function of the same name that loads lazily."""
+    public = set(importlib.import_module(package).__all__)
+    assert public & {path.stem for path in (ROOT / package).iterdir()} == set()
 
 
 def test_the_product_uses_no_dangerous_modules() -> None:
