@@ -28,6 +28,7 @@ from isa.errors import (
     ResourceLimitError,
     UnsupportedError,
 )
+from isa.host_layouts import CACHE_LAYOUTS, cache_columns
 from isa.instructions import INSTRUCTIONS, VECTOR_FUNCTIONS
 from isa.program import (
     Entry,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from isa.machine import Machine
     from isa.machine_loader import load_machine, machine_names, machine_schema
     from isa.near_bank import NearBank
+    from isa.sections import section_errors
     from isa.verifier import Diagnostic, check_program, require_valid
     from isa.yaml_loader import YamlFile, parse_yaml, read_yaml
 
@@ -77,6 +79,7 @@ _LAZY = {
     "encode_instructions": "isa.encoding",
     "load_program": "isa.container",
     "save_program": "isa.container",
+    "section_errors": "isa.sections",
     "AttaccController": "isa.dram_device",
     "DramDevice": "isa.dram_device",
     "HbmPimController": "isa.dram_device",
@@ -102,6 +105,7 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "CACHE_LAYOUTS",
     "EXTENSIONS",
     "INSTRUCTIONS",
     "REGISTER_COUNT",
@@ -143,6 +147,7 @@ __all__ = [
     "YamlFile",
     "accumulator_reads",
     "assemble",
+    "cache_columns",
     "check_program",
     "decode_instructions",
     "disassemble",
@@ -164,6 +169,7 @@ __all__ = [
     "row_sweep_cycles",
     "save_assembly",
     "save_program",
+    "section_errors",
     "syntax",
     "vector_cycles",
     "vector_function",

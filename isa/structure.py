@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from isa.host_layouts import host_errors
 from isa.program import PORT_KINDS, Program, Region, Segment
 from isa.spec import REGISTER_COUNT
 
@@ -31,6 +32,7 @@ def structure_errors(program: Program) -> list[str]:
         *_port_errors(program),
         *_segment_errors(program),
         *_debug_errors(program),
+        *host_errors(program),
     ]
 
 

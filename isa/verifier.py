@@ -23,8 +23,8 @@ from isa.linear import Linear
 from isa.program import Program
 from isa.program_walk import Walk
 from isa.register_state import State, bounds_of
+from isa.sections import section_errors
 from isa.spec import Kind
-from isa.structure import structure_errors
 
 if TYPE_CHECKING:
     from isa.machine import Machine
@@ -52,7 +52,7 @@ class Diagnostic:
 
 def check_program(program: Program, machine: Machine) -> list[Diagnostic]:
     """Everything that the verifier finds wrong (at most 50 findings); empty when the program keeps all rules."""
-    errors = [Diagnostic(message) for message in (*structure_errors(program), *_section_errors(program, machine))]
+    errors = [Diagnostic(message) for message in section_errors(program, machine)]
     missing = list(_extension_errors(program, machine))
     entries = [(entry.name, entry.address) for entry in program.entries.values()]
     flow = [_diagnostic(program, *found) for found in control_flow_errors(program.code, entries)]
@@ -72,28 +72,6 @@ def _diagnostic(program: Program, index: int, message: str) -> Diagnostic:
     built = program.code[index]
     node = program.sources[program.debug[index]].node if program.debug else None
     return Diagnostic(f"{built.mnemonic}: {message}", index, node)
-
-
-def _section_errors(program: Program, machine: Machine) -> Iterator[str]:
-    device = machine.near_bank
-    sizes = {"sb": machine.shared_buffer.capacity_words}
-    if device is not None:
-        sizes |= {"bank": device.columns_per_bank, "gb": device.global_buffer_columns, "acc": device.accumulators}
-    for kind, named in (("region", program.regions), ("symbol", program.symbols)):
-        for each in named:
-            if each.space not in sizes:
-                yield f"{kind} '{each.name}' lies in space {each.space}, which the machine '{machine.name}' lacks"
-            elif each.address + each.size > sizes[each.space]:
-                end, last = each.address + each.size - 1, sizes[each.space] - 1
-                yield f"{kind} '{each.name}' ends at {end} of space {each.space}, which has 0 to {last}"
-    regions = {region.name: region for region in program.regions}
-    for segment in program.segments:
-        region = regions.get(segment.region)
-        if device is None or region is None or region.space != "bank":
-            continue
-        shape = (device.channels, device.banks, region.size * device.lanes)
-        if segment.data.shape != shape:
-            yield f"segment '{region.name}' has the shape {list(segment.data.shape)}, the machine needs {list(shape)}"
 
 
 def _extension_errors(program: Program, machine: Machine) -> Iterator[Diagnostic]:

@@ -19,11 +19,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from isa import ResourceLimitError
-
-CACHE_KINDS = ("key", "value")
-"""`KvLayout.kind`, which also tells the symbols of caches from others."""
-
+from isa import ResourceLimitError, cache_columns
 
 @dataclass(frozen=True)
 class KvLayout:
@@ -82,7 +78,7 @@ class KvLayout:
     @property
     def columns(self) -> int:
         """Linear columns of a bank that the block takes."""
-        return self.heads_per_group * self.rows_per_head * self.row_columns
+        return cache_columns(self.to_json())
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values, for a symbol's `layout`."""

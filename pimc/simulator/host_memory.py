@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isa import Port, ResourceLimitError, Symbol
-from pimc.kv_layout import CACHE_KINDS, KvLayout
+from isa import CACHE_LAYOUTS, Port, ResourceLimitError, Symbol
+from pimc.kv_layout import KvLayout
 from pimc.simulator.host_inputs import layout_number, token_axis
 from pimc.simulator.state import MachineState
 
@@ -120,7 +120,7 @@ def clear_cache(state: MachineState, symbols: Iterable[Symbol], first: int, end:
                 region.reset()
         return
     for symbol in symbols:
-        if symbol.layout.get("kind") in CACHE_KINDS:
+        if symbol.layout.get("kind") in CACHE_LAYOUTS:
             layout = KvLayout.from_json(symbol.layout)
             region = _cache_region(state, symbol)
             zeros = np.zeros((layout.kv_heads, end - first, layout.head_dim), np.float32)

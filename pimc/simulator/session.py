@@ -8,7 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isa import InputError, Machine, Port, Program, ResourceLimitError, UnsupportedError, load_machine
+from isa import (
+    InputError,
+    Machine,
+    Port,
+    Program,
+    ProgramError,
+    ResourceLimitError,
+    UnsupportedError,
+    load_machine,
+    section_errors,
+)
 from pimc.simulator.energy import Accounting
 from pimc.simulator.host_inputs import (
     Request,
@@ -57,10 +67,15 @@ class Session:
 
         Raises:
             MachineError: the program was compiled for another machine.
+            ProgramError: its sections contradict each other, or do not fit the machine.
         """
         self.program = program
-        self.simulator = Simulator(machine if machine is not None else load_machine(program.machine), accounting)
+        target = machine if machine is not None else load_machine(program.machine)
+        self.simulator = Simulator(target, accounting)
         self.simulator.load(program)
+        wrong = section_errors(program, target)
+        if wrong:
+            raise ProgramError("the program does not fit the host", notes=wrong)
         self.timing_only = timing_only
         self.kv_length = 0
         self._stored = 0  # tokens of the cache's memory that may hold data; an encoder's do, though `kv_length` is 0

@@ -98,14 +98,9 @@ def programs(draw: st.DrawFn) -> Program:
         for name in draw(st.lists(NAMES, max_size=5, unique=True))
     )
     ports = tuple(
-        Port(
-            draw(TEXTS),
-            "input",
-            "float32",
-            tuple(draw(st.lists(st.integers(0, 9) | TEXTS, max_size=3))),
-            "once",
-            each.name,
-        )
+        Port(draw(TEXTS), "input", "float32", (draw(st.integers(0, each.size)),), "once", each.name)
+        if each.space == "sb"
+        else Port(draw(TEXTS), "input", "bool", tuple(draw(st.lists(st.integers(0, 9) | TEXTS))), "ignored", "")
         for each in symbols[:2]
     )
     sources = tuple(

@@ -23,6 +23,7 @@ def test_store_and_load_are_inverse(kind: str, heads: int, width: int) -> None:
     np.testing.assert_array_equal(layout.load(region, 2, 500), tensor)
     assert np.count_nonzero(region) == tensor.size  # no two elements share a place
     assert not region[:, :, :32].any()
+    assert layout.columns == layout.heads_per_group * layout.rows_per_head * layout.row_columns
 
 
 def test_bf16_regions_round_to_nearest() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from machine_programs import bfloat16
 from token_program import CHUNK, CONTEXT, MASK, token_program
 
-from isa import InputError, ResourceLimitError, UnsupportedError
+from isa import InputError, PimcError, ResourceLimitError, UnsupportedError
 from pimc.simulator import Session, total
 
 
@@ -265,3 +265,24 @@ def test_statistics_need_a_run():
 def test_narrower_integers_are_welcome():
     inputs = {"ids": np.array([[3]], np.int32)}
     assert Session(token_program()).run(inputs)["sums"].tolist() == [[[3.0, 0.0, 0.0]]]
+
+
+VALUES = st.sampled_from([0, 1, 2, 3, 5, 16, 17, 31, 33, 64, 1 << 20, 1 << 31, -1, 1.5, True, None, "position", "key"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_any_layout_works_or_is_refused(data):
+    program = token_program()
+    number = data.draw(st.integers(0, len(program.symbols) - 1))
+    symbol = program.symbols[number]
+    key = data.draw(st.sampled_from([*symbol.layout, "default"]))
+    changed = replace(symbol, layout={**symbol.layout, key: data.draw(VALUES)})
+    symbols = (*program.symbols[:number], changed, *program.symbols[number + 1 :])
+    past = np.zeros((1, 1, 2, 16), np.float32)
+    try:
+        session = Session(replace(program, symbols=symbols))
+        session.run({**arrays(9), "past": past})
+        session.run(arrays(1))
+    except PimcError:
+        return

@@ -1,0 +1,175 @@
+"""What the host relies on when it moves inputs and outputs: types of ports, layouts of their symbols, metadata."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from isa.program import Port, Program, Symbol
+from isa.strict_json import as_object
+
+if TYPE_CHECKING:
+    from isa.near_bank import NearBank
+
+_INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+PORT_DTYPES = ("bfloat16", "bool", "float16", "float32", "float64", *_INTEGERS)
+"""Types of ONNX values that the host can convert."""
+
+CACHE_LAYOUTS = ("key", "value")
+"""`kind` in the layout of a symbol that holds the keys or the values of an attention block."""
+
+_CACHE_NUMBERS = ("kv_heads", "head_dim", "groups", "channels_per_group", "banks", "row_columns", "max_tokens")
+_LARGEST = 2**31 - 1
+_PORT_SPACES = {"tokens": "sb", "keys": "sb", "once": "sb", "token_rows": "bank", "past": "bank", "present": "bank"}
+
+
+def host_errors(program: Program) -> Iterator[str]:
+    """Everything on account of which the host could not pack an input or unpack an output, whatever the machine."""
+    chunk = program.metadata.get("chunk", 1)
+    yield from _metadata_errors(program.metadata)
+    for symbol in program.symbols:
+        if symbol.layout.get("kind") in CACHE_LAYOUTS:
+            yield from (f"symbol '{symbol.name}': {message}" for message in _cache_errors(program, symbol))
+    symbols = {symbol.name: symbol for symbol in program.symbols}
+    for port in program.ports:
+        yield from (f"port '{port.name}': {message}" for message in _type_errors(port))
+        held = symbols.get(port.symbol)
+        if held is not None and port.kind in _PORT_SPACES:
+            rows = chunk if _is_count(chunk) else 1
+            yield from (f"port '{port.name}': {message}" for message in _place_errors(program, port, held, rows))
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 1 <= value <= _LARGEST
+
+
+def _metadata_errors(metadata: Mapping[str, Any]) -> Iterator[str]:
+    for key in ("max_context", "chunk"):
+        if key in metadata and not _is_count(metadata[key]):
+            yield f"metadata '{key}' is not an integer from 1 to {_LARGEST}"
+    rows = as_object(metadata.get("table_rows", {}))
+    if rows is None or not all(_is_count(count) for count in rows.values()):
+        yield f"metadata 'table_rows' is not an object with integers from 1 to {_LARGEST}"
+
+
+def _type_errors(port: Port) -> Iterator[str]:
+    if port.dtype not in PORT_DTYPES:
+        yield f"dtype '{port.dtype}' is not one of {', '.join(PORT_DTYPES)}"
+    if any(isinstance(size, int) and not 0 <= size <= _LARGEST for size in port.shape):
+        yield f"the sizes of its shape are integers from 0 to {_LARGEST}"
+
+
+def _place_errors(program: Program, port: Port, symbol: Symbol, chunk: int) -> Iterator[str]:
+    if symbol.space != _PORT_SPACES[port.kind]:
+        yield f"a port of kind '{port.kind}' lies in space {_PORT_SPACES[port.kind]}, not {symbol.space}"
+    elif port.kind == "once":
+        yield from _once_errors(port, symbol)
+    elif port.kind in ("past", "present"):
+        if symbol.layout.get("kind") not in CACHE_LAYOUTS:
+            yield f"the layout of symbol '{symbol.name}' is not that of a cache"
+        elif not any(_cache_errors(program, symbol)):
+            yield from _row_errors(port, symbol.layout["kv_heads"] * symbol.layout["head_dim"])
+    elif port.kind == "keys":
+        if symbol.layout.get("words") != 1:
+            yield f"the layout of symbol '{symbol.name}' must have one word for each position"
+    else:
+        yield from _token_errors(program, port, symbol, chunk)
+
+
+def _once_errors(port: Port, symbol: Symbol) -> Iterator[str]:
+    sizes = [size for size in port.shape if isinstance(size, int)]
+    if len(sizes) < len(port.shape):
+        yield "a port of kind 'once' has a shape of integers"
+    elif math.prod(sizes) > symbol.size:
+        yield f"it has {math.prod(sizes)} elements, symbol '{symbol.name}' has {symbol.size} words"
+
+
+def _token_errors(program: Program, port: Port, symbol: Symbol, chunk: int) -> Iterator[str]:
+    stride = "words_per_token" if port.kind == "tokens" else "columns"
+    wrong = [key for key in ("words", stride) if not _is_count(symbol.layout.get(key))]
+    if wrong:
+        yield from (f"'{key}' in the layout of symbol '{symbol.name}' is not a positive integer" for key in wrong)
+        return
+    words, step = symbol.layout["words"], symbol.layout[stride]
+    if port.kind == "tokens" and step < words:
+        yield f"the layout of symbol '{symbol.name}' has {words} words in {step} words for each token"
+    needed = step * chunk if port.kind == "tokens" else step
+    if needed > symbol.size:
+        yield f"the layout of symbol '{symbol.name}' needs a size of {needed}, it has {symbol.size}"
+    if port.kind == "token_rows" and not _in_one_region(program, symbol):
+        yield f"symbol '{symbol.name}' does not lie in a region of the banks"
+    if not _is_default(symbol.layout.get("default", 0)):
+        yield f"'default' in the layout of symbol '{symbol.name}' is neither a number of 32 bits nor \"position\""
+    yield from _row_errors(port, words)
+
+
+def _is_default(value: Any) -> bool:
+    return value == "position" or (type(value) in (int, float) and abs(value) <= _LARGEST)
+
+
+def _row_errors(port: Port, words: int) -> Iterator[str]:
+    """One axis of the shape runs over the tokens; the others make up the words of a token."""
+    sizes = [size for size in port.shape if isinstance(size, int)]
+    if len(sizes) == len(port.shape):
+        fits = any(size * words == math.prod(sizes) for size in sizes) if sizes else words == 1
+    else:
+        fits = len(port.shape) - len(sizes) == 1 and math.prod(sizes) == words
+    if not fits:
+        yield f"the shape {list(port.shape)} does not have {words} elements for each token"
+
+
+def _cache_errors(program: Program, symbol: Symbol) -> Iterator[str]:
+    layout = symbol.layout
+    if set(layout) != {"kind", *_CACHE_NUMBERS}:
+        yield f"the layout of a cache has the members kind, {', '.join(_CACHE_NUMBERS)}"
+        return
+    wrong = [key for key in _CACHE_NUMBERS if not _is_count(layout[key])]
+    if wrong:
+        yield from (f"'{key}' in its layout is not an integer from 1 to {_LARGEST}" for key in wrong)
+    elif layout["kv_heads"] % layout["groups"]:
+        yield f"{layout['kv_heads']} key/value heads do not fall into {layout['groups']} groups"
+    elif -(-layout["head_dim"] // layout["banks"]) > layout["row_columns"]:
+        yield f"a head of {layout['head_dim']} elements does not fit {layout['row_columns']} columns of a row"
+    elif cache_columns(layout) > symbol.size:
+        yield f"its layout takes {cache_columns(layout)} columns, it has {symbol.size}"
+    elif symbol.space != "bank" or not _in_one_region(program, symbol):
+        yield "a cache lies in a region of the banks"
+
+
+def cache_columns(layout: Mapping[str, Any]) -> int:
+    """Linear columns of a bank that a cache with well-formed `layout` takes.
+
+    The channels of a group split the tokens; every bank of them holds whole rows for each head of the group.
+    """
+    slots = -(-layout["max_tokens"] // (layout["banks"] * layout["channels_per_group"]))
+    slots_per_row = layout["row_columns"] // -(-layout["head_dim"] // layout["banks"])
+    rows: int = layout["kv_heads"] // layout["groups"] * -(-slots // slots_per_row)
+    return rows * int(layout["row_columns"])
+
+
+def _in_one_region(program: Program, symbol: Symbol) -> bool:
+    end = symbol.address + symbol.size
+    return any(
+        region.space == "bank" and region.address <= symbol.address and end <= region.address + region.size
+        for region in program.regions
+    )
+
+
+def host_machine_errors(program: Program, device: NearBank) -> Iterator[str]:
+    """What does not fit the banks of the machine, in the layouts of a program without `host_errors`."""
+    rows = {port.symbol for port in program.ports if port.kind == "token_rows"}
+    chunk = int(program.metadata.get("chunk", 1))
+    for symbol in program.symbols:
+        layout = symbol.layout
+        if layout.get("kind") in CACHE_LAYOUTS:
+            found = (layout["banks"], layout["row_columns"])
+            if found != (device.banks, device.columns_per_row) or device.lanes != device.banks:
+                yield f"the layout of symbol '{symbol.name}' is for {found[0]} banks and rows of {found[1]} columns"
+            if layout["groups"] * layout["channels_per_group"] > device.channels:
+                yield f"the layout of symbol '{symbol.name}' needs more than {device.channels} channels"
+        elif symbol.name in rows:
+            room = layout["columns"] * device.lanes // 2 * device.channels
+            columns = layout["columns"] * -(-chunk // device.banks)
+            if layout["words"] > room or columns > symbol.size:
+                yield f"symbol '{symbol.name}' has no room for {chunk} rows of {layout['words']} words"
