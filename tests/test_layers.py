@@ -65,7 +65,7 @@ def test_packages_are_entered_by_their_door() -> None:
 
 @pytest.mark.parametrize("package", ["isa", "pimc"])
 def test_no_lazy_name_is_hidden_by_a_module(package: str) -> None:
-    """Loading a module of a package sets it as an attribute, over a function of the same name that is not loaded yet."""
+    """Loading a module sets it as an attribute of its package, over a function of that name not loaded yet."""
     lazy = set(importlib.import_module(package)._LAZY)
     assert lazy
     assert lazy & {path.stem for path in (ROOT / package).iterdir()} == set()
