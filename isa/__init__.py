@@ -30,6 +30,7 @@ from isa.errors import (
 )
 from isa.host_layouts import CACHE_LAYOUTS, cache_columns
 from isa.instructions import INSTRUCTIONS, VECTOR_FUNCTIONS
+from isa.output_files import check_output, write_atomically
 from isa.program import (
     Entry,
     Indexed,
@@ -148,6 +149,7 @@ __all__ = [
     "accumulator_reads",
     "assemble",
     "cache_columns",
+    "check_output",
     "check_program",
     "decode_instructions",
     "disassemble",
@@ -173,4 +175,5 @@ __all__ = [
     "syntax",
     "vector_cycles",
     "vector_function",
+    "write_atomically",
 ]

@@ -10,17 +10,24 @@ from isa.assembly_directives import MachineLine, ProgramDraft, take_line
 from isa.assembly_operands import Scope, assemble_instruction
 from isa.assembly_syntax import parse_line
 from isa.errors import AssemblyError, MachineError, Place, joined
-from isa.program import Instruction, Program
+from isa.program import Instruction, Program, Segment
 from isa.structure import structure_errors
 
 
-def assemble(text: str, file: str | None = None, base_folder: str | Path | None = None) -> Program:
+def assemble(
+    text: str,
+    file: str | None = None,
+    base_folder: str | Path | None = None,
+    data_file: str | Path | None = None,
+) -> Program:
     """Assemble a program.
 
     Args:
         text: The assembly text.
         file: Its name, for diagnostics.
-        base_folder: Where the data files that it names lie; the folder of `file` when left out.
+        base_folder: Where the data files that it names lie; the folder of `file` when left out. A name that leads out
+            of this folder, or over a symbolic link, is refused.
+        data_file: The one data file that may lie elsewhere.
 
     Raises:
         AssemblyError: with the place and everything that is wrong.
@@ -37,7 +44,8 @@ def assemble(text: str, file: str | None = None, base_folder: str | Path | None 
     if errors:
         raise joined(sorted(errors, key=lambda error: error.place.line if error.place else 0))
     folder = Path(base_folder) if base_folder is not None else Path(file or ".").parent
-    return _program(draft, machine, code, folder, file)
+    segments = _read_segments(draft, folder, Path(data_file) if data_file is not None else None)
+    return _program(draft, machine, code, segments, file)
 
 
 def _read_lines(draft: ProgramDraft, text: str, file: str | None) -> list[AssemblyError]:
@@ -82,13 +90,17 @@ def _assemble_code(draft: ProgramDraft, machine: MachineLine, errors: list[Assem
     return code
 
 
-def _program(
-    draft: ProgramDraft, machine: MachineLine, code: list[Instruction], folder: Path, file: str | None
-) -> Program:
+def _read_segments(draft: ProgramDraft, folder: Path, allowed: Path | None) -> tuple[Segment, ...]:
     errors: list[AssemblyError] = []
-    segments = [read_segment(segment, folder, errors) for segment in draft.segments]
+    segments = [read_segment(segment, folder, allowed, errors) for segment in draft.segments]
     if errors:
         raise joined(errors)
+    return tuple(segment for segment in segments if segment is not None)
+
+
+def _program(
+    draft: ProgramDraft, machine: MachineLine, code: list[Instruction], segments: tuple[Segment, ...], file: str | None
+) -> Program:
     program = Program(
         machine=machine.name,
         machine_sha256=machine.sha256 or "",
@@ -100,7 +112,7 @@ def _program(
         regions=tuple(draft.regions),
         symbols=tuple(draft.symbols.values()),
         ports=tuple(draft.ports),
-        segments=tuple(segment for segment in segments if segment is not None),
+        segments=segments,
         sources=tuple(draft.sources),
         debug=tuple(source for source in draft.debug if source is not None),
         metadata=draft.metadata,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from isa.assembly_arguments import Arguments
 from isa.assembly_syntax import Line
+from isa.data_files import open_data_file
 from isa.errors import AssemblyError
 from isa.program import Segment
 from isa.strict_json import as_list
@@ -110,10 +113,21 @@ def _bits(text: str, dtype: str) -> int | None:
         return None
 
 
-def read_segment(draft: SegmentDraft, folder: Path, errors: list[AssemblyError]) -> Segment | None:
-    """The contents of a segment; what is wrong goes to `errors`."""
+def read_segment(
+    draft: SegmentDraft, folder: Path, allowed: Path | None, errors: list[AssemblyError]
+) -> Segment | None:
+    """The contents of a segment, from a data file in `folder` or `allowed`; what is wrong goes to `errors`."""
     if draft.file is not None:
-        return _from_file(draft, folder / draft.file, errors)
+        try:
+            with open_data_file(folder, draft.file, allowed) as stream:
+                return _from_file(draft, stream, errors)
+        except ValueError as problem:
+            message = f"the data file '{draft.file}' is refused: {problem}"
+            errors.append(draft.line.error(message, 1, "move it beside the text, or name it with --data"))
+        except OSError as problem:
+            reason = "a symbolic link is not followed" if problem.errno == errno.ELOOP else problem.strerror
+            errors.append(draft.line.error(f"cannot read the data file '{draft.file}': {reason}", 1))
+        return None
     if len(draft.bits) != draft.size:
         message = f"segment '{draft.region}' has {len(draft.bits)} words, its shape asks for {draft.size}"
         errors.append(draft.line.error(message, 1))
@@ -122,23 +136,18 @@ def read_segment(draft: SegmentDraft, folder: Path, errors: list[AssemblyError])
     return Segment(draft.region, bits.view(DTYPES[draft.dtype]).reshape(draft.shape))
 
 
-def _from_file(draft: SegmentDraft, path: Path, errors: list[AssemblyError]) -> Segment | None:
+def _from_file(draft: SegmentDraft, stream: BinaryIO, errors: list[AssemblyError]) -> Segment | None:
     end = draft.offset + draft.size * draft.itemsize
-    try:
-        length = path.stat().st_size
-        if draft.offset < 0 or end > length:
-            message = f"segment '{draft.region}' needs bytes {draft.offset} to {end} of '{path}', which has {length}"
-            errors.append(draft.line.error(message, 1))
-            return None
-        data: NDArray[Any] = np.zeros(draft.shape, DTYPES[draft.dtype])
-        if draft.size:
-            data = np.memmap(path, DTYPES[draft.dtype], "r", draft.offset, draft.shape)
-    except OSError as problem:
-        errors.append(draft.line.error(f"cannot read the data file '{path}': {problem.strerror}", 1))
+    length = os.fstat(stream.fileno()).st_size
+    if draft.offset < 0 or end > length:
+        message = f"segment '{draft.region}' needs bytes {draft.offset} to {end} of '{draft.file}', which has {length}"
+        errors.append(draft.line.error(message, 1))
         return None
+    data: NDArray[Any] = np.zeros(draft.shape, DTYPES[draft.dtype])
+    if draft.size:
+        data = np.memmap(stream, DTYPES[draft.dtype], "r", draft.offset, draft.shape)
     if array_sha256(data) != draft.sha256:
-        message = f"the data of segment '{draft.region}' in '{path}' do not have the sha256 that the text states"
+        message = f"the data of segment '{draft.region}' in '{draft.file}' do not have the sha256 that the text states"
         errors.append(draft.line.error(message, 1))
         return None
     return Segment(draft.region, data)
-

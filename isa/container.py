@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from isa.encoding import WORD_BYTES, decode_instructions, encode_instructions
 from isa.errors import EncodingError, InputError, Place, ProgramError
+from isa.output_files import write_atomically
 from isa.program import Program, Segment
 from isa.program_facts import program_facts, program_from_facts
 from isa.structure import structure_errors
@@ -35,19 +35,8 @@ def save_program(program: Program, path: str | Path) -> None:
     errors = structure_errors(program)
     if errors:
         raise ProgramError("the program is not well formed", notes=errors)
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as stream:
-            write_tensors(stream, program_facts(program), dict(_arrays(program)))
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(target)
-        _synchronise_folder(target.parent)
-    except OSError as problem:
-        raise InputError(f"cannot write the file: {problem.strerror}", Place(str(path))) from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    with write_atomically(path) as stream:
+        write_tensors(stream, program_facts(program), dict(_arrays(program)))
 
 
 def _arrays(program: Program) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -56,16 +45,6 @@ def _arrays(program: Program) -> Iterator[tuple[str, NDArray[Any]]]:
     yield "debug", np.array(program.debug, dtype="<u4")
     for segment in program.segments:
         yield _SEGMENT + segment.region, segment.data
-
-
-def _synchronise_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def load_program(path: str | Path, verify_hashes: bool = True) -> Program:

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from isa.container import SegmentPlace, save_program, segment_places
+from isa.data_files import reaches_data_file
 from isa.encoding import encode_instructions
-from isa.errors import InputError, Place
 from isa.instruction_text import InstructionFormat, format_instruction, labels_of
+from isa.output_files import write_atomically
 from isa.program import Program, Segment
 from isa.program_facts import port_facts, sorted_entries
 from isa.spec import Kind
@@ -48,7 +49,7 @@ def disassemble(
     if entry is not None:
         return "\n".join(_text_section(program, encoding, _extent(program, entry))) + "\n"
     places: Mapping[str, SegmentPlace] = segment_places(data_file) if data_file is not None else {}
-    name = os.path.relpath(data_file, text_folder).replace(os.sep, "/") if data_file is not None else ""
+    name = _relative_name(data_file, text_folder) if data_file is not None else ""
     lines = [
         *_machine_section(program),
         *_symbol_section(program),
@@ -58,22 +59,31 @@ def disassemble(
     return "\n".join(lines) + "\n"
 
 
-def save_assembly(program: Program, path: str | Path, data_file: str | Path | None = None) -> None:
-    """Write assembly text, and beside it `PATH.data` (a `.pim` file) when segments are large and none is given.
+def save_assembly(
+    program: Program, path: str | Path, data_file: str | Path | None = None, encoding: bool = False
+) -> None:
+    """Write assembly text that `assemble` reads by itself.
+
+    Large segments stand in `data_file`, a `.pim` file of this very program, when the text may refer to it: it lies in
+    the folder of the text or below, and not behind a symbolic link. Otherwise they go to `PATH.data` beside the text.
 
     Raises:
         InputError: a file cannot be written, or the data file not read.
         ProgramError: the sections of the program contradict each other.
     """
     target = Path(path)
-    if data_file is None and any(segment.data.nbytes > INLINE_BYTES for segment in program.segments):
-        data_file = target.with_name(target.name + ".data")
-        save_program(program, data_file)
-    text = disassemble(program, data_file, text_folder=target.parent)
-    try:
-        target.write_text(text, encoding="utf-8")
-    except OSError as problem:
-        raise InputError(f"cannot write the file: {problem.strerror}", Place(str(path))) from None
+    is_large = any(segment.data.nbytes > INLINE_BYTES for segment in program.segments)
+    if data_file is None or not reaches_data_file(target.parent, _relative_name(data_file, target.parent)):
+        data_file = target.with_name(target.name + ".data") if is_large else None
+        if data_file is not None:
+            save_program(program, data_file)
+    text = disassemble(program, data_file, None, encoding, target.parent)
+    with write_atomically(target) as stream:
+        stream.write(text.encode())
+
+
+def _relative_name(data_file: str | Path, folder: str | Path) -> str:
+    return os.path.relpath(data_file, folder).replace(os.sep, "/")
 
 
 def _channel_count(program: Program) -> int | None:

@@ -11,6 +11,7 @@ from pimc.commands.command import Command
 def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("source", metavar="FILE.pimasm", help="assembly text")
     parser.add_argument("-o", "--output", metavar="P.pim", help="program to write (default: FILE.pim here)")
+    parser.add_argument("--data", metavar="P.pim", help="a data file outside the folder of the text that it may name")
 
 
 def _run(options: Namespace) -> int:
@@ -20,7 +21,7 @@ def _run(options: Namespace) -> int:
 
     output = Path(options.output or Path(options.source).with_suffix(".pim").name)
     check_output(output)
-    program = assemble(read_text(options.source), options.source)
+    program = assemble(read_text(options.source), options.source, data_file=options.data)
     save_program(program, output)
     facts = {"program": str(output), "machine": program.machine, "instructions": len(program.code)}
     if options.json:
@@ -33,7 +34,8 @@ def _run(options: Namespace) -> int:
 COMMAND = Command(
     name="asm",
     summary="assemble text to a program",
-    description="Assembles .pimasm text to a .pim program. Weights come from the file that its .data section names.",
+    description="Assembles .pimasm text to a .pim program. Weights come from the file that its .data section names,\n"
+    "which lies in the folder of the text or below, unless --data names it.",
     examples=("pimc asm a.pimasm -o b.pim",),
     add_arguments=_add_arguments,
     run=_run,

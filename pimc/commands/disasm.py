@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
 from pimc.commands.command import Command
 
@@ -17,7 +16,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 
 def _run(options: Namespace) -> int:
-    from isa import InputError, disassemble, load_program
+    from isa import InputError, disassemble, load_program, save_assembly
     from pimc.files import check_output, write_text
     from pimc.report.terminal import Terminal, print_json
 
@@ -26,12 +25,15 @@ def _run(options: Namespace) -> int:
     program = load_program(options.program)
     if options.entry is not None and options.entry not in program.entries:
         raise InputError(f"no entry '{options.entry}'", notes=[f"entries: {', '.join(program.entries)}"])
-    folder = Path(options.output or ".").parent
-    text = disassemble(program, options.program, options.entry, options.encoding, folder)
     if options.output is not None:
-        write_text(options.output, text)
+        if options.entry is None:
+            save_assembly(program, options.output, options.program, options.encoding)
+        else:
+            write_text(options.output, disassemble(program, None, options.entry, options.encoding))
         Terminal(options.color, options.quiet).note(f"wrote {options.output}: {len(program.code)} instructions")
-    elif options.json:
+        return 0
+    text = disassemble(program, options.program, options.entry, options.encoding)
+    if options.json:
         print_json({"assembly": text})
     else:
         sys.stdout.write(text)
@@ -42,7 +44,8 @@ COMMAND = Command(
     name="disasm",
     summary="print a program as assembly text",
     description="Prints a program as text that 'pimc asm' turns into the same bytes again.\n"
-    "Weights stay in the .pim file, to which the text refers.",
+    "Weights stay in the .pim file, to which the text refers; beside a text in another folder they are\n"
+    "copied to FILE.pimasm.data, because a text may only name files of its own folder.",
     examples=("pimc disasm t.pim | head -60", "pimc disasm t.pim --entry decode", "pimc disasm t.pim -o a.pimasm"),
     add_arguments=_add_arguments,
     run=_run,

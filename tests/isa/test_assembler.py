@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -319,6 +321,35 @@ def test_data_files_are_checked(tmp_path: Path, written: bytes | None, message: 
         return
     with pytest.raises(isa.AssemblyError, match=message):
         isa.assemble(text, base_folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("/d", "'/d' is refused: it does not lie in the folder of the text"),
+        ("../d", "'../d' is refused: it does not lie in the folder of the text"),
+        ("inner/../../d", "'inner/../../d' is refused: it does not lie in the folder of the text"),
+        ("", "'' is refused: it does not lie in the folder of the text"),
+        ("inner", "'inner' is refused: it is no regular file"),
+        ("pipe", "'pipe' is refused: it is no regular file"),
+        ("link", "'link': a symbolic link is not followed"),
+        ("folder/d", "'folder/d': "),
+    ],
+)
+def test_data_files_lie_in_the_folder_of_the_text(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / "d").write_bytes(b"\1\0\0\0\2\0\0\0")
+    base = tmp_path / "text"
+    (base / "inner").mkdir(parents=True)
+    os.mkfifo(base / "pipe")
+    (base / "link").symlink_to(tmp_path / "d")
+    (base / "folder").symlink_to(tmp_path)
+    text = (
+        f"{HEAD}.symbols\n.region a, sb, address=0, size=2, role=constants\n.data\n"
+        f'.segment a, u32, shape=[2], file="{name}", offset=0, '
+        'sha256="34fb5c825de7ca4aea6e712f19d439c1da0c92c37b423936c5f618545ca4fa1f"\n'
+    )
+    with pytest.raises(isa.AssemblyError, match=re.escape(f"the data file {message}")):
+        isa.assemble(text, base_folder=base)
 
 
 @given(st.text(st.sampled_from(' \n.,:;[]{}=+-"r1x0aaddmac'), max_size=60))

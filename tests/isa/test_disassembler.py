@@ -39,15 +39,48 @@ def _large_program() -> isa.Program:
     )
 
 
+def _again(text: Path, data_file: Path | None = None) -> bytes:
+    target = text.with_name("again.pim")
+    isa.save_program(isa.assemble(text.read_text(), str(text), data_file=data_file), target)
+    return target.read_bytes()
+
+
 def test_weights_stay_in_the_program_file(tmp_path: Path) -> None:
-    isa.save_program(_large_program(), tmp_path / "t.pim")
-    (tmp_path / "text").mkdir()
-    target = tmp_path / "text" / "a.pimasm"
-    isa.save_assembly(isa.load_program(tmp_path / "t.pim"), target, tmp_path / "t.pim")
-    assert 'file="../t.pim"' in target.read_text()
+    (tmp_path / "programs").mkdir()
+    stored, target = tmp_path / "programs" / "t.pim", tmp_path / "a.pimasm"
+    isa.save_program(_large_program(), stored)
+    isa.save_assembly(isa.load_program(stored), target, stored)
+    assert 'file="programs/t.pim"' in target.read_text()
     assert target.stat().st_size < 1000
-    isa.save_program(isa.assemble(target.read_text(), str(target)), tmp_path / "again.pim")
-    assert (tmp_path / "again.pim").read_bytes() == (tmp_path / "t.pim").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pimasm", "programs"]
+    assert _again(target) == stored.read_bytes()
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_text_that_cannot_reach_the_program_file_brings_its_weights_along(tmp_path: Path, is_link: bool) -> None:
+    (tmp_path / "text").mkdir()
+    stored, target = tmp_path / "t.pim", tmp_path / "text" / "a.pimasm"
+    isa.save_program(_large_program(), stored)
+    named = stored
+    if is_link:
+        named = tmp_path / "text" / "t.pim"
+        named.symlink_to(stored)
+    isa.save_assembly(isa.load_program(named), target, named)
+    assert 'file="a.pimasm.data"' in target.read_text()
+    assert _again(target) == stored.read_bytes()
+
+
+def test_a_file_elsewhere_is_read_when_the_user_names_it(tmp_path: Path) -> None:
+    (tmp_path / "text").mkdir()
+    stored, target = tmp_path / "t.pim", tmp_path / "text" / "a.pimasm"
+    isa.save_program(_large_program(), stored)
+    target.write_text(isa.disassemble(isa.load_program(stored), stored, text_folder=target.parent))
+    assert 'file="../t.pim"' in target.read_text()
+    with pytest.raises(isa.AssemblyError, match=r"'\.\./t\.pim' is refused: it does not lie in the folder of the text"):
+        _again(target)
+    with pytest.raises(isa.AssemblyError, match="is refused"):
+        _again(target, tmp_path / "other.pim")
+    assert _again(target, stored) == stored.read_bytes()
 
 
 def test_a_program_without_a_file_brings_its_weights_along(tmp_path: Path) -> None:

@@ -78,6 +78,21 @@ def test_disassembled_text_assembles_to_the_same_bytes(
     assert (tmp_path / "b.pim").read_bytes() == program.read_bytes()
 
 
+def test_text_in_another_folder_assembles_to_the_same_bytes(
+    capsys: pytest.CaptureFixture[str], program: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "text").mkdir()
+    text = tmp_path / "text" / "a.pimasm"
+    assert run(capsys, "disasm", program, "-o", text)[0] == 0
+    assert run(capsys, "asm", text, "-o", tmp_path / "b.pim")[0] == 0
+    assert (tmp_path / "b.pim").read_bytes() == program.read_bytes()
+    (tmp_path / "c.pimasm").write_text(text.read_text().replace("a.pimasm.data", "text/../text/a.pimasm.data"))
+    assert run(capsys, "asm", tmp_path / "c.pimasm", "-o", tmp_path / "c.pim")[0] == 1
+    data = tmp_path / "text" / "a.pimasm.data"
+    assert run(capsys, "asm", tmp_path / "c.pimasm", "--data", data, "-o", tmp_path / "c.pim")[0] == 0
+    assert (tmp_path / "c.pim").read_bytes() == program.read_bytes()
+
+
 def test_disasm_shows_one_entry(capsys: pytest.CaptureFixture[str], program: Path) -> None:
     out = run(capsys, "disasm", program, "--entry", "decode")[1]
     assert ".entry decode" in out
