@@ -83,7 +83,7 @@ class Accountant:
             first_cycles=facts.cycles,
             first_tokens=facts.tokens,
             busy_cycles_by_unit=self._busy_cycles(counters),
-            energy_by_unit_j=self._energy_by_unit_j(counters, commands, facts),
+            energy_by_unit_j=self.energy_by_unit_j(counters, facts.cycles, facts.row_open_cycles),
             bytes_by_space=self._bytes_by_space(counters, commands),
             commands=dict(zip(self._commands, commands.tolist(), strict=True)),
             mnemonics=self._mnemonics(counters),
@@ -101,17 +101,22 @@ class Accountant:
         busy["mac"] = peak_floor_cycles(self._machine, counters.mac_work)
         return busy
 
-    def _energy_by_unit_j(
-        self, counters: Counters, commands: NDArray[np.int64], facts: RunFacts
-    ) -> dict[str, float]:
+    def energy_by_unit_j(self, counters: Counters, cycles: int, row_open_cycles: int) -> dict[str, float]:
+        """Energy of a run, cut by unit, in joules.
+
+        Args:
+            counters: What happened.
+            cycles: Its length.
+            row_open_cycles: Cycles with an open row, summed over the channels.
+        """
         elements = np.array(counters.elements, np.int64)
         special = int(elements[self._special].sum())
         read, written = sum(counters.words_read), sum(counters.words_written)
         return {
-            **self._energy.dram_energy_j(commands).by_unit,
+            **self._energy.dram_energy_j(counters.commands.sum(axis=0)).by_unit,
             **self._energy.vector_energy_j(int(elements.sum()) - special, special, read, written),
             **self._energy.sequencer_energy_j(sum(counters.executed)),
-            **self._energy.static_energy_j(facts.cycles, facts.row_open_cycles),
+            **self._energy.static_energy_j(cycles, row_open_cycles),
         }
 
     def _instruction_energy_j(self, counters: Counters) -> NDArray[np.float64]:

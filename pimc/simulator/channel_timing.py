@@ -44,6 +44,19 @@ def _positions(mnemonic: str) -> tuple[int, ...]:
     return (kind, COMMAND_INDEX[command], *places)
 
 
+def recipe(mnemonic: str) -> tuple[int, int, tuple[str, ...]]:
+    """What the channel kernels are given for an instruction.
+
+    Returns:
+        Kind, command, then where mask, bank, address, columns, outputs and stride come from: an operand, or the
+        constant `zero`, `one` or `reads` (commands that read one accumulator).
+    """
+    kind, command, fields = _RECIPES[mnemonic]
+    names = {_ZERO: "zero", _READS: "reads", _ONE: "one"}
+    sources = [field if isinstance(field, str) else names[field] for field in fields]
+    return kind, COMMAND_INDEX[command], ("ch", *sources)
+
+
 class ChannelTiming:
     """Cycles and commands of near-bank instructions on the channels of a machine.
 
@@ -113,6 +126,15 @@ class ChannelTiming:
         if finish > self._finish:
             self._finish = finish
         return start, finish
+
+    @property
+    def kernel_arrays(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """State, tables and counters, for kernels that call `channel_kernels.execute` themselves."""
+        return self._state, self._tables, self._counters
+
+    def finish_at(self, cycle: int) -> None:
+        """Note that such a kernel's last data arrive at `cycle`."""
+        self._finish = max(self._finish, cycle)
 
     def advance(self, cycle: int) -> None:
         """Refresh idle channels up to `cycle`, the end of a run; the commands count as the latest issue."""

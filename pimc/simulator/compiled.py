@@ -34,6 +34,11 @@ def compiled(result: Any, *arguments: Any) -> Callable[[_Function], _Function]:
     return cast("Callable[[_Function], _Function]", decorator)
 
 
+def compiled_when_called(function: _Function) -> _Function:
+    """Decorator for a function that takes named tuples, whose types only a call shows."""
+    return cast("_Function", njit(cache=True, nogil=True, error_model="numpy")(function))
+
+
 def inlined(function: _Function) -> _Function:
     """Decorator for a part of a compiled function: it has no machine code of its own."""
     return cast("_Function", njit(inline="always", error_model="numpy")(function))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,11 @@ from pimc.simulator.faults import FaultError, program_error
 from pimc.simulator.footprints import Footprint
 from pimc.simulator.scoreboard import Scoreboard
 from pimc.simulator.state import MachineState
+from pimc.simulator.timing_tables import can_be_compiled
 from pimc.simulator.units import VectorUnit, elements
+
+if TYPE_CHECKING:
+    from pimc.simulator.timing_engine import TimingEngine
 
 _SCALAR_ACCESSES = ("lds", "sts")
 
@@ -36,6 +40,7 @@ class Engine:
         self.operations = decode(program)
         self._period = machine.sequencer.cycles_per_instruction
         self._computes = True
+        self._timing: TimingEngine | None = None
         self.restart(channels)
 
     def restart(self, channels: ChannelTiming) -> None:
@@ -72,6 +77,18 @@ class Engine:
         self.cycle = max(self._board.clock, self._vector.free, self._channels.finish_cycle)
         self._channels.advance(self.cycle)
         self.counters.commands[-1] += self._channels.last_counts
+
+    def run_compiled(self, address: int) -> None:
+        """As `run` with `timing_only`, many times as fast where the program allows it; MAC sweeps are not counted."""
+        if self._timing is None and can_be_compiled(self.operations, self.state):
+            from pimc.simulator.timing_engine import TimingEngine
+
+            self._timing = TimingEngine(self.operations, self._machine, self.state)
+        found = self._timing.run(address, self.cycle, self._channels) if self._timing is not None else None
+        if found is None:
+            self.run(address, timing_only=True)
+        else:
+            self.cycle, self.counters = found
 
     def _execute(self) -> None:
         state, board, period = self.state, self._board, self._period

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from isa import Entry, InputError, Machine, MachineError, Program, ResourceLimitError
 from pimc.simulator.accounting import Accountant, RunFacts
@@ -11,6 +12,21 @@ from pimc.simulator.energy import Accounting
 from pimc.simulator.engine import Engine
 from pimc.simulator.state import MachineState
 from pimc.simulator.stats import Statistics
+
+
+@dataclass(frozen=True)
+class RunCost:
+    """What a run of a sweep cost.
+
+    Attributes:
+        cycles: Its length.
+        energy_j: Its energy.
+        instructions: Executed instructions.
+    """
+
+    cycles: int
+    energy_j: float
+    instructions: int
 
 
 class Simulator:
@@ -101,6 +117,33 @@ class Simulator:
             timing_only=timing_only,
         )
         return self._accountant.statistics(self._engine.counters, facts)
+
+    def sweep(self, entry: str, register_sets: Iterable[Mapping[str, int]], compiled: bool = True) -> Iterator[RunCost]:
+        """Run an entry many times without data, one after another.
+
+        Cycles and energies are those that `run` gives, without the other statistics.
+
+        Args:
+            entry: `decode`, `prefill`, `encode`.
+            register_sets: Values of the register symbols that the entry asks for, for each run.
+            compiled: Whether the compiled engine runs it; the plain one gives the same.
+
+        Raises:
+            InputError: as `run`, like `ResourceLimitError` and `ProgramError`.
+        """
+        chosen = self._entry(entry)
+        engine, channels = self._engine, self._channels
+        for given in register_sets:
+            self._set_registers(chosen, given)
+            begin, open_before = engine.cycle, channels.row_open_cycles(engine.cycle)
+            if compiled:
+                engine.run_compiled(chosen.address)
+            else:
+                engine.run(chosen.address, timing_only=True)
+            cycles = engine.cycle - begin
+            row_open_cycles = channels.row_open_cycles(engine.cycle) - open_before
+            energy = self._accountant.energy_by_unit_j(engine.counters, cycles, row_open_cycles)
+            yield RunCost(cycles, sum(energy.values()), sum(engine.counters.executed))
 
     def _entry(self, name: str) -> Entry:
         entries = self.program.entries
