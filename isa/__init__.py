@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from isa.control_flow import control_flow_errors, loop_ends
 from isa.costs import (
     accumulator_reads,
     mac_stream_cycles,
@@ -151,6 +152,7 @@ __all__ = [
     "cache_columns",
     "check_output",
     "check_program",
+    "control_flow_errors",
     "decode_instructions",
     "disassemble",
     "encode_instructions",
@@ -159,6 +161,7 @@ __all__ = [
     "labels_of",
     "load_machine",
     "load_program",
+    "loop_ends",
     "mac_stream_cycles",
     "machine_names",
     "machine_schema",

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from isa import Indexed, Instruction, Kind, Operand, OperandValue, Place, Program, ProgramError, vector_function
+import isa
+from isa import (
+    Indexed,
+    Instruction,
+    Kind,
+    Operand,
+    OperandValue,
+    Place,
+    Program,
+    ProgramError,
+    control_flow_errors,
+    vector_function,
+)
 from pimc.simulator.footprints import VECTOR_FOOTPRINTS, Footprint
 from pimc.simulator.footprints_near_bank import NEAR_BANK_FOOTPRINTS
 from pimc.simulator.semantics_near_bank import NEAR_BANK_SEMANTICS
@@ -113,36 +125,8 @@ def loop_ends(program: Program) -> dict[int, int]:
         ProgramError: a loop is not closed, an `end` closes nothing, an entry begins inside a loop, or a `skipz` goes
             backwards or to another loop body.
     """
-    ends: dict[int, int] = {}
-    waiting: list[int] = []
-    bodies: list[int] = []  # for every instruction the loop around it
-    entries = {entry.address: entry.name for entry in program.entries.values()}
-    for index, instruction in enumerate(program.code):
-        if index in entries and waiting:
-            raise _structure_error(program, index, f"the entry '{entries[index]}' begins inside a loop")
-        bodies.append(waiting[-1] if waiting else _NOWHERE)
-        if instruction.mnemonic == "loop":
-            waiting.append(index)
-        elif instruction.mnemonic == "end":
-            if not waiting:
-                raise _structure_error(program, index, "'end' closes no loop")
-            ends[waiting.pop()] = index
-    if waiting:
-        raise _structure_error(program, waiting[-1], "the loop is not closed")
-    _check_skips(program, bodies)
-    return ends
-
-
-def _check_skips(program: Program, bodies: Sequence[int]) -> None:
-    for index, instruction in enumerate(program.code):
-        if instruction.mnemonic != "skipz":
-            continue
-        target = instruction["target"]
-        if not isinstance(target, int) or not index < target < len(bodies) or bodies[target] != bodies[index]:
-            message = f"'skipz' goes to {target}, which is not further on in the same body"
-            raise _structure_error(program, index, message)
-
-
-def _structure_error(program: Program, index: int, message: str) -> ProgramError:
-    node = program.sources[program.debug[index]].node if program.debug else None
-    return ProgramError(f"instruction {index}: {message}", Place(node=node))
+    entries = [(entry.name, entry.address) for entry in program.entries.values()]
+    for index, message in control_flow_errors(program.code, entries):
+        node = program.sources[program.debug[index]].node if program.debug else None
+        raise ProgramError(f"instruction {index}: {message}", Place(node=node))
+    return isa.loop_ends(program.code)

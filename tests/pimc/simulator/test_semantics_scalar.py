@@ -113,19 +113,19 @@ def test_words_of_the_buffer_and_registers():
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ((("loop", 1, 3), ("halt",)), "instruction 0: the loop is not closed"),
-        ((("end",), ("halt",)), "instruction 0: 'end' closes no loop"),
+        ((("loop", 1, 3), ("halt",)), "instruction 0: this loop has no `end`"),
+        ((("end",), ("halt",)), "instruction 0: `end` without a loop"),
         (
             (("li", 1, 0), ("skipz", 1, 0), ("halt",)),
-            "instruction 1: 'skipz' goes to 0, which is not further on in the same body",
+            "instruction 1: skipz goes back to instruction 0",
         ),
         (
             (("loop", 1, 2), ("skipz", 1, 3), ("end",), ("halt",)),
-            "instruction 1: 'skipz' goes to 3, which is not further on in the same body",
+            "instruction 1: skipz goes to instruction 3, which is not in the same loop body",
         ),
         (
             (("skipz", 1, 2), ("loop", 1, 2), ("end",), ("halt",)),
-            "instruction 0: 'skipz' goes to 2, which is not further on in the same body",
+            "instruction 0: skipz goes to instruction 2, which is not in the same loop body",
         ),
     ],
 )
