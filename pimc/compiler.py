@@ -129,4 +129,4 @@ def _metadata(model: LoadedModel) -> dict[str, Any]:
         own = version("pimc")
     except PackageNotFoundError:
         own = "checkout"
-    return {"model": model.name, "model_sha256": model.sha256, "versions": {"pimc": own}}
+    return {"model": Path(model.name).name, "model_sha256": model.sha256, "versions": {"pimc": own}}

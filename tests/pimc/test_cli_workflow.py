@@ -54,6 +54,16 @@ def test_compile_names_the_program_after_the_model(
     assert facts["instructions"] == len(load_program("llama-dynamo.pim").code)
 
 
+def test_the_same_model_gives_the_same_bytes_however_its_path_is_typed(
+    program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(LLAMA.parent.parent)
+    typed = f"../{LLAMA.parent.parent.name}/{LLAMA.parent.name}/{LLAMA.name}"
+    assert cli.main(["compile", typed, "-o", str(tmp_path / "t.pim"), "--max-context", "48", "-q"]) == 0
+    assert (tmp_path / "t.pim").read_bytes() == program.read_bytes()
+    assert load_program(program).metadata["model"] == LLAMA.name
+
+
 def test_both_numerics_have_the_same_code(tmp_path: Path) -> None:
     codes = []
     for numerics in ("machine", "fp32"):

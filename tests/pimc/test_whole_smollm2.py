@@ -44,7 +44,7 @@ def test_a_quarter_of_the_buffer_gives_the_same_outputs_in_more_cycles(four_laye
 
 def test_program_is_proven_safe_and_small(smollm2: Path) -> None:
     program = compile_model(smollm2 / "model.onnx", MACHINE)
-    check_program(program, MACHINE)
+    assert check_program(program, MACHINE) == []
     assert len(program.code) < 400  # layers are rolled: thirty of them take the place of three
 
 
