@@ -52,3 +52,20 @@ def test_smollm2_predicts_the_same_tokens(smollm2: Path) -> None:
     share, gaps, errors = _agreement(smollm2 / "model.onnx", text, 512)
     assert share >= 0.97
     assert (gaps < errors).all()
+
+
+@pytest.mark.minilm
+def test_minilm_embeds_the_same(tmp_path: Path) -> None:
+    from minilm import write_model
+
+    folder = write_model(tmp_path)
+    tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    reference = ort.InferenceSession(str(folder / "model.onnx"))
+    session = Session(compile_model(folder / "model.onnx", MACHINE, max_context=64), MACHINE)
+    for text in ("A cat sleeps on the sofa.", "Rows are opened, swept and closed before the next ones."):
+        ids = np.array([tokenizer.encode(text).ids])
+        feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+        expected = reference.run(["last_hidden_state"], feeds)[0][0].mean(axis=0)
+        found = session.run(feeds)["last_hidden_state"][0].mean(axis=0)
+        cosine = found @ expected / (np.linalg.norm(found) * np.linalg.norm(expected))
+        assert cosine >= 0.999
