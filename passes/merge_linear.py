@@ -57,10 +57,18 @@ def _same_operand(nodes: list[Node]) -> list[list[Node]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
+def _side_by_side(weights: list[Array]) -> Array:
+    """Matrices [K, N] joined along N; one number that stands for all (a model without weights) goes on doing so."""
+    first = weights[0]
+    if all(not any(each.strides) and each.flat[0] == first.flat[0] for each in weights):
+        return np.broadcast_to(first[:1, :1], (first.shape[0], sum(each.shape[1] for each in weights)))
+    return np.concatenate(weights, axis=1)
+
+
 def _merge(graph: Graph, nodes: list[Node]) -> None:
     x = nodes[0].operand(0)
     origins = origins_of(nodes)
-    weight = np.concatenate([np.asarray(node.operand(1).constant) for node in nodes], axis=1)
+    weight = _side_by_side([np.asarray(node.operand(1).constant) for node in nodes])
     inputs = [x, graph.add_constant(weight, "qkv.weight", nodes[0].operand(1).type.dtype)]
     biases = [_bias(node) for node in nodes]
     if any(bias is not None for bias in biases):
