@@ -13,6 +13,16 @@ if TYPE_CHECKING:
     from pimc.text_model import TextModel
 
 
+def _temperature(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise ArgumentTypeError(f"'{text}' is not a number from 0 on")
+    return value
+
+
 def _add_arguments(parser: ArgumentParser) -> None:
     add_model_options(parser, numerics="machine")
     parser.add_argument("--prompt", required=True, metavar="TEXT", help="text to continue, or the question in a chat")
@@ -21,7 +31,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
         "--chat", action=BooleanOptionalAction, help="use the model's chat template (default: if it has one)"
     )
     parser.add_argument(
-        "--temperature", type=float, default=0.0, metavar="T", help="0 takes the likeliest token (default 0)"
+        "--temperature", type=_temperature, default=0.0, metavar="T", help="0 takes the likeliest token (default 0)"
     )
 
 

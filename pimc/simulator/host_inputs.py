@@ -55,7 +55,7 @@ def check_inputs(program: Program, given: Mapping[str, Array]) -> Request:
     arrays = {name: np.asarray(array) for name, array in given.items()}
     problems = [*_missing(program, arrays)]
     for name, array in arrays.items():
-        problems += _array_problems(program, ports[name], array)
+        problems += _array_problems(program, ports[name], array) or _range_problems(program, name, array)
     if problems:
         raise InputError(f"{len(problems)} of the inputs cannot be used", notes=problems)
     return Request(arrays, _tokens(program, arrays), _past(program, arrays))
@@ -128,6 +128,14 @@ def _array_problems(program: Program, port: Port, array: Array) -> list[str]:
     if not fits:
         problems.append(f"'{port.name}' has the shape {list(array.shape)}, allowed: {_shape_text(port)}")
     return problems
+
+
+def _range_problems(program: Program, name: str, array: Array) -> list[str]:
+    """Numbers that index a table must name one of its rows; negative ones count from its end."""
+    rows = program.metadata.get("table_rows", {}).get(name)
+    if rows is None or not array.size or (array.min() >= -rows and array.max() < rows):
+        return []
+    return [f"'{name}' has values from {array.min()} to {array.max()}, allowed: {-rows} to {rows - 1}"]
 
 
 def _fits_int32(array: Array) -> bool:

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from isa import UnsupportedError, load_machine
+from isa import InputError, UnsupportedError, load_machine
 from pimc.compiler import compile_model
 from pimc.simulator import Session
 
@@ -191,3 +191,14 @@ def test_machines_that_the_layout_does_not_fit_are_refused(change: dict[str, obj
     machine = MACHINE.model_copy(update={"near_bank": MACHINE.near_bank.model_copy(update=change)})
     with pytest.raises(UnsupportedError, match=reason):
         compile_model(_residual_of_its_own_source(), machine, max_context=64)
+
+
+def test_identifiers_outside_the_table_are_refused() -> None:
+    model = _Model()
+    ids = model.input("ids", 1, "seq", kind=TensorProto.INT64)
+    x = model.op("Gather", model.weight(16, HIDDEN), ids, axis=0)
+    session = Session(compile_model(model.output(model.attention(x)), MACHINE, max_context=64), MACHINE)
+    with pytest.raises(InputError) as caught:
+        session.run({"ids": np.array([[1, 16]])})
+    assert caught.value.notes == ("'ids' has values from 1 to 16, allowed: -16 to 15",)
+    session.run({"ids": np.array([[15, -16]])})
