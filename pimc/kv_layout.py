@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from isa import ResourceLimitError, cache_columns
 
+
 @dataclass(frozen=True)
 class KvLayout:
     """Layout of the keys or the values of one attention block.
