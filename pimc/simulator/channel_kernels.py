@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from pimc.simulator.compiled import CYCLES, FLAG, INTEGER, NOTHING, PAIR, TABLE, borrowed, compiled
 from pimc.simulator.dram_kernels import earliest, issue, needs_mode_switch, prerequisite
 from pimc.simulator.dram_layout import (
@@ -35,6 +37,10 @@ from pimc.simulator.dram_layout import (
     WEIGHT,
 )
 from pimc.simulator.dram_tables import MAC16, OPEN_CYCLES, PRE, PREA, RD, TMOD, WR, REFab
+from pimc.simulator.row_kernels import is_regular, mark_size, repeat_rows, set_mark
+
+_FEWEST_REGULAR_ROWS = 4
+"""Rows of a sweep from which on it pays to look for a closed form."""
 
 SEQUENCE, OPEN, STORE_LANE, ACTIVATE = range(4)  # kinds of instructions
 
@@ -111,6 +117,34 @@ def _open(state: Any, tables: Any, counters: Any, row: int, first: int) -> int:
     return first
 
 
+@compiled(INTEGER, CYCLES, CYCLES, CYCLES, *[INTEGER] * 7)
+def _rows(
+    state: Any,
+    tables: Any,
+    counters: Any,
+    command: int,
+    bank: int,
+    row: int,
+    step: int,
+    rows: int,
+    count: int,
+    first: int,
+) -> int:
+    """`count` commands in each of `rows` rows, `step` rows apart; returns as `_run`."""
+    done = 0
+    if rows < _FEWEST_REGULAR_ROWS or step == 0 or count == 0 or not is_regular(tables, counters, command):
+        for done in range(rows):
+            first = _run(state, tables, counters, command, bank, row + done * step, count, first)
+        return first
+    mark = np.empty(mark_size(tables), dtype=np.int64)
+    while done < rows:
+        set_mark(state, tables, counters, mark)
+        first = _run(state, tables, counters, command, bank, row + done * step, count, first)
+        done += 1
+        done += repeat_rows(state, tables, counters, mark, step, rows - done)
+    return first
+
+
 @compiled(INTEGER, CYCLES, CYCLES, CYCLES, *[INTEGER] * 6)
 def _sequence(
     state: Any,
@@ -124,15 +158,26 @@ def _sequence(
     stride: int,
 ) -> int:
     """`outputs` ranges of `columns` linear columns, `stride` columns apart, split where a row ends."""
+    if stride == columns:  # one range for all that matters
+        columns, outputs = columns * outputs, 1
     first = -1
+    row_columns = tables[COLUMNS_PER_ROW]
+    if outputs > 1 and stride % row_columns == 0 and address % row_columns + columns <= row_columns:
+        row, step = address // row_columns, stride // row_columns
+        return _rows(state, tables, counters, command, bank, row, step, outputs, columns, first)
     for output in range(outputs):
         position = address + output * stride
         end = position + columns
         while position < end:
-            row = position // tables[COLUMNS_PER_ROW]
-            border = min(end, (row + 1) * tables[COLUMNS_PER_ROW])
-            first = _run(state, tables, counters, command, bank, row, border - position, first)
-            position = border
+            row = position // row_columns
+            rows = (end - position) // row_columns if position % row_columns == 0 else 0
+            if rows > 0:
+                first = _rows(state, tables, counters, command, bank, row, 1, rows, row_columns, first)
+                position += rows * row_columns
+            else:
+                border = min(end, (row + 1) * row_columns)
+                first = _run(state, tables, counters, command, bank, row, border - position, first)
+                position = border
     return first
 
 

@@ -11,7 +11,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pimc.simulator.channel_kernels import execute
-from pimc.simulator.compiled import CYCLES, FLAG, INTEGER, NOTHING, TABLE, compiled, compiled_when_called, inlined
+from pimc.simulator.compiled import (
+    CYCLES,
+    FLAG,
+    INTEGER,
+    NOTHING,
+    TABLE,
+    borrowed,
+    compiled,
+    compiled_when_called,
+    inlined,
+)
 from pimc.simulator.decoding import CHANNEL, VECTOR
 from pimc.simulator.timing_board_kernels import CLOCK, earliest_start, remember, wait_for_queue
 from pimc.simulator.timing_tables import (
@@ -53,6 +63,7 @@ from pimc.simulator.timing_tables import (
     STS,
     SUB,
     WRITE,
+    TimingTables,
 )
 
 # Position in time and program: cycle of the next hand-over (`CLOCK`), instruction, cycle at which the vector unit is
@@ -417,6 +428,47 @@ def _control(program: Any, now: Any, opcode: int, index: int, values: Any) -> bo
     return _compute(opcode, values, now.registers)
 
 
+@inlined
+def _borrowed_program(program: Any) -> Any:
+    return TimingTables(
+        borrowed(program.opcode),
+        borrowed(program.immediates),
+        borrowed(program.registers),
+        borrowed(program.waits),
+        borrowed(program.accesses),
+        borrowed(program.needed),
+        borrowed(program.coordinates),
+        borrowed(program.elements),
+        borrowed(program.cycles),
+        borrowed(program.recipes),
+        borrowed(program.checks),
+        borrowed(program.loop_ends),
+        borrowed(program.regions),
+        borrowed(program.constants),
+    )
+
+
+@inlined
+def _borrowed_state(now: Any) -> Any:
+    return TimingState(
+        borrowed(now.position),
+        borrowed(now.registers),
+        borrowed(now.pending),
+        borrowed(now.loops),
+        borrowed(now.records),
+        borrowed(now.waiting),
+        borrowed(now.extents),
+        borrowed(now.counts),
+        borrowed(now.unit_cycles),
+        borrowed(now.unit_ends),
+        borrowed(now.shared),
+        borrowed(now.undone),
+        borrowed(now.channels),
+        borrowed(now.channel_tables),
+        borrowed(now.channel_counters),
+    )
+
+
 @compiled_when_called
 def run_program(program: Any, now: Any, machine: Any) -> bool:
     """Run from `position[COUNTER]` to `halt`.
@@ -429,6 +481,7 @@ def run_program(program: Any, now: Any, machine: Any) -> bool:
     Returns:
         Whether it got there; otherwise `now` is of no use.
     """
+    program, now = _borrowed_program(program), _borrowed_state(now)
     position = now.position
     values = program.constants.copy()
     spans = np.zeros(3 * MOST_ACCESSES, dtype=np.int64)

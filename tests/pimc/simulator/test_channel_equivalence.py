@@ -4,7 +4,7 @@ from channel_programs import ALL, Issue, counts, op, run, streams, with_near_ban
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isa import load_machine
+from isa import Machine, load_machine
 from pimc.simulator.channel_timing import ChannelTiming
 from pimc.simulator.dram_layout import CLASSES
 
@@ -69,3 +69,30 @@ def test_channels_with_other_open_rows_stay_parted() -> None:
     timing = ChannelTiming(MACHINE, refresh=False)
     run(timing, [op("open", ch=1), op("open", ch=ALL - 1, addr=64), op("wrgb", 5000, cols=1)])
     assert classes(timing) == 2
+
+
+SWEEPS = st.builds(
+    lambda row, shift, columns, outputs, stride: op(
+        "mac", addr=row * 64 + shift, cols=columns, outs=outputs, bstride=columns if stride == 0 else stride
+    ),
+    st.integers(0, 3),
+    st.sampled_from([0, 0, 0, 5, 60]),
+    st.sampled_from([1, 4, 9, 59, 64, 100]),
+    st.integers(1, 60),
+    st.sampled_from([0, 0, 64, 64, 128, 192, 65]),
+)
+
+
+TARGETS = ((MACHINE, False), (MACHINE, True), (BUSY_REFRESH, True))
+
+
+@given(streams(), st.lists(SWEEPS, max_size=6), st.sampled_from([0, 0, 500, 9000]), st.sampled_from(TARGETS))
+def test_closed_form_sweeps_equal_single_rows(
+    stream: list[Issue], sweeps: list[Issue], wait: int, target: tuple[Machine, bool]
+) -> None:
+    issues = [*stream, *(sweep._replace(wait=wait) for sweep in sweeps), *stream]
+    fast, slow = ChannelTiming(*target), ChannelTiming(*target, shortcut=False)
+    assert run(fast, issues) == run(slow, issues)
+    assert counts(fast) == counts(slow)
+    end = fast.finish_cycle
+    assert fast.row_open_cycles(end) == slow.row_open_cycles(end)
