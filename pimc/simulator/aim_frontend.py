@@ -63,40 +63,37 @@ def parse_aim_trace(text: str | bytes, machine: Machine, file: str | None = None
         InputError: a line is not an instruction, or there is no EOC.
         MachineError: the machine has no near-bank units.
     """
-    from pimc.simulator.aim_text_kernels import (
-        DECODED,
-        FUNCTION,
-        NUMBER,
-        OFFSET,
-        POSITION,
-        limit_table,
-        read_lines,
-        spelling_table,
-    )
+    from pimc.simulator import aim_text_kernels as kernels
 
     near_bank = _near_bank(machine)
     raw = text.encode() if isinstance(text, str) else text
     data = np.frombuffer(raw, dtype=np.uint8).copy()  # compiled functions take no read-only arrays
     lines = np.empty((raw.count(b"\n") + 1, 5), dtype=np.int64)
-    position = np.zeros(POSITION, dtype=np.int64)
-    position[NUMBER] = 1
+    position = np.zeros(kernels.POSITION, dtype=np.int64)
+    position[kernels.NUMBER] = 1
     parser = LineParser(near_bank, file)
-    facts = (spelling_table(), limit_table(near_bank), near_bank.channels)
-    while not read_lines(data, *facts, position, lines):
-        if position[OFFSET] >= data.size:
+    facts = (kernels.spelling_table(), kernels.limit_table(near_bank), near_bank.channels)
+    while not kernels.read_lines(data, *facts, position, lines):
+        if position[kernels.OFFSET] >= data.size:
             raise InputError("the trace does not end with 'AiM EOC'", Place(file))
-        end = raw.find(b"\n", position[OFFSET])
-        end = len(raw) if end < 0 else end
-        parser.activation_function = int(position[FUNCTION])
-        decoded = parser.line(int(position[NUMBER]), raw[position[OFFSET] : end].decode(errors="replace"))
+        parser.activation_function = int(position[kernels.FUNCTION])
+        line, end = _line_at(raw, int(position[kernels.OFFSET]))
+        decoded = parser.line(int(position[kernels.NUMBER]), line)
         if decoded is not None:
-            lines[position[DECODED]] = decoded
-            position[DECODED] += 1
-        position[[OFFSET, FUNCTION]] = end + 1, parser.activation_function
-        position[NUMBER] += 1
+            lines[position[kernels.DECODED]] = decoded
+            position[kernels.DECODED] += 1
+        position[[kernels.OFFSET, kernels.FUNCTION]] = end + 1, parser.activation_function
+        position[kernels.NUMBER] += 1
         if decoded is not None and decoded[0] == _END:
             break
-    return AimTrace(lines[: position[DECODED]])
+    return AimTrace(lines[: position[kernels.DECODED]])
+
+
+def _line_at(raw: bytes, offset: int) -> tuple[str, int]:
+    """The line that begins at `offset`, and where it ends."""
+    end = raw.find(b"\n", offset)
+    end = len(raw) if end < 0 else end
+    return raw[offset:end].decode(errors="replace"), end
 
 
 def run_aim_trace(

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from pimc.simulator.compiled import CYCLES, FLAG, INTEGER, NOTHING, PAIR, TABLE, borrowed, compiled
 from pimc.simulator.dram_kernels import earliest, issue, needs_mode_switch, prerequisite
 from pimc.simulator.dram_layout import (
@@ -37,10 +35,7 @@ from pimc.simulator.dram_layout import (
     WEIGHT,
 )
 from pimc.simulator.dram_tables import MAC16, OPEN_CYCLES, PRE, PREA, RD, TMOD, WR, REFab
-from pimc.simulator.row_kernels import is_regular, mark_size, repeat_rows, set_mark
-
-_FEWEST_REGULAR_ROWS = 4
-"""Rows of a sweep from which on it pays to look for a closed form."""
+from pimc.simulator.row_kernels import is_regular, leap, learn, set_mark
 
 SEQUENCE, OPEN, STORE_LANE, ACTIVATE = range(4)  # kinds of instructions
 
@@ -117,11 +112,12 @@ def _open(state: Any, tables: Any, counters: Any, row: int, first: int) -> int:
     return first
 
 
-@compiled(INTEGER, CYCLES, CYCLES, CYCLES, *[INTEGER] * 7)
+@compiled(INTEGER, CYCLES, CYCLES, CYCLES, CYCLES, *[INTEGER] * 7)
 def _rows(
     state: Any,
     tables: Any,
     counters: Any,
+    memory: Any,
     command: int,
     bank: int,
     row: int,
@@ -132,24 +128,29 @@ def _rows(
 ) -> int:
     """`count` commands in each of `rows` rows, `step` rows apart; returns as `_run`."""
     done = 0
-    if rows < _FEWEST_REGULAR_ROWS or step == 0 or count == 0 or not is_regular(tables, counters, command):
+    if step == 0 or count == 0 or not is_regular(tables, counters, command):
         for done in range(rows):
             first = _run(state, tables, counters, command, bank, row + done * step, count, first)
         return first
-    mark = np.empty(mark_size(tables), dtype=np.int64)
     while done < rows:
-        set_mark(state, tables, counters, mark)
+        if first >= 0:
+            leapt = leap(state, tables, counters, memory, command, count, row + done * step, step, rows - done)
+            if leapt > 0:
+                done += leapt
+                continue
+        set_mark(state, tables, counters, memory)
         first = _run(state, tables, counters, command, bank, row + done * step, count, first)
         done += 1
-        done += repeat_rows(state, tables, counters, mark, step, rows - done)
+        learn(state, tables, counters, memory, command, count)
     return first
 
 
-@compiled(INTEGER, CYCLES, CYCLES, CYCLES, *[INTEGER] * 6)
+@compiled(INTEGER, CYCLES, CYCLES, CYCLES, CYCLES, *[INTEGER] * 6)
 def _sequence(
     state: Any,
     tables: Any,
     counters: Any,
+    memory: Any,
     command: int,
     bank: int,
     address: int,
@@ -164,7 +165,7 @@ def _sequence(
     row_columns = tables[COLUMNS_PER_ROW]
     if outputs > 1 and stride % row_columns == 0 and address % row_columns + columns <= row_columns:
         row, step = address // row_columns, stride // row_columns
-        return _rows(state, tables, counters, command, bank, row, step, outputs, columns, first)
+        return _rows(state, tables, counters, memory, command, bank, row, step, outputs, columns, first)
     for output in range(outputs):
         position = address + output * stride
         end = position + columns
@@ -172,7 +173,7 @@ def _sequence(
             row = position // row_columns
             rows = (end - position) // row_columns if position % row_columns == 0 else 0
             if rows > 0:
-                first = _rows(state, tables, counters, command, bank, row, 1, rows, row_columns, first)
+                first = _rows(state, tables, counters, memory, command, bank, row, 1, rows, row_columns, first)
                 position += rows * row_columns
             else:
                 border = min(end, (row + 1) * row_columns)
@@ -310,11 +311,12 @@ def _add(tables: Any, counters: Any) -> None:
         counters[0, index] += counters[1, index]
 
 
-@compiled(PAIR, TABLE, CYCLES, TABLE, *[INTEGER] * 9)
+@compiled(PAIR, TABLE, CYCLES, TABLE, CYCLES, *[INTEGER] * 9)
 def execute(
     state: Any,
     tables: Any,
     counters: Any,
+    memory: Any,
     kind: int,
     command: int,
     mask: int,
@@ -331,6 +333,7 @@ def execute(
         state: [channels, state width].
         tables: Values of the command tables.
         counters: [2, COUNTERS or more], all instructions and this one; a log of commands stands in the second row.
+        memory: Of regular rows, see `row_kernels`.
         kind: `SEQUENCE`, `OPEN`, `STORE_LANE` or `ACTIVATE`.
         command: The column command of a sequence.
         mask: Channels that take part.
@@ -344,7 +347,7 @@ def execute(
     Returns:
         Cycle of the first command, cycle at which the last data have arrived; both `ready` when there is no command.
     """
-    state, tables, counters = borrowed(state), borrowed(tables), borrowed(counters)
+    state, tables, counters, memory = borrowed(state), borrowed(tables), borrowed(counters), borrowed(memory)
     latest = counters[1]
     _clear(tables, latest)
     _gather(state, tables, latest, mask, ready)
@@ -354,7 +357,7 @@ def execute(
             continue
         channel = state[index]
         if kind == SEQUENCE:
-            first = _sequence(channel, tables, latest, command, bank, address, columns, outputs, stride)
+            first = _sequence(channel, tables, latest, memory, command, bank, address, columns, outputs, stride)
         elif kind == OPEN:
             first = _open(channel, tables, latest, address // tables[COLUMNS_PER_ROW], -1)
         elif kind == STORE_LANE:

@@ -12,6 +12,7 @@ from isa import INSTRUCTIONS, MachineError
 from pimc.simulator.channel_kernels import ACTIVATE, OPEN, SEQUENCE, STORE_LANE, advance, execute
 from pimc.simulator.dram_layout import CLASSES, MEMBERS, OPEN_BANKS, OPEN_SINCE, WEIGHT, initial_state
 from pimc.simulator.dram_tables import COMMAND_COUNT, COMMAND_INDEX, COMMANDS, COUNTERS, OPEN_CYCLES, command_tables
+from pimc.simulator.row_kernels import MEMORY
 
 if TYPE_CHECKING:
     from isa import Machine
@@ -90,6 +91,7 @@ class ChannelTiming:
         self._state = initial_state(tables, near_bank.channels)
         self._state[0, [CLASSES, MEMBERS, WEIGHT]] = 1, near_bank.all_channels, near_bank.channels
         self._counters = np.zeros((2, COUNTERS), dtype=np.int64)
+        self._memory = np.zeros(MEMORY, dtype=np.int64)
         self._constants = (0, near_bank.acc_read_bits // 16, 1)
         self._positions = {mnemonic: _positions(mnemonic) for mnemonic in _RECIPES}
         self._finish = 0
@@ -113,6 +115,7 @@ class ChannelTiming:
             self._state,
             self._tables,
             self._counters,
+            self._memory,
             kind,
             command,
             values[mask],
@@ -128,9 +131,9 @@ class ChannelTiming:
         return start, finish
 
     @property
-    def kernel_arrays(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """State, tables and counters, for kernels that call `channel_kernels.execute` themselves."""
-        return self._state, self._tables, self._counters
+    def kernel_arrays(self) -> tuple[NDArray[np.int64], ...]:
+        """State, tables, counters and memory of rows, for kernels that call `channel_kernels.execute` themselves."""
+        return self._state, self._tables, self._counters, self._memory
 
     def finish_at(self, cycle: int) -> None:
         """Note that such a kernel's last data arrive at `cycle`."""

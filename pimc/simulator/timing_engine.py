@@ -13,7 +13,8 @@ from pimc.simulator.counters import Counters
 from pimc.simulator.decoding import UNITS, Operation
 from pimc.simulator.state import MachineState
 from pimc.simulator.timing_board_kernels import CLOCK, RECORDS, WAITING
-from pimc.simulator.timing_kernels import (
+from pimc.simulator.timing_kernels import run_program
+from pimc.simulator.timing_state import (
     BUSY,
     COUNTER,
     ELEMENTS,
@@ -31,7 +32,6 @@ from pimc.simulator.timing_kernels import (
     WORDS_WRITTEN,
     TimingLimits,
     TimingState,
-    run_program,
 )
 from pimc.simulator.timing_tables import timing_tables
 
@@ -81,7 +81,7 @@ class TimingEngine:
         position = _zeros(POSITION)
         position[[CLOCK, COUNTER, VECTOR_FREE]] = cycle, address, cycle
         registers = np.array(self._state.registers, dtype=np.int64)
-        state, tables, counters = channels.kernel_arrays
+        state, tables, counters, memory = channels.kernel_arrays
         for used in (self._records, self._waiting):
             used[:, 0] = 0
         return TimingState(
@@ -100,6 +100,7 @@ class TimingEngine:
             channels=state,
             channel_tables=tables,
             channel_counters=counters,
+            channel_memory=memory,
         )
 
     def _undo(self, now: TimingState) -> None:

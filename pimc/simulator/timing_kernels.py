@@ -6,7 +6,7 @@ ordinary (an address outside its memory, a number of more than 62 bits) it stops
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -23,139 +23,69 @@ from pimc.simulator.compiled import (
     inlined,
 )
 from pimc.simulator.decoding import CHANNEL, VECTOR
+from pimc.simulator.timing_access_kernels import find_extent, find_spans, is_allowed
 from pimc.simulator.timing_board_kernels import CLOCK, earliest_start, remember, wait_for_queue
+from pimc.simulator.timing_state import (
+    BUSY,
+    COUNTER,
+    DEPTH,
+    ELEMENTS,
+    EXECUTED,
+    FINISH,
+    FIRST_COMMAND,
+    LARGEST,
+    LARGEST_FACTOR,
+    MOST_LOOPS,
+    MOST_UNDONE,
+    PENDING,
+    UNDONE,
+    VECTOR_FREE,
+    WORDS_READ,
+    WORDS_WRITTEN,
+    TimingState,
+)
 from pimc.simulator.timing_tables import (
     ACCESS_KIND,
-    ACCESS_WIDTH,
     ADD,
     AND,
-    BANK_RANGE,
     BANKS,
-    BASE,
-    BY_CHANNEL,
-    CHECK_WIDTH,
     DIVU,
     END,
     HALT,
     LDS,
-    LENGTH,
     LI,
     LOOP,
     MIN,
     MOST_ACCESSES,
-    MOST_CHECKS,
     MOST_OPERANDS,
     MOST_WAITS,
     MUL,
     NO_ACCESS,
-    NO_CHECK,
     ON_CHANNELS,
     OR,
-    READ,
     REMU,
-    ROW_STRIDE,
-    ROWS,
     SHL,
     SHR,
     SKIPZ,
-    STEP,
     STRIPES,
     STS,
     SUB,
-    WRITE,
     TimingTables,
 )
 
-# Position in time and program: cycle of the next hand-over (`CLOCK`), instruction, cycle at which the vector unit is
-# free, loops under way, registers that a unit has yet to return, end of the last channel instruction, entries of the
-# undo log.
-COUNTER, VECTOR_FREE, DEPTH, PENDING, FINISH, UNDONE = range(1, 7)
-POSITION = 7
 
-MOST_LOOPS = 64
-LOOP_WIDTH = 4
-"""Values of a running loop: first instruction of the body, register, count, iteration."""
-
-MOST_UNDONE = 4096
-_LARGEST = 1 << 61
-_LARGEST_FACTOR = 1 << 30
-
-# Counts of an instruction: times executed, busy cycles, elements, words read and written; commands follow.
-EXECUTED, BUSY, ELEMENTS, WORDS_READ, WORDS_WRITTEN, FIRST_COMMAND = range(6)
-
-EXTENT = 7
-"""Mask, divisor and strides of a transfer; smallest and largest offset of a channel, number of different ones."""
-
-
-
-class TimingLimits(NamedTuple):
-    """Sizes of a machine.
-
-    Attributes:
-        period: Cycles from one hand-over to the next.
-        queue_depth: Instructions that wait for a unit.
-        channels: Channels.
-        lanes: Lanes of the vector unit.
-    """
-
-    period: int
-    queue_depth: int
-    channels: int
-    lanes: int
-
-
-class TimingState(NamedTuple):
-    """What changes while a program runs.
-
-    Attributes:
-        position: `CLOCK` to `UNDONE`.
-        registers: Scalar registers and the zero register.
-        pending: For each register the cycle at which a unit returns it, -1 when none will.
-        loops: [MOST_LOOPS, LOOP_WIDTH], the innermost last.
-        records: [units, RECORDS] accesses under way.
-        waiting: [units, WAITING] starts in the queues.
-        extents: [instructions, EXTENT] of the channels, of the latest execution.
-        counts: [instructions, FIRST_COMMAND + commands].
-        unit_cycles: [units] cycles in which each worked on anything.
-        unit_ends: [units] cycle up to which they are counted.
-        shared: The shared buffer as int32 words.
-        undone: [MOST_UNDONE, 2] words that were overwritten, and what they held.
-        channels: State of the channels.
-        channel_tables: Their tables.
-        channel_counters: Their counters.
-    """
-
-    position: Any
-    registers: Any
-    pending: Any
-    loops: Any
-    records: Any
-    waiting: Any
-    extents: Any
-    counts: Any
-    unit_cycles: Any
-    unit_ends: Any
-    shared: Any
-    undone: Any
-    channels: Any
-    channel_tables: Any
-    channel_counters: Any
-
-
-@compiled(FLAG, INTEGER, CYCLES, CYCLES)
-def _compute(opcode: int, values: Any, registers: Any) -> bool:
-    """Integer arithmetic; false when the numbers are too large or not allowed."""
-    target, b = values[0], values[2]
-    if opcode == LI:
-        registers[target] = values[1]
-        return bool(-_LARGEST < values[1] < _LARGEST)
-    a = registers[values[1]]
-    if max(abs(a), abs(b)) >= _LARGEST or (opcode == MUL and max(abs(a), abs(b)) >= _LARGEST_FACTOR):
+@inlined
+def _is_computable(opcode: int, a: int, b: int) -> bool:
+    """Whether the operands are allowed and the result keeps below the largest number."""
+    if max(abs(a), abs(b)) >= LARGEST or (opcode == MUL and max(abs(a), abs(b)) >= LARGEST_FACTOR):
         return False
     if opcode in (DIVU, REMU) and b < 1:
         return False
-    if opcode in (SHL, SHR) and (not 0 <= b < 61 or (opcode == SHL and abs(a) >= _LARGEST >> b)):
-        return False
+    return not (opcode in (SHL, SHR) and (not 0 <= b < 61 or (opcode == SHL and abs(a) >= LARGEST >> b)))
+
+
+@inlined
+def _arithmetic(opcode: int, a: int, b: int) -> Any:
     if opcode == ADD:
         result = a + b
     elif opcode == SUB:
@@ -178,7 +108,20 @@ def _compute(opcode: int, values: Any, registers: Any) -> bool:
         result = min(a, b)
     else:
         result = max(a, b)
-    registers[target] = result
+    return result
+
+
+@compiled(FLAG, INTEGER, CYCLES, CYCLES)
+def _compute(opcode: int, values: Any, registers: Any) -> bool:
+    """Integer arithmetic; false when the numbers are too large or not allowed."""
+    target, b = values[0], values[2]
+    if opcode == LI:
+        registers[target] = values[1]
+        return bool(-LARGEST < values[1] < LARGEST)
+    a = registers[values[1]]
+    if not _is_computable(opcode, a, b):
+        return False
+    registers[target] = _arithmetic(opcode, a, b)
     return True
 
 
@@ -208,97 +151,6 @@ def _end_loop(registers: Any, loops: Any, position: Any) -> None:
         position[DEPTH] -= 1
 
 
-@compiled(NOTHING, CYCLES, CYCLES, INTEGER, CYCLES)
-def _extent(values: Any, coordinates: Any, channels: int, extent: Any) -> None:
-    """Smallest and largest offset of the channels of a transfer, and how many different ones there are.
-
-    `extent` keeps the latest coordinates and their result.
-    """
-    mask, divisor = values[coordinates[0]], values[coordinates[1]]
-    by_quotient, by_remainder = values[coordinates[2]], values[coordinates[3]]
-    if extent[0] == mask and extent[1] == divisor and extent[2] == by_quotient and extent[3] == by_remainder:
-        return
-    extent[0], extent[1], extent[2], extent[3] = mask, divisor, by_quotient, by_remainder
-    extent[4], extent[5], extent[6] = 1 << 62, 0, 0
-    for channel in range(channels):
-        if not mask >> channel & 1:
-            continue
-        offset = channel // divisor * by_quotient + channel % divisor * by_remainder
-        is_new = True
-        for earlier in range(channel):
-            if mask >> earlier & 1:
-                is_new &= earlier // divisor * by_quotient + earlier % divisor * by_remainder != offset
-        extent[4] = min(extent[4], offset)
-        extent[5] = max(extent[5], offset)
-        extent[6] += is_new
-
-
-@compiled(FLAG, CYCLES, CYCLES, CYCLES, CYCLES, CYCLES, INTEGER)
-def _spans(values: Any, accesses: Any, extent: Any, spans: Any, counts: Any, words: int) -> bool:
-    """Words of the shared buffer that an instruction accesses; false when they lie outside.
-
-    Args:
-        values: Row of values.
-        accesses: As `TimingTables.accesses`.
-        extent: Of the channels, as `_extent` leaves it.
-        spans: [3 * MOST_ACCESSES] kind, first word, word after the last of each.
-        counts: Words read and written, filled.
-        words: Size of the shared buffer.
-    """
-    counts[0], counts[1] = 0, 0
-    for number in range(MOST_ACCESSES):
-        at = ACCESS_WIDTH * number
-        kind = accesses[at + ACCESS_KIND]
-        spans[3 * number] = kind
-        if kind == NO_ACCESS:
-            continue
-        rows, length = values[accesses[at + ROWS]], values[accesses[at + LENGTH]]
-        if rows == 0 or length == 0:
-            spans[3 * number] = NO_ACCESS
-            continue
-        reach = (rows - 1) * values[accesses[at + ROW_STRIDE]] + (length - 1) * values[accesses[at + STEP]]
-        low = values[accesses[at + BASE]]
-        high = low + reach + 1
-        moved = rows * length
-        if accesses[at + BY_CHANNEL]:
-            low += extent[4]
-            high += extent[5]
-            moved *= extent[6]
-        if low < 0 or high > words:
-            return False
-        spans[3 * number + 1], spans[3 * number + 2] = low, high
-        counts[0] += moved if kind != WRITE else 0
-        counts[1] += moved if kind != READ else 0
-    return True
-
-
-@compiled(FLAG, CYCLES, INTEGER, INTEGER, TABLE, FLAG)
-def _in_one_region(values: Any, first: int, columns: int, regions: Any, writes: bool) -> bool:
-    for index in range(regions.shape[0]):
-        if regions[index, 0] <= first < regions[index, 1]:
-            return bool(first + columns <= regions[index, 1] and (regions[index, 2] or not writes))
-    return False
-
-
-@compiled(FLAG, CYCLES, CYCLES, TABLE, INTEGER)
-def _is_allowed(values: Any, checks: Any, regions: Any, all_channels: int) -> bool:
-    """Whether an instruction of the channels stays inside their memories."""
-    if not 0 < values[0] <= all_channels:
-        return False
-    for number in range(MOST_CHECKS):
-        at = CHECK_WIDTH * number
-        if checks[at] == NO_CHECK:
-            break
-        first, ranges = values[checks[at + 1]], values[checks[at + 2]]
-        columns = (ranges - 1) * values[checks[at + 3]] + values[checks[at + 4]]
-        if checks[at] == BANK_RANGE:
-            if not _in_one_region(values, first, columns, regions, checks[at + 5] != 0):
-                return False
-        elif first < 0 or columns < 0 or first + columns > checks[at + 5]:
-            return False
-    return True
-
-
 @inlined
 def _count(now: Any, counts: Any, words: Any, unit: int, start: int, end: int) -> None:
     counts[BUSY] += end - start
@@ -315,6 +167,7 @@ def _on_channels(now: Any, values: Any, recipe: Any, counts: Any, ready: int) ->
         now.channels,
         now.channel_tables,
         now.channel_counters,
+        now.channel_memory,
         recipe[0],
         recipe[1],
         values[recipe[2]],
@@ -371,12 +224,12 @@ def _hand_over(program: Any, now: Any, machine: Any, index: int, values: Any, sp
     extent, counts = now.extents[index], now.counts[index]
     if opcode == ON_CHANNELS:
         if values[program.coordinates[index, 1]] > 0:
-            _extent(values, program.coordinates[index], machine.channels, extent)
+            find_extent(values, program.coordinates[index], machine.channels, extent)
         elif program.accesses[index, ACCESS_KIND] != NO_ACCESS:
             return False
-        if not _is_allowed(values, program.checks[index], program.regions, (1 << machine.channels) - 1):
+        if not is_allowed(values, program.checks[index], program.regions, (1 << machine.channels) - 1):
             return False
-    if not _spans(values, program.accesses[index], extent, spans, words, now.shared.size):
+    if not find_spans(values, program.accesses[index], extent, spans, words, now.shared.size):
         return False
     waiting, records = now.waiting[unit], now.records[unit]
     wait_for_queue(waiting, now.position, machine.queue_depth)
@@ -466,6 +319,7 @@ def _borrowed_state(now: Any) -> Any:
         borrowed(now.channels),
         borrowed(now.channel_tables),
         borrowed(now.channel_counters),
+        borrowed(now.channel_memory),
     )
 
 
