@@ -106,3 +106,14 @@ def test_host_registers_keep_to_the_limits_that_the_proof_relies_on() -> None:
         simulator.run("prefill", {"kv_length": 36, "token_count": 5, "first_output": 0})
     assert caught.value.message == "kv_length + token_count is 41"
     assert caught.value.notes == ("bound: 40",)
+
+
+def test_a_sweep_costs_what_single_runs_cost() -> None:
+    _, program = _compile(FusedDecoder(), "fp32")
+    registers = [{"kv_length": length} for length in (0, 1, 17, 300, 699)]
+    costs = []
+    for compiled in (True, False):
+        simulator = Simulator(MACHINE)
+        simulator.load(program)
+        costs.append([(cost.cycles, cost.energy_j) for cost in simulator.sweep("decode", registers, compiled)])
+    assert costs[0] == costs[1]
