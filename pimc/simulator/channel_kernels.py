@@ -37,6 +37,9 @@ from pimc.simulator.dram_layout import (
 from pimc.simulator.dram_tables import MAC16, OPEN_CYCLES, PRE, PREA, RD, TMOD, WR, REFab
 from pimc.simulator.row_kernels import is_regular, leap, learn, set_mark
 
+_FEWEST_REGULAR_ROWS = 3
+"""Rows of a sweep from which on it pays to look for a closed form."""
+
 SEQUENCE, OPEN, STORE_LANE, ACTIVATE = range(4)  # kinds of instructions
 
 ACTIVATION_ROW = 1 << 29
@@ -128,7 +131,7 @@ def _rows(
 ) -> int:
     """`count` commands in each of `rows` rows, `step` rows apart; returns as `_run`."""
     done = 0
-    if step == 0 or count == 0 or not is_regular(tables, counters, command):
+    if rows < _FEWEST_REGULAR_ROWS or step == 0 or not is_regular(tables, counters, memory, command, count):
         for done in range(rows):
             first = _run(state, tables, counters, command, bank, row + done * step, count, first)
         return first

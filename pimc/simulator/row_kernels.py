@@ -36,9 +36,9 @@ from pimc.simulator.dram_layout import (
 
 # A mark is how a row begins: clock, refresh due, since when the row before it is open, mode; then the counters, then
 # the channel's earliest cycles.
-# A pattern is what a regular row does: its command and how often it is issued (0: nothing is known), its length, for how
-# long the row before it is open when it begins, mode; then what it adds to the counters for each channel, the earliest
-# cycles when it begins, and those when it ends, relative to the clock; `_UNMOVED` when it does not move them.
+# A pattern is what a regular row does: its command and how often it is issued (0: nothing is known), its length, for
+# how long the row before it is open when it begins, mode; then what it adds to the counters for each channel, the
+# earliest cycles when it begins, and those when it ends, relative to the clock; `_UNMOVED` when it does not move them.
 _CLOCK, _DUE, _SINCE, _MODE = range(4)
 _MARK_COUNTERS = 4
 _COMMAND, _COUNT, _PERIOD, _OPEN_FOR, _PATTERN_MODE = range(5)
@@ -69,14 +69,19 @@ def _is_of_channel(tables: Any, command: int) -> bool:
     return bool(tables[fact + SCOPE] == 0)
 
 
-@compiled(FLAG, CYCLES, CYCLES, INTEGER)
-def is_regular(tables: Any, counters: Any, command: int) -> bool:
-    """Whether sweeps of a command have a closed form; a log needs every row."""
+@compiled(FLAG, CYCLES, CYCLES, CYCLES, INTEGER, INTEGER)
+def is_regular(tables: Any, counters: Any, memory: Any, command: int, count: int) -> bool:
+    """Whether sweeps of `count` commands a row have a closed form; a log needs every row."""
     fact, total = FACTS + FACT_COUNT * command, tables[COMMAND_TOTAL]
-    if not tables[SHORTCUT] or counters.size > total + 1 or total > _MOST_COMMANDS or tables[fact + ROW_EFFECT] != 0:
+    if not tables[SHORTCUT] or counters.size > total + 1 or count == 0:
         return False
+    place = slot(command, count)
+    if memory[place + _COUNT] == count and memory[place + _COMMAND] == command:
+        return True
     opener, closer = tables[fact + OPENER], tables[fact + CLOSER]
-    if opener < 0 or closer < 0 or tables[fact + NEED_OUTER] != tables[BANKS]:
+    if total > _MOST_COMMANDS or tables[fact + ROW_EFFECT] != 0 or opener < 0 or closer < 0:
+        return False
+    if tables[fact + NEED_OUTER] != tables[BANKS]:
         return False
     return _is_of_channel(tables, command) and _is_of_channel(tables, opener) and _is_of_channel(tables, closer)
 
