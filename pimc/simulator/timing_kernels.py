@@ -213,7 +213,7 @@ def _access_scalar(now: Any, opcode: int, values: Any, end: int) -> bool:
     return True
 
 
-@compiled_when_called
+@inlined
 def _hand_over(program: Any, now: Any, machine: Any, index: int, values: Any, spans: Any, words: Any) -> bool:
     """Give an instruction to its unit; false at anything out of the ordinary."""
     opcode = program.opcode[index]
