@@ -85,6 +85,7 @@ def _rewrite(graph: Graph, match: AttentionMatch, predicate: Predicate) -> None:
             "scale": match.scale,
             "causal": predicate.causal,
             "window": predicate.window,
+            "softcap": 0.0,
         },
         origins=origins,
     )

@@ -196,19 +196,17 @@ def _cached_attention(
     graph: Graph, operands: list[Array | None], attributes: dict[str, Any], state: Caches
 ) -> tuple[Array, ...]:
     cache = graph.caches[attributes.pop("cache")]
-    query, key, value, *mask = operands
-    if query is None or key is None or value is None:
-        raise GraphError("query, key and value must be present")
+    query, key, value, mask, bias = [*operands, None, None, None, None][:5]
+    if query is None:
+        raise GraphError("the query must be present")
     batch = query.shape[0]
     empty = (
-        np.zeros((batch, cache.kv_heads, 0, cache.head_dim), key.dtype),
-        np.zeros((batch, cache.kv_heads, 0, cache.value_dim), value.dtype),
+        np.zeros((batch, cache.kv_heads, 0, cache.head_dim), query.dtype if key is None else key.dtype),
+        np.zeros((batch, cache.kv_heads, 0, cache.value_dim), query.dtype if value is None else value.dtype),
     )
     past_key, past_value = state.get(cache.name, empty)
     with np.errstate(all="ignore"):
-        result, keys, values = attend(
-            query, key, value, past_key, past_value, mask[0] if mask else None, **attributes
-        )
+        result, keys, values = attend(query, key, value, past_key, past_value, mask, bias, **attributes)
     state[cache.name] = (keys, values)
     return (result,)
 

@@ -12,16 +12,18 @@ from passes.interpreter_ops import Array, Meaning, gelu, relu, sigmoid, silu, so
 
 def attend(
     query: Array,
-    key: Array,
-    value: Array,
+    key: Array | None,
+    value: Array | None,
     past_key: Array | None,
     past_value: Array | None,
     key_mask: Array | None,
+    bias: Array | None,
     heads: int,
     kv_heads: int,
     scale: float,
     causal: bool,
     window: int,
+    softcap: float,
 ) -> tuple[Array, Array, Array]:
     """Attention with grouped heads over the past and the new keys.
 
@@ -29,39 +31,52 @@ def attend(
 
     Args:
         query: [B, S, H*D].
-        key: [B, L, G*D]; L is S except in cross-attention.
-        value: [B, L, G*Dv].
+        key: [B, L, G*D]; L is S except in cross-attention. `None` for L = 0.
+        value: [B, L, G*Dv], or `None` for L = 0.
         past_key: [B, G, P, D], or `None` for P = 0.
         past_value: [B, G, P, Dv], or `None` for P = 0.
-        key_mask: bool [B, T] with T = P + L, true where a key may be attended to, or `None`.
+        key_mask: bool [B or 1, T] with T = P + L, true where a key may be attended to, or `None`.
+        bias: Added to the scores, broadcasts to [B, H, S, T], or `None`.
         heads: H.
         kv_heads: G, a divisor of H; query head h reads key head h // (H / G).
         scale: Factor on the scores.
         causal: Key j serves query i only when j <= P + i.
         window: When above 0, only when j > P + i - window.
+        softcap: When above 0, scores s become softcap * tanh(s / softcap) before bias and masks.
 
     Returns:
         Result [B, S, H*Dv], keys [B, G, T, D] and values [B, G, T, Dv].
     """
     keys, values = _appended(past_key, key, kv_heads), _appended(past_value, value, kv_heads)
-    past = keys.shape[2] - key.shape[1]
-    grouped = _heads_apart(query, heads)
-    batch, _, length, head_dim = grouped.shape
-    grouped = grouped.reshape(batch, kv_heads, heads // kv_heads, length, head_dim)
-    scores = widened(grouped) @ np.swapaxes(widened(keys), -1, -2)[:, :, None] * np.float32(scale)
-    allowed = _allowed(length, keys.shape[2], past, causal, window)[None, None, None]
+    apart = widened(_heads_apart(query, heads))
+    batch, _, length, head_dim = apart.shape
+    total, past = keys.shape[2], 0 if past_key is None else past_key.shape[2]
+    grouped = apart.reshape(batch, kv_heads, heads // kv_heads, length, head_dim)
+    scores = grouped @ np.swapaxes(widened(keys), -1, -2)[:, :, None] * np.float32(scale)
+    scores = _adjusted(scores.reshape(batch, heads, length, total), softcap, bias)
+    allowed = _allowed(length, total, past, causal, window)[None, None]
     if key_mask is not None:
-        allowed = allowed & key_mask[:, None, None, None, :]
+        allowed = allowed & key_mask[:, None, None, :]
     weights = softmax(np.where(allowed, scores, np.float32(-np.inf)), axis=-1)
     weights = np.where(np.isnan(weights) & ~np.isnan(scores), np.float32(0), weights)
+    weights = weights.reshape(batch, kv_heads, heads // kv_heads, length, total)
     mixed = (weights @ widened(values)[:, :, None]).reshape(batch, heads, length, values.shape[-1])
     result = np.swapaxes(mixed, 1, 2).reshape(batch, length, heads * values.shape[-1])
     return result.astype(query.dtype), keys, values
 
 
-def _appended(past: Array | None, new: Array, heads: int) -> Array:
-    apart = _heads_apart(new, heads)
-    return apart if past is None else np.concatenate([past, apart], axis=2)
+def _adjusted(scores: Array, softcap: float, bias: Array | None) -> Array:
+    """Scores [B, H, S, T], limited by the soft cap, plus the bias."""
+    if softcap > 0:
+        cap = np.float32(softcap)
+        scores = np.tanh(scores / cap) * cap
+    return scores if bias is None else scores + widened(bias)
+
+
+def _appended(past: Array | None, new: Array | None, heads: int) -> Array:
+    pieces = [] if past is None else [past]
+    pieces += [] if new is None else [_heads_apart(new, heads)]
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=2)
 
 
 def _heads_apart(x: Array, heads: int) -> Array:
@@ -84,19 +99,22 @@ def _allowed(length: int, total: int, past: int, causal: bool, window: int) -> A
 
 def _attention(
     query: Array,
-    key: Array,
-    value: Array,
+    key: Array | None = None,
+    value: Array | None = None,
     past_key: Array | None = None,
     past_value: Array | None = None,
     key_mask: Array | None = None,
+    bias: Array | None = None,
     *,
     heads: int,
     kv_heads: int,
     scale: float,
     causal: bool,
     window: int,
+    softcap: float,
 ) -> tuple[Array, ...]:
-    return attend(query, key, value, past_key, past_value, key_mask, heads, kv_heads, scale, causal, window)
+    operands = (query, key, value, past_key, past_value, key_mask, bias)
+    return attend(*operands, heads, kv_heads, scale, causal, window, softcap)
 
 
 def _layer_norm(x: Array, weight: Array, bias: Array | None = None, *, epsilon: float) -> Array:

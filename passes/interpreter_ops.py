@@ -134,10 +134,17 @@ def _gather_elements(x: Array, indices: Array, axis: int) -> Array:
     return np.asarray(x[_elementwise_index(x, indices, axis)])
 
 
-def _scatter_nd(x: Array, indices: Array, updates: Array) -> Array:
+def _scatter_nd(x: Array, indices: Array, updates: Array, reduction: str) -> Array:
     result = x.copy()
-    result[tuple(indices[..., position] for position in range(indices.shape[-1]))] = updates
+    places = tuple(indices[..., position] for position in range(indices.shape[-1]))
+    if reduction == "none":
+        result[places] = updates
+    else:
+        _COMBINATIONS[reduction].at(result, places, updates)
     return result
+
+
+_COMBINATIONS: dict[str, np.ufunc] = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
 
 
 def _elementwise_index(x: Array, indices: Array, axis: int) -> tuple[Array, ...]:
@@ -156,6 +163,14 @@ def _trilu(x: Array, upper: bool, diagonal: int) -> Array:
 
 def _argmax(x: Array, axis: int, keepdims: bool) -> Array:
     return np.asarray(np.argmax(x, axis=axis, keepdims=keepdims))
+
+
+def _topk(x: Array, k: int, axis: int, largest: bool) -> tuple[Array, Array]:
+    """A stable sort of the ranks keeps the order of equal elements; ranks can be negated in every dtype."""
+    ranks = np.unique(x, return_inverse=True)[1].reshape(x.shape)
+    order = np.argsort(-ranks if largest else ranks, axis=axis, kind="stable")
+    places = np.take(order, np.arange(k), axis=axis)
+    return np.take_along_axis(x, places, axis), places
 
 
 def _reduction(function: Callable[..., Array]) -> Meaning:
@@ -225,6 +240,7 @@ MEANINGS: dict[str, Meaning] = {
     "silu": _float(silu),
     "floor": _float(np.floor),
     "ceil": _float(np.ceil),
+    "round": _float(np.rint),
     "sign": _float(np.sign),
     "not": np.logical_not,
     "is_nan": np.isnan,
@@ -238,6 +254,7 @@ MEANINGS: dict[str, Meaning] = {
     "reduce_max": _reduction(_extreme(np.max, -np.inf, "min")),
     "reduce_min": _reduction(_extreme(np.min, np.inf, "max")),
     "argmax": _argmax,
+    "topk": _topk,
     "softmax": _float(softmax),
     "cumsum": _float(np.cumsum),
     "reshape": _reshape,

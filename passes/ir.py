@@ -279,9 +279,7 @@ class Graph:
 
 
 def _topological(nodes: Mapping[Node, None]) -> list[Node]:
-    waiting = {
-        node: len({v.producer for v in node.inputs if v is not None and v.producer in nodes}) for node in nodes
-    }
+    waiting = {node: len({v.producer for v in node.inputs if v is not None and v.producer in nodes}) for node in nodes}
     rank = {node: position for position, node in enumerate(nodes)}
     ready = [(rank[node], node.name, node) for node, count in waiting.items() if count == 0]
     heapq.heapify(ready)

@@ -46,9 +46,9 @@ class KVCache:
 
 def _cache(graph: Graph, node: Node) -> Cache:
     kv_heads: int = node.attributes["kv_heads"]
-    widths = [node.operand(position).shape[-1] // kv_heads for position in (1, 2)]
+    widths = [value.shape[-1] // node.attributes["heads"] for value in (node.operand(0), node.output)]
     head_dim, value_dim = (width for width in widths if isinstance(width, int))
-    past_key, past_value = (_past_name(graph, node.inputs[position]) for position in (3, 4))
+    past_key, past_value = (_past_name(graph, node.optional(position)) for position in (3, 4))
     present_key, present_value = (_present_name(graph, value) for value in node.outputs[1:])
     name = graph.fresh_name(f"kv{len(graph.caches)}")
     return Cache(name, kv_heads, head_dim, value_dim, past_key, past_value, present_key, present_value)
@@ -79,7 +79,9 @@ def _rewrite(graph: Graph, node: Node, cache: Cache) -> None:
         if name is not None:
             del graph.outputs[name]
     pasts = [value for value in node.inputs[3:5] if value is not None]
-    inputs = [*node.inputs[:3], *node.inputs[5:]]
+    inputs = [node.optional(position) for position in (0, 1, 2, 5, 6)]
+    while inputs[-1] is None:
+        inputs.pop()
     attributes = {**node.attributes, "cache": cache.name}
     new = graph.add_node("cached_attention", inputs, [node.output.type], attributes, origins=node.origins)
     replace(graph, node.output, new.output)

@@ -1,8 +1,8 @@
 """Every graph operation: operands, attributes and meaning, as one table for verifier, text form and interpreter.
 
-Shapes are written with B batch, S tokens of the run, P tokens in the cache, T = P + S, H query heads, G key/value
-heads, D elements of a head, K inputs and N outputs of a linear map. `linear` and everything below it exist only after
-fusion.
+Shapes are written with B batch, S tokens of the run, P tokens in the cache, L new keys (S, but for cross-attention),
+T = P + L, H query heads, G key/value heads, D elements of a head, K inputs and N outputs of a linear map. `linear` and
+everything below it exist only after fusion; importers may write `attention` themselves.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ _UNARY = {
     "silu": "x * sigmoid(x)",
     "floor": "largest integer <= x",
     "ceil": "smallest integer >= x",
+    "round": "nearest integer, of two equally near ones the even one",
     "sign": "-1, 0 or 1",
     "not": "not x (bool)",
     "is_nan": "whether x is not a number",
@@ -81,6 +82,14 @@ _ROWS = (
     OpSpec("reduce_max", ("x",), ("axes", "keepdims"), "largest over `axes`"),
     OpSpec("reduce_min", ("x",), ("axes", "keepdims"), "smallest over `axes`"),
     OpSpec("argmax", ("x",), ("axis", "keepdims"), "index of the first largest element along `axis`"),
+    OpSpec(
+        "topk",
+        ("x",),
+        ("k", "axis", "largest"),
+        "the `k` largest (or smallest) elements along `axis`, best first, of equal ones the first one; results: values,"
+        " int64 positions",
+        results=2,
+    ),
     OpSpec("softmax", ("x",), ("axis",), "exp(x - max) / sum along `axis`"),
     OpSpec("cumsum", ("x",), ("axis",), "running sum along `axis`"),
     OpSpec("layer_norm", ("x", "weight", "bias?"), ("epsilon",), "normalise the last axis to mean 0 and variance 1"),
@@ -94,7 +103,13 @@ _ROWS = (
     OpSpec("gather", ("x", "indices"), ("axis",), "take positions of one axis; negative ones count from its end"),
     OpSpec("gather_nd", ("x", "indices"), ("batch_dims",), "take x[indices[..., :]] as ONNX GatherND"),
     OpSpec("gather_elements", ("x", "indices"), ("axis",), "take along `axis` element by element"),
-    OpSpec("scatter_nd", ("x", "indices", "updates"), (), "x, but x[indices[..., :]] = updates, as ONNX ScatterND"),
+    OpSpec(
+        "scatter_nd",
+        ("x", "indices", "updates"),
+        ("reduction",),
+        "x, but x[indices[..., :]] = updates, as ONNX ScatterND; or with `reduction` (add, mul, max, min instead of none)"
+        " combined with what stands there",
+    ),
     OpSpec("range", (), ("start", "stop", "step", "to"), "start, start + step, ... below stop, as dtype `to`"),
     OpSpec("trilu", ("x",), ("upper", "diagonal"), "upper or lower triangle, zeros elsewhere"),
     OpSpec("linear", ("x", "weight", "bias?"), (), "x[..., K] times weight[K, N] plus bias[N]"),
@@ -107,19 +122,20 @@ _ROWS = (
     ),
     OpSpec(
         "attention",
-        ("query", "key", "value", "past_key?", "past_value?", "key_mask?"),
-        ("heads", "kv_heads", "scale", "causal", "window"),
-        "softmax(query key^T * scale + mask) value; query [B, S, H*D], key and value [B, S, G*D], past [B, G, P, D],"
-        " key_mask bool [B, T] (true: attend). causal: key j serves query i when j <= P + i; window w > 0: and"
-        " j > P + i - w; a query without any key gives 0."
-        " Results: [B, S, H*D], and with a cache present_key, present_value [B, G, T, D] (results 1 and 2)",
+        ("query", "key?", "value?", "past_key?", "past_value?", "key_mask?", "bias?"),
+        ("heads", "kv_heads", "scale", "causal", "window", "softcap"),
+        "softmax(cap(query key^T * scale) + bias + mask) value; query [B, S, H*D], key and value [B, L, G*D], past"
+        " [B, G, P, D], key_mask bool [B|1, T] (true: attend), bias broadcasts to [B, H, S, T]. key and value are"
+        " absent together when all keys are past. cap(s) = softcap * tanh(s / softcap), or s when softcap is 0."
+        " causal: key j serves query i when j <= P + i; window w > 0: and j > P + i - w; a query without any key"
+        " gives 0. Results: [B, S, H*D], present_key and present_value [B, G, T, D] (1 and 2 may be left out)",
         results=3,
     ),
     OpSpec(
         "cached_attention",
-        ("query", "key", "value", "key_mask?"),
-        ("heads", "kv_heads", "scale", "causal", "window", "cache"),
-        "append key and value to the resident cache `cache`, then attend to all of it as `attention` does",
+        ("query", "key?", "value?", "key_mask?", "bias?"),
+        ("heads", "kv_heads", "scale", "causal", "window", "softcap", "cache"),
+        "append key and value, if any, to the resident cache `cache`, then attend to all of it as `attention` does",
     ),
     OpSpec(
         "feed_forward",
@@ -133,6 +149,8 @@ _ROWS = (
 OPS = {row.name: row for row in _ROWS}
 ACTIVATIONS = ("relu", "silu", "gelu", "gelu_tanh", "tanh", "sigmoid", "quick_gelu")
 """Values of `feed_forward`'s attribute `activation`; quick_gelu is x * sigmoid(1.702 x)."""
+SCATTER_REDUCTIONS = ("none", "add", "mul", "max", "min")
+"""Values of `scatter_nd`'s attribute `reduction`."""
 FLOAT_DTYPES = ("float32", "float16", "bfloat16", "float64")
 INTEGER_DTYPES = ("int64", "int32", "int8", "uint8")
 """numpy names of the element types that values may have, together with `bool`; `float64` only stands in constants."""

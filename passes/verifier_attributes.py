@@ -7,7 +7,7 @@ from typing import Any
 
 from passes.dims import Affine
 from passes.ir import Graph
-from passes.ops import ACTIVATIONS, FLOAT_DTYPES, INTEGER_DTYPES
+from passes.ops import ACTIVATIONS, FLOAT_DTYPES, INTEGER_DTYPES, SCATTER_REDUCTIONS
 from passes.verifier_findings import Finding
 
 Test = Callable[[Any], bool]
@@ -44,6 +44,10 @@ def _is_positive(value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return _is_integer(value) or isinstance(value, float)
+
+
+def _is_size(value: Any) -> bool:
+    return _is_number(value) and value >= 0
 
 
 def _is_bool(value: Any) -> bool:
@@ -83,6 +87,7 @@ _INTEGER: Kind = ("an integer", _is_integer)
 _COUNT: Kind = ("an integer of at least 0", _is_count)
 _POSITIVE: Kind = ("an integer above 0", _is_positive)
 _NUMBER: Kind = ("a number", _is_number)
+_SIZE: Kind = ("a number of at least 0", _is_size)
 _BOOL: Kind = ("a bool", _is_bool)
 _TEXT: Kind = ("a string", _is_text)
 _DIM: Kind = ("a dimension", _is_dim)
@@ -103,12 +108,16 @@ _KINDS: dict[str, Kind] = {
     "epsilon": _NUMBER,
     "heads": _POSITIVE,
     "interleaved": _BOOL,
+    "k": _COUNT,
     "keepdims": _BOOL,
     "kv_heads": _POSITIVE,
+    "largest": _BOOL,
     "perm": _INTEGERS,
+    "reduction": _one_of(SCATTER_REDUCTIONS),
     "scale": _NUMBER,
     "shape": _DIMS,
     "sizes": _DIMS,
+    "softcap": _SIZE,
     "start": _POINT,
     "step": _STEP,
     "stop": _POINT,

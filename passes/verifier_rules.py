@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from passes.dims import Dim
-from passes.ir import Graph, Node, TensorType
+from passes.dims import Affine, Dim
+from passes.ir import Graph, Node, TensorType, Value
+from passes.ops import FLOAT_DTYPES
 from passes.verifier_findings import RuleBroken
 
 Rule = Callable[[Graph, Node], list[TensorType]]
@@ -36,3 +37,16 @@ def normal_axis(node: Node, kind: TensorType) -> int:
     axis: int = node.attributes["axis"]
     require(-kind.rank <= axis < kind.rank, f"axis {axis} does not exist in {kind}")
     return axis % kind.rank
+
+
+def floating(value: Value, what: str) -> TensorType:
+    """The type of a value that must be floating point."""
+    require(value.type.dtype in FLOAT_DTYPES, f"{what} is {value.type}, but must be floating point")
+    return value.type
+
+
+def per_head(width: Dim, heads: int, what: str) -> int:
+    """Elements of each head in a row of `width` elements."""
+    require(not isinstance(width, Affine) and width % heads == 0, f"{what} of width {width} has no {heads} equal heads")
+    assert isinstance(width, int)
+    return width // heads

@@ -111,6 +111,14 @@ def _argmax(graph: Graph, node: Node) -> list[TensorType]:
     return [TensorType("int64", kind.shape)]
 
 
+def _topk(graph: Graph, node: Node) -> list[TensorType]:
+    kind, axis, k = node.operand(0).type, normal_axis(node, node.operand(0).type), node.attributes["k"]
+    size = kind.shape[axis]
+    require(not isinstance(size, int) or k <= size, f"the {k} best of {size} elements are asked for")
+    shape = (*kind.shape[:axis], k, *kind.shape[axis + 1 :])
+    return [TensorType(kind.dtype, shape), TensorType("int64", shape)]
+
+
 def _reshape(graph: Graph, node: Node) -> list[TensorType]:
     kind, shape = node.operand(0).type, node.attributes["shape"]
     require(equal_products(kind.shape, shape), f"{kind} and the new shape have different numbers of elements")
@@ -228,7 +236,7 @@ _ALL_RULES: dict[str, Rule] = {
     **dict.fromkeys(("and", "or", "xor", "not"), _elementwise(("bool",))),
     **dict.fromkeys(("neg", "abs", "sign", "relu"), _elementwise(_NUMBERS)),
     **dict.fromkeys(("sqrt", "reciprocal", "exp", "log", "sin", "cos", "tanh"), _elementwise(FLOAT_DTYPES)),
-    **dict.fromkeys(("erf", "sigmoid", "silu", "floor", "ceil", "gelu"), _elementwise(FLOAT_DTYPES)),
+    **dict.fromkeys(("erf", "sigmoid", "silu", "floor", "ceil", "round", "gelu"), _elementwise(FLOAT_DTYPES)),
     **dict.fromkeys(("reduce_sum", "reduce_mean", "reduce_max", "reduce_min"), _reduce),
     **dict.fromkeys(("softmax", "cumsum"), _along_axis),
     **FUSED_RULES,
@@ -240,6 +248,7 @@ _ALL_RULES: dict[str, Rule] = {
     "where": _where,
     "matmul": _matmul,
     "argmax": _argmax,
+    "topk": _topk,
     "reshape": _reshape,
     "expand": _expand,
     "transpose": _transpose,

@@ -43,7 +43,7 @@ def findings(graph: Graph, level: str = "fused") -> str:
     return str(caught.value)
 
 
-ATTENTION = {"heads": 4, "kv_heads": 2, "scale": 0.5, "causal": True, "window": 0}
+ATTENTION = {"heads": 4, "kv_heads": 2, "scale": 0.5, "causal": True, "window": 0, "softcap": 0.0}
 QKV = [f32(1, SEQ, 32), f32(1, SEQ, 16), f32(1, SEQ, 16)]
 PRESENT = f32(1, 2, PAST + SEQ, 8)
 PAST_TYPE = f32(1, 2, PAST, 8)
@@ -61,6 +61,7 @@ LEGAL: list[tuple[str, list[TensorType | None], list[TensorType], dict[str, Any]
     ("reduce_mean", [f32(SEQ, 4)], [f32(SEQ, 1)], {"axes": (-1,), "keepdims": True}),
     ("argmax", [f32(SEQ, 4)], [kind("int64", 4)], {"axis": 0, "keepdims": False}),
     ("softmax", [f32(SEQ, 4)], [f32(SEQ, 4)], {"axis": -1}),
+    ("topk", [f32(SEQ, 4)], [f32(SEQ, 2), kind("int64", SEQ, 2)], {"k": 2, "axis": 1, "largest": True}),
     ("reshape", [f32(SEQ, 6, PAST)], [f32(PAST, SEQ * 2, 3)], {"shape": (PAST, SEQ * 2, 3)}),
     ("expand", [f32(1, 4)], [f32(SEQ, 4)], {"shape": (SEQ, 4)}),
     ("transpose", [f32(SEQ, 4, 2)], [f32(2, SEQ, 4)], {"perm": (2, 0, 1)}),
@@ -71,7 +72,7 @@ LEGAL: list[tuple[str, list[TensorType | None], list[TensorType], dict[str, Any]
     ("gather", [f32(9, 4), kind("int64", 1, SEQ)], [f32(1, SEQ, 4)], {"axis": 0}),
     ("gather_nd", [f32(2, 3, 4), kind("int64", SEQ, 2)], [f32(SEQ, 4)], {"batch_dims": 0}),
     ("gather_elements", [f32(2, 3), kind("int64", 2, SEQ)], [f32(2, SEQ)], {"axis": 1}),
-    ("scatter_nd", [f32(2, 4), kind("int64", SEQ, 1), f32(SEQ, 4)], [f32(2, 4)], {}),
+    ("scatter_nd", [f32(2, 4), kind("int64", SEQ, 1), f32(SEQ, 4)], [f32(2, 4)], {"reduction": "none"}),
     ("range", [], [kind("int64", SEQ)], {"start": PAST, "stop": PAST + SEQ, "step": 1, "to": "int64"}),
     ("range", [], [kind("float32", 3)], {"start": 0.0, "stop": 2.5, "step": 1.0, "to": "float32"}),
     ("trilu", [f32(SEQ, 4)], [f32(SEQ, 4)], {"upper": True, "diagonal": PAST}),
@@ -158,12 +159,16 @@ BROKEN: list[tuple[str, list[TensorType | None], list[TensorType], dict[str, Any
         "float32[5, 2] and the indices int64[5] have different ranks",
     ),
     (
-        "scatter_nd", [f32(5, 2), kind("int64", 4, 1), f32(4)], [f32(5, 2)], {},
+        "scatter_nd", [f32(5, 2), kind("int64", 4, 1), f32(4)], [f32(5, 2)], {"reduction": "none"},
         "the updates are float32[4], but must be float32[4, 2]",
     ),
     (
-        "scatter_nd", [f32(5), kind("int64", 4, 2), f32(4)], [f32(5)], {},
+        "scatter_nd", [f32(5), kind("int64", 4, 2), f32(4)], [f32(5)], {"reduction": "none"},
         "2 components do not index float32[5]",
+    ),
+    (
+        "topk", [f32(5, 2)], [f32(5, 3), kind("int64", 5, 3)], {"k": 3, "axis": 1, "largest": True},
+        "the 3 best of 2 elements are asked for",
     ),
     ("trilu", [f32(5)], [f32(5)], {"upper": True, "diagonal": 0}, "float32[5] is no matrix"),
     ("rms_norm", [f32(4), f32(3)], [f32(4)], {"epsilon": 0.1}, "weight is float32[3], but must have the shape [4]"),

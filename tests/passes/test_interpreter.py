@@ -51,6 +51,32 @@ def test_half_precision_is_rounded_after_each_node() -> None:
     assert result.tolist() == [0.333984375, 0.427734375]
 
 
+def test_round_takes_the_even_one_of_two_near_integers() -> None:
+    x = np.array([0.5, 1.5, -2.5, 2.4999998], np.float32)
+    assert one_node("round", [x], float32(4)).tolist() == [0, 2, -2, 2]
+
+
+@pytest.mark.parametrize(("largest", "expected"), [(True, [[1, 2], [0, 1]]), (False, [[0, 3], [3, 2]])])
+def test_topk_takes_the_first_of_equal_elements(largest: bool, expected: list[list[int]]) -> None:
+    x = np.array([[1, 7, 7, 1], [9, 8, 2, 0]], np.uint8)
+    graph = Graph("one")
+    kinds = [TensorType("uint8", (2, 2)), TensorType("int64", (2, 2))]
+    attributes = {"k": 2, "axis": 1, "largest": largest}
+    node = graph.add_node("topk", [graph.add_constant(x)], kinds, attributes)
+    graph.outputs |= {"best": node.outputs[0], "where": node.outputs[1]}
+    results = interpret(graph, {})
+    assert results["where"].tolist() == expected
+    assert results["best"].tolist() == np.take_along_axis(x, np.array(expected), 1).tolist()
+
+
+@pytest.mark.parametrize(("reduction", "expected"), [("none", 3), ("add", 11), ("mul", 30), ("max", 5), ("min", 2)])
+def test_scattering_to_one_place_twice(reduction: str, expected: float) -> None:
+    x, indices = np.array([5.0, 1.0], np.float32), np.array([[0], [0]])
+    updates = np.array([2.0 if reduction != "add" else 3.0, 3.0], np.float32)
+    result = one_node("scatter_nd", [x, indices, updates], float32(2), reduction=reduction)
+    assert result.tolist() == [expected, 1]
+
+
 def test_softmax_of_a_fully_masked_row_is_nan() -> None:
     result = one_node("softmax", [np.full((1, 2), -np.inf, np.float32)], float32(1, 2), axis=-1)
     assert np.isnan(result).all()
@@ -61,9 +87,7 @@ def test_slice_with_a_negative_step_reaches_the_front() -> None:
     assert one_node("slice", [x], float32(5), axis=0, start=4, stop=-1, step=-1).tolist() == [4, 3, 2, 1, 0]
 
 
-def naive_attention(
-    q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray, scale: float
-) -> np.ndarray:
+def naive_attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray, scale: float) -> np.ndarray:
     """One head after the other; q [H, S, D], k and v [G, T, D], mask [S, T]."""
     group = q.shape[0] // k.shape[0]
     out = np.zeros((*q.shape[:2], v.shape[-1]), np.float32)
@@ -98,6 +122,7 @@ def test_attention_by_the_naive_formula(causal: bool, window: int, past: int) ->
         scale=0.3,
         causal=causal,
         window=window,
+        softcap=0.0,
     )
     keys = np.concatenate([past_key[0], key[0].reshape(length, groups, dim).swapaxes(0, 1)], axis=1)
     values = np.concatenate([past_value[0], value[0].reshape(length, groups, dim).swapaxes(0, 1)], axis=1)
@@ -127,11 +152,19 @@ def cached_graph() -> Graph:
         "present.key": float32(1, 1, PAST + SEQ, 4),
         "present.value": float32(1, 1, PAST + SEQ, 4),
     }
-    attributes = {"heads": 2, "kv_heads": 1, "scale": 0.5, "causal": True, "window": 0, "cache": "layer0"}
+    attributes = {
+        "heads": 2,
+        "kv_heads": 1,
+        "scale": 0.5,
+        "causal": True,
+        "window": 0,
+        "softcap": 0.0,
+        "cache": "layer0",
+    }
     node = graph.add_node("cached_attention", [query, key, key], [float32(1, SEQ, 8)], attributes)
-    position = graph.add_node("range", [], [TensorType("int64", (SEQ,))], {
-        "start": PAST, "stop": PAST + SEQ, "step": 1, "to": "int64"
-    })
+    position = graph.add_node(
+        "range", [], [TensorType("int64", (SEQ,))], {"start": PAST, "stop": PAST + SEQ, "step": 1, "to": "int64"}
+    )
     graph.outputs = {"y": node.output, "position": position.output}
     return graph
 

@@ -45,7 +45,7 @@ def attention_on(past_from_exp: bool = False, present_used: bool = False, presen
     if past_from_exp:
         past[0] = net.op("exp", past[0])
     kept = type(x.type)("float32", (1, 1, TOTAL, WIDTH))
-    attributes = {"heads": 1, "kv_heads": 1, "scale": 1.0, "causal": True, "window": 0}
+    attributes = {"heads": 1, "kv_heads": 1, "scale": 1.0, "causal": True, "window": 0, "softcap": 0.0}
     node = net.graph.add_node("attention", [x, x, x, *past, None], [x.type, kept, kept], attributes)
     net.output("y", node.output)
     net.output("present.k", node.outputs[1])
@@ -73,7 +73,7 @@ def test_a_past_for_two_attentions_stays_an_input() -> None:
     x = net.input("x", 1, SEQ, WIDTH)
     past = [net.input(f"past.{name}", 1, 1, PAST, WIDTH) for name in "kv"]
     kept = type(x.type)("float32", (1, 1, TOTAL, WIDTH))
-    attributes = {"heads": 1, "kv_heads": 1, "scale": 1.0, "causal": True, "window": 0}
+    attributes = {"heads": 1, "kv_heads": 1, "scale": 1.0, "causal": True, "window": 0, "softcap": 0.0}
     for name in "ab":
         node = net.graph.add_node("attention", [x, x, x, *past, None], [x.type, kept, kept], attributes)
         net.output(name, node.output)

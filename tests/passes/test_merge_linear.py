@@ -11,7 +11,7 @@ from passes.pipelines import pipeline
 
 def attend(net: Net, query: Value, key: Value, value: Value) -> None:
     kv_heads = key.shape[-1] // HEAD_DIM  # type: ignore[operator]
-    attributes = {"heads": HEADS, "kv_heads": kv_heads, "scale": 1.0, "causal": True, "window": 0}
+    attributes = {"heads": HEADS, "kv_heads": kv_heads, "scale": 1.0, "causal": True, "window": 0, "softcap": 0.0}
     kept = type(key.type)("float32", (1, kv_heads, SEQ, HEAD_DIM))
     node = net.graph.add_node("attention", [query, key, value, None, None, None], [query.type, kept, kept], attributes)
     net.output("y", node.output)

@@ -54,8 +54,7 @@ def test_the_sample_reads_and_prints_alike() -> None:
         ),
         (
             'graph "x" {\n  %y: float32[1] = neg(%x)\n}',
-            "g.txt:2:24: error: there is no value 'x' above\n"
-            "    %y: float32[1] = neg(%x)\n                         ^",
+            "g.txt:2:24: error: there is no value 'x' above\n    %y: float32[1] = neg(%x)\n                         ^",
         ),
         (
             'graph "x" {\n  constant %c: int8[2] = [1, 1000]\n}',

@@ -108,6 +108,7 @@ class FusedDecoder:
             scale=self.head_dim**-0.5,
             causal=self.causal,
             window=self.window,
+            softcap=0.0,
             cache=name,
         )
         back = self._node("linear", [attention, self._weight((width, self.hidden)), None], "float32", x.shape)
