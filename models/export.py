@@ -1,73 +1,68 @@
-"""Writes the corpus: tiny random GPT-2, Llama and BERT models as each of torch's two ONNX exporters spells them.
+"""Writes the corpus: tiny random transformers of all families as torch's two ONNX exporters spell them.
 
-The graphs are inputs of the frontend's tests. Their weights are random and seeded; what matters is the spelling.
+The graphs are inputs of tests. Their weights are random and seeded; what matters is the spelling.
 
-    python models/export.py [--family llama ...] [--exporter dynamo ...] [-o models/corpus]
+    python models/export.py [--family llama ...] [--exporter dynamo ...] [--mode kv ...] [--missing]
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import onnx
+from corpus_manifest import CORPUS, load_manifest, save_manifest
 
-if TYPE_CHECKING:
-    from exporters import Export
-
-FAMILIES = ("gpt2", "llama", "bert")
-EXPORTERS = ("dynamo", "torchscript")
-CHECKED_LENGTHS = ((1, 1, 0), (1, 4, 0), (3, 1, 7), (2, 3, 9))
-"""Batch, new and past tokens at which an exported graph is compared with torch."""
+EXPORTERS = ("torchscript", "dynamo")
 
 
 def main() -> int:
     """Exports the graphs that were asked for; returns the exit code."""
+    options = _parser().parse_args()
+    try:
+        import corpus_plan
+    except ModuleNotFoundError as error:
+        print(f"export.py: the package {error.name!r} is missing: pip install 'pimc[zoo]'", file=sys.stderr)
+        return 5
+    manifest = options.output / "manifest.json"
+    failures = 0
+    for job in corpus_plan.jobs():
+        wanted = (
+            job.family in (options.family or (job.family,))
+            and job.exporter in (options.exporter or (job.exporter,))
+            and job.mode in (options.mode or (job.mode,))
+        )
+        if not wanted or (options.missing and (options.output / job.file).exists()):
+            continue
+        started = time.monotonic()
+        try:
+            graph = corpus_plan.run(job, options.output)
+        except Exception as error:  # an exporter may raise anything; the others go on
+            failures += 1
+            print(f"{job.file}: {type(error).__name__}: {_first_line(error)}", file=sys.stderr, flush=True)
+            continue
+        others = [known for known in load_manifest(manifest) if known.file != graph.file]
+        save_manifest((*others, graph), manifest)
+        size = (options.output / job.file).stat().st_size
+        print(f"{job.file:44} {size / 1000:6.1f} kB {time.monotonic() - started:5.1f} s", flush=True)
+    return 1 if failures else 0
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), "")[:300]
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="export.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--family", nargs="+", choices=FAMILIES, default=FAMILIES, help="which models (default: all)")
-    parser.add_argument("--exporter", nargs="+", choices=EXPORTERS, default=EXPORTERS, help="by which exporters")
-    folder = Path(__file__).parent / "corpus"
-    parser.add_argument("-o", "--output", type=Path, default=folder, help="folder to write to (default: models/corpus)")
-    options = parser.parse_args()
-    try:
-        import corpus_models
-    except ModuleNotFoundError as error:
-        print(f"export.py: the package {error.name!r} is missing: pip install 'pimc[train]'", file=sys.stderr)
-        return 5
-    options.output.mkdir(parents=True, exist_ok=True)
-    for family in options.family:
-        export = corpus_models.FAMILIES[family]()
-        for exporter in options.exporter:
-            path = options.output / f"{family}-{exporter}.onnx"
-            write(export, exporter, path)
-            print(f"{path.name:24} {path.stat().st_size / 1000:7.1f} kB")
-    return 0
-
-
-def write(export: Export, exporter: str, path: Path) -> None:
-    """Exports one model, compares it with torch and writes it to `path` in one file.
-
-    Raises:
-        SystemExit: when the graph computes something else than torch.
-    """
-    from exporters import export_dynamo, export_torchscript, largest_difference
-
-    if exporter == "dynamo":
-        model = export_dynamo(export)
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            model = export_torchscript(export, Path(folder) / "model.onnx")
-    onnx.checker.check_model(model, full_check=True)
-    for batch, sequence, past in CHECKED_LENGTHS:
-        difference = largest_difference(export, model, batch, sequence, past)
-        if difference > 1e-4:
-            raise SystemExit(f"export.py: {path.name} differs by {difference:.1e} at past length {past}")
-    onnx.save(model, path)
+    parser.add_argument("--family", nargs="+", help="which models (default: all)")
+    parser.add_argument("--exporter", nargs="+", choices=EXPORTERS, help="by which exporters (default: both)")
+    parser.add_argument("--mode", nargs="+", help="plain, kv, encoder, decoder, decoder_with_past, vision ...")
+    parser.add_argument("--missing", action="store_true", help="only graphs that are not there yet")
+    parser.add_argument("-o", "--output", type=Path, default=CORPUS, help="folder to write to (default: models/corpus)")
+    return parser
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""Wraps a transformers model so that torch's two ONNX exporters write it with our input and output names.
+"""Writes a transformers model by each of torch's two ONNX exporters, with our input and output names.
 
-Needs the extra `train` (torch, transformers, onnxscript). Both exporters see the same wrapper module, whose arguments
-are `input_ids`, `attention_mask`, `position_ids` and one past key and value per layer, so that a graph differs from
-its sibling only by what the exporter does.
+Needs the extra `zoo` (torch, transformers, onnxscript). Both exporters see the same wrapper module, so that a graph
+differs from its sibling only by what the exporter does.
 """
 
 from __future__ import annotations
@@ -10,131 +9,100 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import tempfile
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnxruntime
 import torch
-from transformers import DynamicCache
+from corpus_inputs import Case, random_case
+from corpus_manifest import CorpusGraph, Tensor
+from corpus_names import number_values, strip_wrapper
 from transformers.utils import logging as transformers_logging
 
-DYNAMO_OPSET = 20
-TORCHSCRIPT_OPSET = 17
-BATCH, SEQUENCE, PAST = 2, 5, 3
+TORCHSCRIPT_OPSET, DYNAMO_OPSET = 17, 20
+BATCH, SEQUENCE, PAST, ENCODER_SEQUENCE = 2, 5, 3, 7
 """Lengths of the example inputs; each differs from 0, 1 and the others, so that no axis is taken for a constant."""
+CHECKED_LENGTHS = ((1, 1, 0), (1, 4, 0), (3, 1, 7), (2, 3, 9), (1, 8, 13), (3, 9, 0))
+"""Batch, new and past tokens at which an exported graph is compared with torch."""
+FILE_BYTES = 150_000
+"""No graph of the corpus is larger."""
+
+Call = Callable[[torch.nn.Module, dict[str, torch.Tensor]], tuple[torch.Tensor, ...]]
+"""Runs a model on named inputs and returns the outputs in the graph's order."""
 
 
 @dataclass(frozen=True)
 class Export:
-    """One module with what an exporter has to know of it.
+    """One model with what an exporter has to know of it.
 
     Attributes:
-        module: the wrapped model, in evaluation mode.
-        arguments: example inputs, in the order of `input_names`.
-        input_names: graph input names.
-        output_names: graph output names.
-        axes: the symbolic axes of each input and output, as `{name: {axis: dimension name}}`.
+        graph: the facts, inputs and outputs among them; file, exporter and opset are filled in when it is written.
+        model: the model of transformers, in evaluation mode.
+        call: how it is run.
     """
 
-    module: torch.nn.Module
-    arguments: tuple[torch.Tensor, ...]
-    input_names: list[str]
-    output_names: list[str]
-    axes: dict[str, dict[int, str]]
+    graph: CorpusGraph
+    model: torch.nn.Module
+    call: Call
 
 
-class CachedDecoder(torch.nn.Module):
-    """A causal language model as a function of ids, mask, positions and the cache's tensors."""
+class NamedInputs(torch.nn.Module):
+    """A model as a function of tensors alone, in the order of the graph's inputs."""
 
-    def __init__(self, model: torch.nn.Module) -> None:
+    def __init__(self, export: Export) -> None:
         super().__init__()
-        self.model = model
+        self.model = export.model
+        self.call = export.call
+        self.names = [tensor.name for tensor in export.graph.inputs]
 
-    def forward(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, position_ids: torch.Tensor, *past: torch.Tensor
-    ) -> tuple[torch.Tensor, ...]:
-        """Returns the logits and, per layer, the cache's key and value after the step."""
-        cache = DynamicCache(list(zip(past[::2], past[1::2], strict=True)))
-        result = self.model(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            past_key_values=cache,
-            use_cache=True,
-        )
-        present = [state for layer in result.past_key_values.layers for state in (layer.keys, layer.values)]
-        return (result.logits, *present)
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Returns the outputs in the graph's order."""
+        return self.call(self.model, dict(zip(self.names, tensors, strict=True)))
 
 
-class Encoder(torch.nn.Module):
-    """A BERT encoder as a function of ids, mask and segment ids."""
+def write_export(export: Export, exporter: str, opset: int, file: str, corpus: Path) -> CorpusGraph:
+    """Exports one model, compares it with torch, writes it below the folder `corpus` and returns its facts.
 
-    def __init__(self, model: torch.nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor
-    ) -> torch.Tensor:
-        """Returns the last hidden state `[batch, seq, hidden]`."""
-        result = self.model(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
-        return result.last_hidden_state
-
-
-def decoder_export(model: torch.nn.Module, layers: int, kv_heads: int, head_dim: int) -> Export:
-    """Describes the export of a causal language model with a KV cache of `layers` pairs."""
-    ids = torch.randint(0, model.config.vocab_size, (BATCH, SEQUENCE))
-    mask = torch.ones((BATCH, PAST + SEQUENCE), dtype=torch.int64)
-    positions = torch.arange(PAST, PAST + SEQUENCE).repeat(BATCH, 1)
-    past = [torch.randn(BATCH, kv_heads, PAST, head_dim) for _ in range(2 * layers)]
-    suffixes = [f"{layer}.{kind}" for layer in range(layers) for kind in ("key", "value")]
-    past_names = [f"past_key_values.{suffix}" for suffix in suffixes]
-    present_names = [f"present.{suffix}" for suffix in suffixes]
-    token_axes = {0: "batch", 1: "seq"}
-    axes = {
-        "input_ids": token_axes,
-        "attention_mask": {0: "batch", 1: "total"},
-        "position_ids": token_axes,
-        "logits": token_axes,
-    }
-    axes |= {name: {0: "batch", 2: "past"} for name in past_names}
-    axes |= {name: {0: "batch", 2: "total"} for name in present_names}
-    return Export(
-        CachedDecoder(model).eval(),
-        (ids, mask, positions, *past),
-        ["input_ids", "attention_mask", "position_ids", *past_names],
-        ["logits", *present_names],
-        axes,
-    )
+    Raises:
+        RuntimeError: when the graph computes something else than torch, or is too large.
+    """
+    write = {"dynamo": export_dynamo, "torchscript": export_torchscript}[exporter]
+    model = small_enough(strip_wrapper(write(export, opset)))
+    onnx.checker.check_model(model, full_check=True)
+    graph = replace(export.graph, file=file, exporter=exporter, opset=model.opset_import[0].version)
+    graph = _with_the_inputs_that_are_left(graph, model)
+    worst = max(largest_difference(export, graph, model, *lengths) for lengths in CHECKED_LENGTHS)
+    if not worst <= graph.relative_tolerance / 4:
+        raise RuntimeError(f"{file} differs from torch by {worst:.1e}")
+    if model.ByteSize() > FILE_BYTES:
+        raise RuntimeError(f"{file} takes {model.ByteSize()} bytes")
+    path = corpus / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, path)
+    return graph
 
 
-def encoder_export(model: torch.nn.Module) -> Export:
-    """Describes the export of a BERT encoder."""
-    ids = torch.randint(0, model.config.vocab_size, (BATCH, SEQUENCE))
-    names = ["input_ids", "attention_mask", "token_type_ids"]
-    arguments = (ids, torch.ones_like(ids), torch.zeros_like(ids))
-    axes = {name: {0: "batch", 1: "seq"} for name in [*names, "last_hidden_state"]}
-    return Export(Encoder(model).eval(), arguments, names, ["last_hidden_state"], axes)
+def small_enough(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Shortens the names of inner values where the file would be too large."""
+    return number_values(model) if model.ByteSize() > FILE_BYTES else model
 
 
-def export_dynamo(export: Export) -> onnx.ModelProto:
-    """Exports by `torch.export` and the onnxscript translation, opset 20."""
-    shapes = [_dynamo_axes(export.axes[name]) for name in export.input_names]
-    leading = [name for name in export.input_names if not name.startswith("past_key_values.")]
-    dynamic_shapes: dict[str, object] = dict(zip(leading, shapes, strict=False))
-    if len(leading) < len(shapes):
-        dynamic_shapes["past"] = tuple(shapes[len(leading) :])
+def export_dynamo(export: Export, opset: int = DYNAMO_OPSET) -> onnx.ModelProto:
+    """Exports by `torch.export` and the onnxscript translation."""
+    names = [tensor.name for tensor in export.graph.inputs]
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
-            export.module,
-            export.arguments,
-            input_names=export.input_names,
-            output_names=export.output_names,
-            dynamic_shapes=dynamic_shapes,
-            opset_version=DYNAMO_OPSET,
+            NamedInputs(export).eval(),
+            _example(export),
+            input_names=names,
+            output_names=[tensor.name for tensor in export.graph.outputs],
+            dynamic_shapes={"tensors": tuple(_dynamo_axes(tensor) for tensor in export.graph.inputs)},
+            opset_version=opset,
             dynamo=True,
             optimize=True,
             verbose=False,
@@ -142,20 +110,25 @@ def export_dynamo(export: Export) -> onnx.ModelProto:
     return strip_traces(program.model_proto)
 
 
-def export_torchscript(export: Export, path: Path) -> onnx.ModelProto:
-    """Exports by tracing (`dynamo=False`), opset 17, by way of the file `path`."""
-    with _quiet(), torch.no_grad():
+def export_torchscript(export: Export, opset: int = TORCHSCRIPT_OPSET) -> onnx.ModelProto:
+    """Exports by tracing (`dynamo=False`)."""
+    sides = (*export.graph.inputs, *export.graph.outputs)
+    axes = {
+        tensor.name: {axis: dim for axis, dim in enumerate(tensor.dims) if isinstance(dim, str)} for tensor in sides
+    }
+    with _quiet(), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
         torch.onnx.export(
-            export.module,
-            export.arguments,
+            NamedInputs(export).eval(),
+            _example(export),
             str(path),
-            input_names=export.input_names,
-            output_names=export.output_names,
-            dynamic_axes=export.axes,
-            opset_version=TORCHSCRIPT_OPSET,
+            input_names=[tensor.name for tensor in export.graph.inputs],
+            output_names=[tensor.name for tensor in export.graph.outputs],
+            dynamic_axes=axes,
+            opset_version=opset,
             dynamo=False,
         )
-    return onnx.load(path)
+        return onnx.load(path)
 
 
 def strip_traces(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -174,36 +147,59 @@ def strip_traces(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def largest_difference(export: Export, model: onnx.ModelProto, batch: int, sequence: int, past: int) -> float:
-    """Runs the module and its graph on new lengths; returns the largest absolute difference of any output element."""
-    lengths = {"batch": batch, "seq": sequence, "past": past, "total": past + sequence}
-    arguments = []
-    for name, example in zip(export.input_names, export.arguments, strict=True):
-        shape = [lengths.get(export.axes[name].get(axis, ""), size) for axis, size in enumerate(example.shape)]
-        if example.is_floating_point():
-            arguments.append(torch.randn(shape))
-        elif name == "position_ids":
-            arguments.append(torch.arange(past, past + sequence).repeat(batch, 1))
-        else:
-            arguments.append(torch.ones(shape, dtype=torch.int64))
+def largest_difference(
+    export: Export, graph: CorpusGraph, model: onnx.ModelProto, batch: int, seq: int, past: int
+) -> float:
+    """Runs module and graph on ragged inputs of new lengths.
+
+    Returns:
+        The largest difference of any output element that padding leaves alone, relative to the output's largest.
+    """
+    case = random_case(export.graph, batch, seq, past, seed=past)
+    tensors = [torch.from_numpy(np.ascontiguousarray(value)) for value in case.inputs.values()]
     with torch.no_grad():
-        expected = export.module(*arguments)
-    expected = expected if isinstance(expected, tuple) else (expected,)
+        expected = [value.numpy() for value in NamedInputs(export).eval()(*tensors)]
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    feeds = {name: value.numpy() for name, value in zip(export.input_names, arguments, strict=True)}
-    actual = session.run(export.output_names, feeds)
-    return max(float(abs(left.numpy() - right).max()) for left, right in zip(expected, actual, strict=True))
+    actual = session.run(None, {tensor.name: case.inputs[tensor.name] for tensor in graph.inputs})
+    names = [tensor.name for tensor in graph.outputs]
+    return max(
+        relative_difference(case, name, left, right)
+        for name, left, right in zip(names, expected, actual, strict=True)
+    )
 
 
-def _dynamo_axes(axes: dict[int, str]) -> dict[int, object]:
+def relative_difference(case: Case, name: str, expected: np.ndarray, actual: np.ndarray) -> float:
+    """Returns the largest selected difference, relative to the largest element; infinite for unequal shapes."""
+    if expected.shape != actual.shape:
+        return float("inf")
+    chosen = np.broadcast_to(case.selections[name], expected.shape)
+    if not chosen.any():
+        return 0.0
+    left, right = expected[chosen].astype(np.float64), actual[chosen].astype(np.float64)
+    return float(np.abs(left - right).max() / max(np.abs(left).max(), 1e-6))
+
+
+def _example(export: Export) -> tuple[torch.Tensor, ...]:
+    case = random_case(export.graph, BATCH, SEQUENCE, PAST, enc_seq=ENCODER_SEQUENCE, padding=(0,) * BATCH)
+    return tuple(torch.from_numpy(np.ascontiguousarray(value)) for value in case.inputs.values())
+
+
+def _with_the_inputs_that_are_left(graph: CorpusGraph, model: onnx.ModelProto) -> CorpusGraph:
+    """An exporter may drop an input that nothing reads."""
+    left = {value.name for value in model.graph.input}
+    return replace(graph, inputs=tuple(tensor for tensor in graph.inputs if tensor.name in left))
+
+
+def _dynamo_axes(tensor: Tensor) -> dict[int, object]:
     """Names the free dimensions; `total` is left to the exporter, which derives it."""
     return {
         axis: torch.export.Dim.DYNAMIC if name == "total" else torch.export.Dim(name, min=_LEAST[name], max=1 << 16)
-        for axis, name in axes.items()
+        for axis, name in enumerate(tensor.dims)
+        if isinstance(name, str)
     }
 
 
-_LEAST = {"batch": 1, "seq": 1, "past": 0}
+_LEAST = {"batch": 1, "seq": 1, "past": 0, "enc_seq": 1}
 
 
 @contextlib.contextmanager

@@ -1,0 +1,66 @@
+"""Which graphs the corpus has: every family by both exporters, and the newest operator sets of a few.
+
+Needs the extra `zoo`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import corpus_decoders
+import corpus_encoders
+from corpus_manifest import CorpusGraph
+from exporters import DYNAMO_OPSET, TORCHSCRIPT_OPSET, Export, write_export
+
+MAIN_MODES = ("kv", "encoder", "vision", "text-vision")
+"""These are not named in a file's name."""
+IN_THE_CORPUS_FOLDER_ITSELF = ("gpt2", "llama", "bert")
+"""Families whose main graphs tests ask for by name."""
+NEWER_OPSETS = {
+    "llama": (23, 24), "gpt2": (23,), "bert": (23,), "gemma2": (23,), "mistral": (23, 24), "modernbert": (24,),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Job:
+    """One graph to be written: the file below the corpus, its facts, and how to make the model."""
+
+    file: str
+    family: str
+    mode: str
+    exporter: str
+    opset: int
+    make: Callable[[], Export]
+
+
+def jobs() -> Iterator[Job]:
+    """All graphs, the cheap exporter's first."""
+    for exporter in ("torchscript", "dynamo"):
+        for folder, family, modes in _families():
+            yield from (_job(folder, family, mode, exporter, make) for mode, make in modes.items())
+    for folder, family, modes in _families():
+        mode = next((mode for mode in modes if mode in MAIN_MODES), "")
+        for opset in NEWER_OPSETS.get(family, ()):
+            yield Job(f"{folder}/{family}-dynamo-op{opset}.onnx", family, mode, "dynamo", opset, modes[mode])
+
+
+def run(job: Job, corpus: Path) -> CorpusGraph:
+    """Writes one graph below the folder `corpus` and returns its row of the manifest."""
+    return write_export(job.make(), job.exporter, job.opset, job.file, corpus)
+
+
+def _families() -> Iterator[tuple[str, str, dict[str, Callable[[], Export]]]]:
+    for folder, module, table in (
+        ("decoders", corpus_decoders, corpus_decoders.DECODERS),
+        ("encoders", corpus_encoders, corpus_encoders.ENCODERS),
+    ):
+        yield from ((folder, family, module.exports_of(family)) for family in table)
+
+
+def _job(folder: str, family: str, mode: str, exporter: str, make: Callable[[], Export]) -> Job:
+    opset = {"torchscript": TORCHSCRIPT_OPSET, "dynamo": DYNAMO_OPSET}[exporter]
+    name = f"{family}-{exporter}" + ("" if mode in MAIN_MODES else f"-{mode}")
+    at_top = family in IN_THE_CORPUS_FOLDER_ITSELF and mode in MAIN_MODES
+    return Job(f"{name}.onnx" if at_top else f"{folder}/{name}.onnx", family, mode, exporter, opset, make)
