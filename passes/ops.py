@@ -107,7 +107,7 @@ _ROWS = (
         "scatter_nd",
         ("x", "indices", "updates"),
         ("reduction",),
-        "x, but x[indices[..., :]] = updates, as ONNX ScatterND; or with `reduction` (add, mul, max, min instead of none)"
+        "x, but x[indices[..., :]] = updates, as ONNX ScatterND; or with `reduction` (add, mul, max, min: not none)"
         " combined with what stands there",
     ),
     OpSpec("range", (), ("start", "stop", "step", "to"), "start, start + step, ... below stop, as dtype `to`"),

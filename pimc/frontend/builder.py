@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isa import InputError, UnsupportedError
-from passes import Affine, Dim, Graph, TensorType, Value, apply_operation
+from passes import Affine, Dim, Graph, TensorType, Value, apply_operation, evaluate
 from pimc.frontend import shape_values
+from pimc.frontend.binding_help import binding_help
 from pimc.frontend.inference import infer
 from pimc.frontend.shape_values import Elements
-from pimc.frontend.symbols import SymbolTable
+from pimc.frontend.symbols import SymbolTable, dimensions_help
 
 Array = NDArray[Any]
 
@@ -113,9 +114,23 @@ class Builder:
         if elements is None:
             raise UnsupportedError(
                 f"cannot find the {what} at compile time: computed from data, or not affine in the dimensions",
-                help="bind the dimensions that it depends on with --dim",
+                help=self.binding_help(operand),
             )
         return list(elements.reshape(-1))
+
+    def known_array(self, operand: Operand) -> Array | None:
+        """Contents of an operand whose value follows from constants alone, `None` when it depends on anything else."""
+        if operand.constant is not None:
+            return operand.constant
+        if operand.value is None or operand.type.symbols or not _is_computable(operand.value):
+            return None
+        return evaluate(self.graph, [operand.value], {})[0]
+
+    def binding_help(self, operand: Operand) -> str:
+        """What the user can bind so that the contents of an operand are known."""
+        if operand.elements is not None:
+            return dimensions_help(operand.elements.reshape(-1))
+        return binding_help(self.symbols, self.value(operand))
 
     def value(self, operand: Operand) -> Value:
         """The graph value of an operand; it is made when the operand was only known as contents."""
@@ -125,9 +140,7 @@ class Builder:
             self._values[operand] = self._materialised(operand)
         return self._values[operand]
 
-    def emit(
-        self, op: str, operands: Sequence[Operand | None], attributes: Mapping[str, Any] | None = None
-    ) -> Operand:
+    def emit(self, op: str, operands: Sequence[Operand | None], attributes: Mapping[str, Any] | None = None) -> Operand:
         """Apply an operation with one result: fold it if its operands are known, else add a node."""
         return self.emit_many(op, operands, attributes or {})[0]
 
@@ -216,6 +229,19 @@ class Builder:
             parts: tuple[Any, ...] = attribute
             return tuple(map(self._resolved, parts))
         return attribute
+
+
+def _is_computable(value: Value) -> bool:
+    """Whether a value is computed from constants alone, without symbols."""
+    seen, waiting = {value}, [value]
+    while waiting:
+        node = waiting.pop().producer
+        if node is None or any(_mentions_symbols(attribute) for attribute in node.attributes.values()):
+            return False
+        fresh = [each for each in node.inputs if each is not None and not each.is_constant and each not in seen]
+        seen.update(fresh)
+        waiting += fresh
+    return True
 
 
 def _is_small(kind: TensorType) -> bool:

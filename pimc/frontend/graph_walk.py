@@ -9,6 +9,7 @@ import onnx
 from isa import InputError, PimcError, Place, UnsupportedError
 from passes import TensorType
 from pimc.frontend.builder import Array, Builder, Operand
+from pimc.frontend.folding import fold
 from pimc.frontend.loading import LoadedModel, standard_domain
 from pimc.frontend.onnx_node import OnnxNode, Results, node_attributes
 from pimc.frontend.operators import IMPORTERS
@@ -47,6 +48,7 @@ class GraphWalk:
         self._model = model
         self._builder = builder
         self._operands: dict[str, Operand] = {}
+        self._opset = model.opsets.get("", onnx.defs.onnx_opset_version())
         self._weights = {tensor.name: tensor for tensor in model.proto.graph.initializer}
 
     def add_inputs(self, types: Mapping[str, TensorType]) -> None:
@@ -71,15 +73,19 @@ class GraphWalk:
     def _results(self, name: str, node: onnx.NodeProto, place: Place) -> Results:
         if node.op_type == "If" and standard_domain(node.domain) == "":
             return self._branch(node)
+        inputs = tuple(self._operand(tensor) if tensor else None for tensor in node.input)
+        key = (standard_domain(node.domain), node.op_type)
+        if key not in IMPORTERS:
+            return fold(self._builder, node, inputs, self._opset)
         seen = OnnxNode(
             name=name,
             operator=node.op_type,
-            inputs=tuple(self._operand(tensor) if tensor else None for tensor in node.input),
+            inputs=inputs,
             result_count=_result_count(node),
             attributes=node_attributes(node, lambda tensor: self._array(tensor, place)),
             builder=self._builder,
         )
-        return IMPORTERS[standard_domain(node.domain), node.op_type](seen)
+        return IMPORTERS[key](seen)
 
     def _branch(self, node: onnx.NodeProto) -> Results:
         """The results of the branch of an `If` that is taken, whose condition must be known."""

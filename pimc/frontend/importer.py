@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -13,6 +13,7 @@ from isa import Place
 from passes import Affine, Graph
 from pimc.frontend.builder import Builder
 from pimc.frontend.dimensions import input_types
+from pimc.frontend.expansion import expand
 from pimc.frontend.graph_walk import GraphWalk, live_nodes
 from pimc.frontend.loading import LoadedModel, load_model, wrap_model
 from pimc.frontend.support import check_support
@@ -31,9 +32,7 @@ class ImportFacts:
     demands: tuple[AtLeast, ...]
 
 
-def import_model(
-    source: str | Path | onnx.ModelProto | LoadedModel, dims: Mapping[str, int] | None = None
-) -> Graph:
+def import_model(source: str | Path | onnx.ModelProto | LoadedModel, dims: Mapping[str, int] | None = None) -> Graph:
     """Read an ONNX model as a graph of the operations that exist before fusion.
 
     Dimensions that `dims` binds become numbers. Others stay affine expressions in the model's own symbols; a symbol
@@ -76,11 +75,7 @@ def _loaded(source: str | Path | onnx.ModelProto | LoadedModel) -> LoadedModel:
         model = load_model(model)
     elif isinstance(model, onnx.ModelProto):
         model = wrap_model(model)
-    if not model.proto.functions:
-        return model
-    from onnx.inliner import inline_local_functions
-
-    return replace(model, proto=inline_local_functions(model.proto))
+    return expand(model)
 
 
 def _settle_types(graph: Graph, symbols: SymbolTable) -> None:

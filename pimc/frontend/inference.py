@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from isa import InputError, UnsupportedError
-from passes import Dim, TensorType
+from passes import FLOAT_DTYPES, Dim, TensorType
 from pimc.frontend.dim_products import same_product
 from pimc.frontend.symbols import SymbolTable
 
@@ -14,9 +14,10 @@ Attributes = Mapping[str, Any]
 Rule = Callable[[SymbolTable, Sequence[TensorType], Attributes], list[TensorType]]
 
 _COMPARISONS = ("equal", "less", "less_equal", "greater", "greater_equal", "and", "or", "xor")
-_ARITHMETIC = ("add", "sub", "mul", "div", "mod", "pow", "max", "min")
-_MATHEMATICAL = ("sqrt", "reciprocal", "exp", "log", "sin", "cos", "tanh", "erf", "sigmoid", "relu", "silu", "gelu")
-_SHAPE_KEEPING = ("neg", "abs", "floor", "ceil", "sign", "not", "identity", "cumsum", "trilu")
+_ARITHMETIC = ("add", "sub", "mul", "div", "mod", "max", "min")
+_MATHEMATICAL = ("sqrt", "reciprocal", "exp", "log", "sin", "cos", "tanh", "erf", "sigmoid", "silu", "gelu")
+_ROUNDING = ("floor", "ceil", "round")
+_SHAPE_KEEPING = ("neg", "abs", "relu", "sign", "not", "identity", "cumsum", "trilu")
 _NORMS = ("softmax", "layer_norm", "rms_norm")
 
 
@@ -59,18 +60,36 @@ def _meet(symbols: SymbolTable, a: Dim, b: Dim, shapes: Sequence[Sequence[Dim]])
 
 
 def _elementwise(symbols: SymbolTable, kinds: Sequence[TensorType], attributes: Attributes) -> list[TensorType]:
+    _check_alike(kinds)
     return [TensorType(kinds[0].dtype, broadcast(symbols, [kind.shape for kind in kinds]))]
 
 
+def _power(symbols: SymbolTable, kinds: Sequence[TensorType], attributes: Attributes) -> list[TensorType]:
+    return [TensorType(kinds[0].dtype, broadcast(symbols, [kind.shape for kind in kinds]))]
+
+
+def _check_alike(kinds: Sequence[TensorType]) -> None:
+    if len({kind.dtype for kind in kinds}) > 1:
+        raise InputError(f"the operands {', '.join(map(str, kinds))} have different element types")
+
+
 def _comparison(symbols: SymbolTable, kinds: Sequence[TensorType], attributes: Attributes) -> list[TensorType]:
+    _check_alike(kinds)
     return [TensorType("bool", broadcast(symbols, [kind.shape for kind in kinds]))]
 
 
 def _where(symbols: SymbolTable, kinds: Sequence[TensorType], attributes: Attributes) -> list[TensorType]:
+    _check_alike(kinds[1:])
     return [TensorType(kinds[1].dtype, broadcast(symbols, [kind.shape for kind in kinds]))]
 
 
 def _same(symbols: SymbolTable, kinds: Sequence[TensorType], attributes: Attributes) -> list[TensorType]:
+    return [kinds[0]]
+
+
+def _mathematical(symbols: SymbolTable, kinds: Sequence[TensorType], attributes: Attributes) -> list[TensorType]:
+    if kinds[0].dtype not in FLOAT_DTYPES:
+        raise UnsupportedError(f"{kinds[0]} is given where floating point is needed", help="cast it in the model")
     return [kinds[0]]
 
 
@@ -84,6 +103,7 @@ def _is_nan(symbols: SymbolTable, kinds: Sequence[TensorType], attributes: Attri
 
 def _matmul(symbols: SymbolTable, kinds: Sequence[TensorType], attributes: Attributes) -> list[TensorType]:
     a, b = kinds
+    _check_alike(kinds)
     if not a.rank or not b.rank:
         raise InputError(f"{a} and {b} cannot be multiplied as matrices")
     left, right = a.shape if a.rank > 1 else (1, *a.shape), b.shape if b.rank > 1 else (*b.shape, 1)
@@ -106,6 +126,15 @@ def _reduce(symbols: SymbolTable, kinds: Sequence[TensorType], attributes: Attri
 
 def _argmax(symbols: SymbolTable, kinds: Sequence[TensorType], attributes: Attributes) -> list[TensorType]:
     return [TensorType("int64", _reduced(kinds[0].shape, (attributes["axis"],), attributes["keepdims"]))]
+
+
+def _topk(symbols: SymbolTable, kinds: Sequence[TensorType], attributes: Attributes) -> list[TensorType]:
+    shape, axis, k = list(kinds[0].shape), attributes["axis"], attributes["k"]
+    size = shape[axis]
+    if isinstance(size, int) and not 0 <= k <= size:
+        raise InputError(f"the {k} best elements of {size} are asked for")
+    shape[axis] = k
+    return [TensorType(kinds[0].dtype, tuple(shape)), TensorType("int64", tuple(shape))]
 
 
 def _reshape(symbols: SymbolTable, kinds: Sequence[TensorType], attributes: Attributes) -> list[TensorType]:
@@ -145,6 +174,7 @@ def span_length(start: Dim, stop: Dim, step: Dim) -> Dim:
 def _concat(symbols: SymbolTable, kinds: Sequence[TensorType], attributes: Attributes) -> list[TensorType]:
     axis = attributes["axis"]
     shape = list(kinds[0].shape)
+    _check_alike(kinds)
     if any(kind.rank != len(shape) for kind in kinds):
         raise InputError(f"tensors of different rank cannot be joined: {', '.join(map(str, kinds))}")
     for kind in kinds[1:]:
@@ -218,13 +248,16 @@ def _range(symbols: SymbolTable, kinds: Sequence[TensorType], attributes: Attrib
 _RULES: dict[str, Rule] = {
     **dict.fromkeys(_ARITHMETIC, _elementwise),
     **dict.fromkeys(_COMPARISONS, _comparison),
-    **dict.fromkeys((*_MATHEMATICAL, *_SHAPE_KEEPING, *_NORMS), _same),
+    **dict.fromkeys((*_MATHEMATICAL, *_ROUNDING, *_NORMS), _mathematical),
+    **dict.fromkeys(_SHAPE_KEEPING, _same),
+    "pow": _power,
     **dict.fromkeys(("reduce_sum", "reduce_mean", "reduce_max", "reduce_min"), _reduce),
     "where": _where,
     "cast": _cast,
     "is_nan": _is_nan,
     "matmul": _matmul,
     "argmax": _argmax,
+    "topk": _topk,
     "reshape": _reshape,
     "expand": _expand,
     "transpose": _transpose,

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import onnx
 
 from isa import Place, UnsupportedError
+from pimc.frontend.folding import FOLDED
 from pimc.frontend.loading import LoadedModel, standard_domain
 from pimc.frontend.operators import IMPORTERS
 
@@ -15,32 +16,58 @@ _HELP = (
     "export the model for inference with static control flow, simplify it, or leave these nodes out;"
     " `pimc inspect` lists the nodes of a model"
 )
+_ADVICE = {
+    "Loop": "unrolled by exporters whose loop bounds are Python numbers",
+    "Scan": "unrolled by exporters whose loop bounds are Python numbers",
+    "NonMaxSuppression": "leave the selection of boxes to the host: cut the model before it",
+    "StringNormalizer": "leave text processing to the host: cut the model after it",
+    "TfIdfVectorizer": "leave text processing to the host: cut the model after it",
+    "Bernoulli": "random numbers: export the model for inference",
+    "Multinomial": "random numbers: leave sampling to the host",
+    "RandomNormal": "random numbers: give them to the model as an input",
+    "RandomNormalLike": "random numbers: give them to the model as an input",
+    "RandomUniform": "random numbers: give them to the model as an input",
+    "RandomUniformLike": "random numbers: give them to the model as an input",
+    **dict.fromkeys(sorted(FOLDED), "computed at compile time only: its operands may not depend on the inputs"),
+}
+"""What can be done about an operator, where there is something better to say than `_HELP`."""
 
 
-def check_support(model: LoadedModel, nodes: Sequence[tuple[str, onnx.NodeProto]], place: Place) -> None:
+def check_support(
+    model: LoadedModel, nodes: Sequence[tuple[str, onnx.NodeProto]], place: Place, bound: frozenset[str] = frozenset()
+) -> None:
     """Raise one `UnsupportedError` that lists every operator of the nodes that has no importer.
 
     Args:
         model: The model, for the operator set versions.
         nodes: Nodes with their names.
         place: The model, for the message.
+        bound: Inputs whose values are known.
     """
-    missing: dict[tuple[str, str], list[str]] = {}
     every = [*nodes, *(inner for _, node in nodes for inner in _in_branches(node))]
+    dependent = _dependent(model.proto.graph, every, bound)
+    missing: dict[tuple[str, str], list[str]] = {}
     for name, node in every:
         key = (standard_domain(node.domain), node.op_type)
-        if key not in IMPORTERS and key != ("", "If"):
+        is_folded = key[0] == "" and key[1] in FOLDED and not dependent.intersection(node.input)
+        if key not in IMPORTERS and key != ("", "If") and not is_folded:
             missing.setdefault(key, []).append(name)
     if not missing:
         return
-    rows = [("operator", "domain", "operator set", "nodes", "first nodes")]
-    for (domain, operator), names in sorted(missing.items()):
-        version = str(model.opsets.get(domain, "not declared"))
-        more = ", ..." if len(names) > _SHOWN_NAMES else ""
-        rows.append((operator, domain or "ai.onnx", version, str(len(names)), ", ".join(names[:_SHOWN_NAMES]) + more))
     count = sum(len(names) for names in missing.values())
     message = f"{count} of {len(every)} nodes have operators that are not supported"
-    raise UnsupportedError(message, place, notes=_table(rows), help=_HELP)
+    advice = [f"{operator}: {_ADVICE[operator]}" for _, operator in sorted(missing) if operator in _ADVICE]
+    raise UnsupportedError(message, place, notes=[*_table(model, missing), *advice], help=_HELP)
+
+
+def _dependent(graph: onnx.GraphProto, nodes: Sequence[tuple[str, onnx.NodeProto]], bound: frozenset[str]) -> set[str]:
+    """Tensors whose contents depend on the inputs; shapes do not, they may be known once dimensions are bound."""
+    weights = {tensor.name for tensor in graph.initializer}
+    dependent = {info.name for info in graph.input} - weights - bound
+    for _, node in nodes:
+        if node.op_type not in ("Shape", "Size") and dependent.intersection(node.input):
+            dependent.update(filter(None, node.output))
+    return dependent
 
 
 def _in_branches(node: onnx.NodeProto) -> Iterator[tuple[str, onnx.NodeProto]]:
@@ -53,6 +80,11 @@ def _in_branches(node: onnx.NodeProto) -> Iterator[tuple[str, onnx.NodeProto]]:
             yield from _in_branches(inner)
 
 
-def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+def _table(model: LoadedModel, missing: dict[tuple[str, str], list[str]]) -> list[str]:
+    rows = [("operator", "domain", "operator set", "nodes", "first nodes")]
+    for (domain, operator), names in sorted(missing.items()):
+        version = str(model.opsets.get(domain, "not declared"))
+        more = ", ..." if len(names) > _SHOWN_NAMES else ""
+        rows.append((operator, domain or "ai.onnx", version, str(len(names)), ", ".join(names[:_SHOWN_NAMES]) + more))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

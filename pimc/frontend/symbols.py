@@ -91,7 +91,7 @@ class SymbolTable:
         if found is None:
             raise UnsupportedError(
                 f"{why} needs {a} = {b}, which does not hold for all lengths",
-                help=_binding_help(a, b),
+                help=dimensions_help((a, b)),
             )
         name, dim = found
         self._replace(name, dim)
@@ -144,6 +144,7 @@ class SymbolTable:
         self._replaced = {old: self.resolve(new) for old, new in self._replaced.items()}
 
 
-def _binding_help(a: Dim, b: Dim) -> str:
-    names = sorted({name for dim in (a, b) if isinstance(dim, Affine) for name in dim.symbols})
+def dimensions_help(dims: Iterable[Dim]) -> str:
+    """Names the symbols of some dimensions as what the user can bind."""
+    names = sorted({name for dim in dims if isinstance(dim, Affine) for name in dim.symbols})
     return "bind the dimensions that it depends on: " + " ".join(f"--dim {name}=N" for name in names)

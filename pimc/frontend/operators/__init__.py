@@ -9,12 +9,27 @@ from pimc.frontend.operators.elementwise import ELEMENTWISE
 from pimc.frontend.operators.indexing import INDEXING
 from pimc.frontend.operators.matmul import MATMUL
 from pimc.frontend.operators.normalization import NORMALIZATION
+from pimc.frontend.operators.padding import PADDING
 from pimc.frontend.operators.quantization import QUANTIZATION
 from pimc.frontend.operators.reductions import REDUCTIONS
 from pimc.frontend.operators.rotary import ROTARY
+from pimc.frontend.operators.scatter import SCATTER
+from pimc.frontend.operators.selection import SELECTION
 from pimc.frontend.operators.shape_ops import SHAPE_OPS
 
-_STANDARD = (ATTENTION, ELEMENTWISE, INDEXING, MATMUL, QUANTIZATION, REDUCTIONS, ROTARY, SHAPE_OPS)
+_STANDARD = (
+    ATTENTION,
+    ELEMENTWISE,
+    INDEXING,
+    MATMUL,
+    PADDING,
+    QUANTIZATION,
+    REDUCTIONS,
+    ROTARY,
+    SCATTER,
+    SELECTION,
+    SHAPE_OPS,
+)
 
 IMPORTERS: dict[tuple[str, str], Importer] = {
     **{("", name): importer for family in _STANDARD for name, importer in family.items()},

@@ -25,6 +25,7 @@ _UNARY = {
     "Relu": "relu",
     "Floor": "floor",
     "Ceil": "ceil",
+    "Round": "round",
     "Sign": "sign",
     "Not": "not",
     "IsNaN": "is_nan",

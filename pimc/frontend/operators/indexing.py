@@ -110,12 +110,6 @@ def _gather_nd(node: OnnxNode) -> Results:
     return result
 
 
-def _scatter_nd(node: OnnxNode) -> Results:
-    if node.text("reduction", "none") != "none":
-        raise UnsupportedError("ScatterND with a reduction is not supported")
-    return node.builder.emit("scatter_nd", [node.operand(0), node.operand(1), node.operand(2)])
-
-
 def _one_hot(node: OnnxNode) -> Results:
     """Equal to 0, 1, ... depth - 1 along a new axis, then the `on` or the `off` value."""
     build, indices, values = node.builder, node.operand(0), node.operand(2)
@@ -141,6 +135,5 @@ INDEXING: dict[str, Importer] = {
     "Gather": _gather,
     "GatherElements": _gather_elements,
     "GatherND": _gather_nd,
-    "ScatterND": _scatter_nd,
     "OneHot": _one_hot,
 }

@@ -12,27 +12,10 @@ from pimc.frontend.operators.elementwise import cast
 from pimc.frontend.operators.shape_ops import expanded, reshaped
 from pimc.frontend.tensors import dtype_name
 
-_EXACT_FLOAT = float(1 << 23)
-"""float32 numbers of at least this size are integers."""
-
 
 def rounded(build: Builder, x: Operand) -> Operand:
     """The nearest integer, of two equally near ones the even one, in the operand's dtype."""
-    dtype = x.type.dtype
-    up = build.emit("floor", [build.emit("add", [x, build.scalar(0.5, dtype)])])
-    is_tie = build.emit("equal", [build.emit("sub", [up, x]), build.scalar(0.5, dtype)])
-    is_odd = build.emit("equal", [build.emit("mod", [up, build.scalar(2, dtype)]), build.scalar(1, dtype)])
-    down = build.emit("sub", [up, build.scalar(1, dtype)])
-    near = build.emit("where", [build.emit("and", [is_tie, is_odd]), down, up])
-    is_large = build.emit("greater_equal", [build.emit("abs", [x]), build.scalar(_EXACT_FLOAT, dtype)])
-    return build.emit("where", [is_large, x, near])
-
-
-def _round(node: OnnxNode) -> Results:
-    x = node.operand(0)
-    if x.type.dtype == "float32":
-        return rounded(node.builder, x)
-    return cast(node.builder, rounded(node.builder, cast(node.builder, x, "float32")), x.type.dtype)
+    return build.emit("round", [x])
 
 
 def along_axis(node: OnnxNode, scale: Operand, x: Operand) -> Operand:
@@ -138,7 +121,6 @@ def _quantized_matmul(node: OnnxNode) -> Results:
 
 
 QUANTIZATION: dict[str, Importer] = {
-    "Round": _round,
     "QuantizeLinear": _quantize,
     "DequantizeLinear": _dequantize,
     "DynamicQuantizeLinear": _dynamic_quantize,

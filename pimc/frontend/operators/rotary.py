@@ -39,9 +39,7 @@ def _swapped_halves(build: Builder, x: Operand) -> Operand:
 def _swapped_pairs(build: Builder, x: Operand) -> Operand:
     """(-x1, x0, -x3, x2, ...)."""
     *front, width = build.shape(x)
-    even, odd = (
-        build.emit("slice", [x], {"axis": 3, "start": start, "stop": width, "step": 2}) for start in (0, 1)
-    )
+    even, odd = (build.emit("slice", [x], {"axis": 3, "start": start, "stop": width, "step": 2}) for start in (0, 1))
     columns = [reshaped(build, piece, (*front, width // 2, 1)) for piece in (build.emit("neg", [odd]), even)]
     return reshaped(build, build.emit("concat", columns, {"axis": 4}), (*front, width))
 

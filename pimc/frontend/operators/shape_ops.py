@@ -174,35 +174,6 @@ def _trilu(node: OnnxNode) -> Results:
     return node.builder.emit("trilu", [node.operand(0)], attributes)
 
 
-def _pad(node: OnnxNode) -> Results:
-    """Padding with a constant, by joining; negative amounts cut."""
-    build, x = node.builder, node.operand(0)
-    if node.text("mode", "constant") != "constant":
-        raise UnsupportedError(f"Pad in mode '{node.text('mode', 'constant')}' is not supported")
-    axes = node.axes(3, build.rank(x)) or tuple(range(build.rank(x)))
-    pads = node.fixed(1, "pads of Pad")
-    if len(pads) != 2 * len(axes):
-        raise InputError(f"Pad has {len(pads)} pads for {len(axes)} axes")
-    value = node.optional(2) or build.scalar(0, x.type.dtype)
-    for position, axis in enumerate(axes):
-        x = _padded(build, x, axis, (pads[position], pads[position + len(axes)]), value)
-    return x
-
-
-def _padded(build: Builder, x: Operand, axis: int, amounts: tuple[int, int], value: Operand) -> Operand:
-    cuts = [max(0, -amount) for amount in amounts]
-    if any(cuts):
-        stop = build.shape(x)[axis] - cuts[1]
-        x = build.emit("slice", [x], {"axis": axis, "start": cuts[0], "stop": stop, "step": 1})
-    pieces = [x]
-    for front, amount in zip((True, False), amounts, strict=True):
-        if amount > 0:
-            shape = tuple(amount if position == axis else dim for position, dim in enumerate(build.shape(x)))
-            piece = expanded(build, reshaped(build, value, ()), shape)
-            pieces = [piece, *pieces] if front else [*pieces, piece]
-    return x if len(pieces) == 1 else build.emit("concat", pieces, {"axis": axis})
-
-
 def _eye_like(node: OnnxNode) -> Results:
     build, x = node.builder, node.operand(0)
     rows, columns = build.shape_of_rank(x, 2)
@@ -229,6 +200,5 @@ SHAPE_OPS: dict[str, Importer] = {
     "ConstantOfShape": _constant_of_shape,
     "Range": _range,
     "Trilu": _trilu,
-    "Pad": _pad,
     "EyeLike": _eye_like,
 }

@@ -79,6 +79,7 @@ def test_all_unsupported_operators_are_reported_at_once() -> None:
         "note: operator  domain       operator set  nodes  first nodes\n"
         "note: NonZero   ai.onnx      20            1      /find/NonZero\n"
         "note: Mystery   com.example  3             5      /layer.0/Mystery, /layer.1/Mystery, /layer.2/Mystery, ...\n"
+        "note: NonZero: computed at compile time only: its operands may not depend on the inputs\n"
         "help: export the model for inference with static control flow, simplify it, or leave these nodes out;"
         " `pimc inspect` lists the nodes of a model"
     )
@@ -224,7 +225,7 @@ def test_shapes_from_data_are_refused_with_the_node() -> None:
         "net: node '/Reshape': error: cannot find the shape of Reshape at compile time: computed from data, or not"
         " affine in the dimensions\n"
         "note: Reshape reads 'x' float32[4, seq], 's' int64[2]\n"
-        "help: bind the dimensions that it depends on with --dim"
+        "help: bind what it depends on: --bind s=VALUE"
     )
 
 
