@@ -5,7 +5,7 @@ Needs the extra `zoo`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from corpus_manifest import CorpusGraph, Tensor
@@ -125,6 +125,38 @@ def image_encoder(model: torch.nn.Module, shape: Shape, *, image_size: int, toke
     pixels = Tensor("pixel_values", FLOAT, ("batch", 3, image_size, image_size))
     hidden = Tensor("last_hidden_state", FLOAT, ("batch", tokens_out, hidden_out))
     return Export(describe(shape, "vision", [pixels], [hidden]), model, _last_hidden_state)
+
+
+def text_and_image(
+    model: torch.nn.Module, shape: Shape, *, image_size: int, pooling_attentions: int, mask: bool
+) -> Export:
+    """A text and an image encoder with the scores of each text for each image.
+
+    Args:
+        model: the model.
+        shape: its facts; `layers` counts those of both encoders.
+        image_size: pixels a side.
+        pooling_attentions: further attentions, with a feed-forward part each, that pool the image.
+        mask: whether the text is padded; otherwise all of it counts.
+    """
+    inputs = [tokens("input_ids"), Tensor("pixel_values", FLOAT, ("batch", 3, image_size, image_size))]
+    inputs += [tokens("attention_mask")] * mask
+    outputs = [
+        *(Tensor(name, FLOAT, ("batch", "batch")) for name in ("logits_per_image", "logits_per_text")),
+        *(Tensor(name, FLOAT, ("batch", shape.hidden)) for name in ("text_embeds", "image_embeds")),
+    ]
+    graph = describe(shape, "text-vision", inputs, outputs)
+    graph = replace(
+        graph,
+        attention_blocks=graph.attention_blocks + pooling_attentions,
+        feed_forward_blocks=graph.feed_forward_blocks + pooling_attentions,
+    )
+    return Export(graph, model, _text_and_image)
+
+
+def _text_and_image(model: torch.nn.Module, inputs: Tensors) -> tuple[torch.Tensor, ...]:
+    result = model(**inputs)
+    return result.logits_per_image, result.logits_per_text, result.text_embeds, result.image_embeds
 
 
 def cross_decoder(model: torch.nn.Module, shape: Shape, *, encoder_mask: bool) -> Export:

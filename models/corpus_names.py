@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 import onnx
 
 
-
 def strip_wrapper(model: onnx.ModelProto) -> onnx.ModelProto:
     """Takes the wrapper's scope off all names, so that they are those of the model alone."""
     rename_values(model.graph, _without_prefix)
@@ -22,6 +21,13 @@ def number_values(model: onnx.ModelProto) -> onnx.ModelProto:
     kept |= {tensor.name for tensor in model.graph.initializer}
     numbers: dict[str, str] = {}
     rename_values(model.graph, lambda name: name if name in kept or not name else numbers.setdefault(name, f"v{len(numbers)}"))
+    return model
+
+
+def drop_scopes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Drops the name spaces that the dynamo exporter notes on nodes."""
+    for node in _nodes(model.graph):
+        del node.metadata_props[:]
     return model
 
 
@@ -46,6 +52,7 @@ def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 
 
 def _without_prefix(name: str) -> str:
-    if name.startswith("/model/"):
-        return name.removeprefix("/model")
+    """Drops the wrapper's attribute `model`; what the wrapper computes itself gets a scope of its own."""
+    if name.startswith("/"):
+        return name.removeprefix("/model") if name.startswith("/model/") else f"/call{name}"
     return name.removeprefix("model.")

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import corpus_decoders
 import corpus_encoders
+import corpus_seq2seq
+import corpus_vision
 from corpus_manifest import CorpusGraph
 from exporters import DYNAMO_OPSET, TORCHSCRIPT_OPSET, Export, write_export
 
@@ -18,6 +20,7 @@ MAIN_MODES = ("kv", "encoder", "vision", "text-vision")
 """These are not named in a file's name."""
 IN_THE_CORPUS_FOLDER_ITSELF = ("gpt2", "llama", "bert")
 """Families whose main graphs tests ask for by name."""
+OPSETS = {"torchscript": TORCHSCRIPT_OPSET, "dynamo": DYNAMO_OPSET}
 NEWER_OPSETS = {
     "llama": (23, 24), "gpt2": (23,), "bert": (23,), "gemma2": (23,), "mistral": (23, 24), "modernbert": (24,),
 }  # fmt: skip
@@ -55,12 +58,16 @@ def _families() -> Iterator[tuple[str, str, dict[str, Callable[[], Export]]]]:
     for folder, module, table in (
         ("decoders", corpus_decoders, corpus_decoders.DECODERS),
         ("encoders", corpus_encoders, corpus_encoders.ENCODERS),
+        ("encoder-decoders", corpus_seq2seq, corpus_seq2seq.ENCODER_DECODERS),
+        ("vision", corpus_vision, (*corpus_vision.IMAGE_ENCODERS, *corpus_vision.PAIRS)),
     ):
         yield from ((folder, family, module.exports_of(family)) for family in table)
 
 
 def _job(folder: str, family: str, mode: str, exporter: str, make: Callable[[], Export]) -> Job:
-    opset = {"torchscript": TORCHSCRIPT_OPSET, "dynamo": DYNAMO_OPSET}[exporter]
+    if folder == "encoder-decoders":
+        name = f"{folder}/{family}-{exporter}/{mode}.onnx"
+        return Job(name, family, mode, exporter, OPSETS[exporter], make)
     name = f"{family}-{exporter}" + ("" if mode in MAIN_MODES else f"-{mode}")
     at_top = family in IN_THE_CORPUS_FOLDER_ITSELF and mode in MAIN_MODES
-    return Job(f"{name}.onnx" if at_top else f"{folder}/{name}.onnx", family, mode, exporter, opset, make)
+    return Job(f"{name}.onnx" if at_top else f"{folder}/{name}.onnx", family, mode, exporter, OPSETS[exporter], make)

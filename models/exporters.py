@@ -21,7 +21,7 @@ import onnxruntime
 import torch
 from corpus_inputs import Case, random_case
 from corpus_manifest import CorpusGraph, Tensor
-from corpus_names import number_values, strip_wrapper
+from corpus_names import drop_scopes, number_values, strip_wrapper
 from transformers.utils import logging as transformers_logging
 
 TORCHSCRIPT_OPSET, DYNAMO_OPSET = 17, 20
@@ -88,8 +88,11 @@ def write_export(export: Export, exporter: str, opset: int, file: str, corpus: P
 
 
 def small_enough(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Shortens the names of inner values where the file would be too large."""
-    return number_values(model) if model.ByteSize() > FILE_BYTES else model
+    """Shortens the names of inner values where the file would be too large, then drops what else is only for people."""
+    for shorten in (number_values, drop_scopes):
+        if model.ByteSize() > FILE_BYTES:
+            shorten(model)
+    return model
 
 
 def export_dynamo(export: Export, opset: int = DYNAMO_OPSET) -> onnx.ModelProto:
