@@ -59,7 +59,8 @@ REFUSALS = (
     (r"the element type (STRING|COMPLEX)", "strings and complex numbers"),
     (r"quantising to int(2|4|16|32)|quantising to uint(2|4|16)", "quantisation to other types than int8 and uint8"),
     (r"sequences are not|is not a tensor of known rank", "sequences, optional values, tensors of unknown rank"),
-    (r"in training mode|mask of Dropout", "training"),
+    (r"in training mode|mask of Dropout|random numbers", "training"),
+    (r"positions that MaxPool", "positions of pooled elements"),
     (r"have operators that are not supported", "operators without an importer"),
 )
 """Patterns of messages, and what such a refusal is about: everything else that is refused counts as failed."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pimc.frontend.onnx_node import Importer
 from pimc.frontend.operators.attention import ATTENTION
+from pimc.frontend.operators.channel_norms import CHANNEL_NORMS
 from pimc.frontend.operators.contrib import CONTRIB
+from pimc.frontend.operators.convolution import CONVOLUTION
+from pimc.frontend.operators.einsum import EINSUM
 from pimc.frontend.operators.elementwise import ELEMENTWISE
 from pimc.frontend.operators.indexing import INDEXING
 from pimc.frontend.operators.matmul import MATMUL
 from pimc.frontend.operators.normalization import NORMALIZATION
 from pimc.frontend.operators.padding import PADDING
+from pimc.frontend.operators.pooling import POOLING
 from pimc.frontend.operators.quantization import QUANTIZATION
 from pimc.frontend.operators.reductions import REDUCTIONS
 from pimc.frontend.operators.rotary import ROTARY
@@ -19,10 +23,14 @@ from pimc.frontend.operators.shape_ops import SHAPE_OPS
 
 _STANDARD = (
     ATTENTION,
+    CHANNEL_NORMS,
+    CONVOLUTION,
+    EINSUM,
     ELEMENTWISE,
     INDEXING,
     MATMUL,
     PADDING,
+    POOLING,
     QUANTIZATION,
     REDUCTIONS,
     ROTARY,

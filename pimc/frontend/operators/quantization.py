@@ -88,19 +88,16 @@ def _dynamic_quantize(node: OnnxNode) -> Results:
 def integer_product(node: OnnxNode, b_index: int, a_zero: Operand | None, b_zero: Operand | None) -> Operand:
     """The int32 product of integer operands less their zero points; a vector of them is one a row or a column."""
     build = node.builder
-    a = _less_zero(build, node.operand(0), a_zero, is_rows=True)
-    b = _less_zero(build, node.operand(b_index), b_zero, is_rows=False)
-    return build.emit("matmul", [a, b])
+    if a_zero is not None and build.rank(a_zero) == 1:
+        a_zero = reshaped(build, a_zero, (*build.shape(a_zero), 1))
+    a = less_zero(build, node.operand(0), a_zero)
+    return build.emit("matmul", [a, less_zero(build, node.operand(b_index), b_zero)])
 
 
-def _less_zero(build: Builder, x: Operand, zero: Operand | None, is_rows: bool) -> Operand:
+def less_zero(build: Builder, x: Operand, zero: Operand | None) -> Operand:
+    """An int32 operand less its zero point, which broadcasts."""
     wide = cast(build, x, "int32")
-    if zero is None:
-        return wide
-    offset = cast(build, zero, "int32")
-    if is_rows and build.rank(offset) == 1:
-        offset = reshaped(build, offset, (*build.shape(offset), 1))
-    return build.emit("sub", [wide, offset])
+    return wide if zero is None else build.emit("sub", [wide, cast(build, zero, "int32")])
 
 
 def _matmul_integer(node: OnnxNode) -> Results:

@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
+
+from passes import interpret, verify
+from pimc.frontend import import_model
 
 Shape = Sequence[int | str | None]
 ELEMENT_TYPES = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "bool": TensorProto.BOOL}
@@ -39,3 +42,30 @@ def model(
     graph = helper.make_graph(nodes, "net", inputs, [tensor(name, None) for name in outputs], weights)
     entries = [helper.make_opsetid(domain, version) for domain, version in (opsets or {"": 20}).items()]
     return helper.make_model(graph, opset_imports=entries, ir_version=10)
+
+
+def agree(
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Mapping[str, np.ndarray],
+    weights: Mapping[str, np.ndarray],
+    *outputs: str,
+    opsets: Mapping[str, int] | None = None,
+    tolerance: float = 2e-5,
+) -> None:
+    """Import a model of the nodes, interpret its graph, and compare all outputs with ONNX Runtime."""
+    import onnxruntime
+
+    kinds = {name: helper.np_dtype_to_tensor_dtype(array.dtype) for name, array in inputs.items()}
+    infos = [helper.make_tensor_value_info(name, kinds[name], array.shape) for name, array in inputs.items()]
+    stored = [numpy_helper.from_array(array, name) for name, array in weights.items()]
+    made = model(nodes, infos, outputs, stored, opsets or {"": 20, "com.microsoft": 1})
+    imported = import_model(made)
+    verify(imported, "imported")
+    results = interpret(imported, inputs)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    for name, expected in zip(outputs, session.run(list(outputs), dict(inputs)), strict=True):
+        found = results[name]
+        assert (found.dtype, found.shape) == (expected.dtype, expected.shape), name
+        np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance / 10, err_msg=name)

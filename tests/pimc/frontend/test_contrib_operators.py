@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import helper, numpy_helper
-from onnx_graphs import node, tensor
+from onnx_graphs import agree, node
 from test_corpus_import import CORPUS, feeds
 
 from isa import UnsupportedError
@@ -39,18 +38,7 @@ def session(model: onnx.ModelProto | Path, level: object = None, saved: Path | N
 
 def fused(nodes: Sequence[onnx.NodeProto], inputs: Arrays, weights: Arrays, *outputs: str) -> None:
     """Import a model of the nodes and compare all outputs with ONNX Runtime."""
-    kinds = {name: helper.np_dtype_to_tensor_dtype(array.dtype) for name, array in inputs.items()}
-    infos = [helper.make_tensor_value_info(name, kinds[name], array.shape) for name, array in inputs.items()]
-    results = [tensor(name, None) for name in outputs]
-    stored = [numpy_helper.from_array(array, name) for name, array in weights.items()]
-    graph = helper.make_graph(nodes, "net", infos, results, stored)
-    opsets = [helper.make_opsetid("", 20), helper.make_opsetid(DOMAIN, 1)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-    imported = import_model(model)
-    verify(imported, "imported")
-    results = interpret(imported, inputs)
-    for name, expected in zip(outputs, session(model).run(list(outputs), inputs), strict=True):
-        np.testing.assert_allclose(results[name], expected, rtol=2e-5, atol=2e-6)
+    agree(nodes, inputs, weights, *outputs)
 
 
 @pytest.mark.parametrize("operator", ["BiasGelu", "FastGelu"])

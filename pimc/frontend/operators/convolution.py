@@ -1,0 +1,133 @@
+"""Importers of convolutions, as matrix products of unfolded windows with the filters."""
+
+from __future__ import annotations
+
+import math
+
+from isa import InputError, UnsupportedError
+from passes import Dim, product
+from pimc.frontend.builder import Builder, Operand
+from pimc.frontend.onnx_node import Importer, OnnxNode, Results
+from pimc.frontend.operators.padding import cut
+from pimc.frontend.operators.quantization import less_zero, quantized
+from pimc.frontend.operators.shape_ops import reshaped
+from pimc.frontend.operators.windows import Windows, pieces, windows_of
+
+
+def convolution(node: OnnxNode, x: Operand, weight: Operand, bias: Operand | None = None) -> Operand:
+    """Windows of x [N, C, spatial...] times filters [M, C / groups, kernel...] plus bias [M]: [N, M, spatial...].
+
+    Raises:
+        InputError: Operands and attributes do not fit together.
+        UnsupportedError: Sizes of the filters are not numbers.
+    """
+    build, shape = node.builder, node.builder.shape(weight)
+    filters, depth, *kernel = (_number(dim) for dim in shape)
+    said = node.integers("kernel_shape")
+    if build.rank(x) != len(shape) or len(shape) < 3 or (said is not None and said != tuple(kernel)):
+        raise InputError(f"filters {weight.type} do not fit {x.type}")
+    groups, channels = node.integer("group", 1), build.shape(x)[1]
+    if groups < 1 or filters % groups or channels != depth * groups:
+        raise InputError(f"{groups} groups of filters {weight.type} do not fit {x.type}")
+    windows = windows_of(node, x, tuple(kernel))
+    unfolded = _tiles(build, x, windows) if windows.are_tiles else _unfolded(build, x, windows)
+    found = _products(build, unfolded, weight, groups)
+    if bias is not None:
+        found = build.emit("add", [found, bias])
+    return _folded(build, found, windows, filters)
+
+
+def _number(dim: Dim) -> int:
+    if not isinstance(dim, int):
+        raise UnsupportedError(f"the size '{dim}' of a filter must be a number", help="bind its dimensions with --dim")
+    return dim
+
+
+def _tiles(build: Builder, x: Operand, windows: Windows) -> Operand:
+    """Windows without overlap as [N, windows, C, elements]: axes are cut in two and reordered, nothing is copied."""
+    batch, channels = build.shape(x)[:2]
+    split: list[Dim] = []
+    for axis, (count, size) in enumerate(zip(windows.counts, windows.kernel, strict=True), 2):
+        x = cut(build, x, axis, 0, count * size)
+        split += [count, size]
+    rank = len(windows.kernel)
+    apart = reshaped(build, x, (batch, channels, *split))
+    perm = (0, *range(2, 2 + 2 * rank, 2), 1, *range(3, 3 + 2 * rank, 2))
+    turned = build.emit("transpose", [apart], {"perm": perm})
+    return reshaped(build, turned, (batch, product(windows.counts), channels, math.prod(windows.kernel)))
+
+
+def _unfolded(build: Builder, x: Operand, windows: Windows) -> Operand:
+    """Windows that overlap as [N, windows, C, elements]: one slice for each element of a window, joined."""
+    batch, channels = build.shape(x)[:2]
+    shape = (batch, 1, channels, product(windows.counts))
+    seen = [reshaped(build, piece, shape) for piece in pieces(build, x, windows, build.scalar(0, x.type.dtype))]
+    stacked = seen[0] if len(seen) == 1 else build.emit("concat", seen, {"axis": 1})
+    return build.emit("transpose", [stacked], {"perm": (0, 3, 2, 1)})
+
+
+def _products(build: Builder, unfolded: Operand, weight: Operand, groups: int) -> Operand:
+    """[N, windows, C, elements] times filters [M, C / groups, kernel...]: [N, windows, M]."""
+    batch, count, channels, elements = build.shape(unfolded)
+    filters, depth = _number(build.shape(weight)[0]), _number(build.shape(weight)[1]) * _number(elements)
+    if groups == 1:
+        rows = reshaped(build, unfolded, (batch, count, channels * _number(elements)))
+        matrix = build.emit("transpose", [reshaped(build, weight, (filters, depth))], {"perm": (1, 0)})
+        return build.emit("matmul", [rows, matrix])
+    rows = reshaped(build, unfolded, (batch, count, groups, depth))
+    rows = build.emit("transpose", [rows], {"perm": (0, 2, 1, 3)})
+    matrices = reshaped(build, weight, (groups, filters // groups, depth))
+    found = build.emit("matmul", [rows, build.emit("transpose", [matrices], {"perm": (0, 2, 1)})])
+    return reshaped(build, build.emit("transpose", [found], {"perm": (0, 2, 1, 3)}), (batch, count, filters))
+
+
+def _folded(build: Builder, x: Operand, windows: Windows, filters: int) -> Operand:
+    """[N, windows, M] as [N, M, spatial...]."""
+    turned = build.emit("transpose", [x], {"perm": (0, 2, 1)})
+    return reshaped(build, turned, (build.shape(x)[0], filters, *windows.counts))
+
+
+def per_channel(build: Builder, x: Operand, values: Operand) -> Operand:
+    """One value a channel so that it broadcasts over [N, C, spatial...]."""
+    return reshaped(build, values, (*build.shape_of_rank(values, 1), *(1,) * (build.rank(x) - 2)))
+
+
+def _conv(node: OnnxNode) -> Results:
+    return convolution(node, node.operand(0), node.operand(1), node.optional(2))
+
+
+def _conv_integer(node: OnnxNode) -> Results:
+    """The int32 convolution of operands less their zero points; a zero point of the filters may be one a filter."""
+    build = node.builder
+    x = less_zero(build, node.operand(0), node.optional(2))
+    return convolution(node, x, less_zero(build, node.operand(1), _per_filter(node, 3, 1)))
+
+
+def _per_filter(node: OnnxNode, index: int, weight_index: int) -> Operand | None:
+    zero = node.optional(index)
+    if zero is None or node.builder.rank(zero) == 0:
+        return zero
+    ones = (1,) * (node.builder.rank(node.operand(weight_index)) - 1)
+    return reshaped(node.builder, zero, (*node.builder.shape_of_rank(zero, 1), *ones))
+
+
+def _quantized_conv(node: OnnxNode) -> Results:
+    """QLinearConv: an integer convolution, with an int32 bias, scaled and quantised again."""
+    build, zero = node.builder, node.operand(7)
+    x = less_zero(build, node.operand(0), node.operand(2))
+    total = convolution(node, x, less_zero(build, node.operand(3), _per_filter(node, 5, 3)), node.optional(8))
+    x_scale, weight_scale, y_scale = node.operand(1), node.operand(4), node.operand(6)
+    if build.rank(weight_scale) == 1 and build.shape(weight_scale) != (1,):
+        weight_scale = per_channel(build, total, weight_scale)
+    else:
+        weight_scale = reshaped(build, weight_scale, ())
+    factor = build.emit("mul", [reshaped(build, x_scale, ()), weight_scale])
+    wide = build.emit("mul", [build.emit("cast", [total], {"to": "float32"}), factor])
+    return quantized(build, wide, reshaped(build, y_scale, ()), reshaped(build, zero, ()), zero.type.dtype)
+
+
+CONVOLUTION: dict[str, Importer] = {
+    "Conv": _conv,
+    "ConvInteger": _conv_integer,
+    "QLinearConv": _quantized_conv,
+}
