@@ -30,7 +30,8 @@ from isa.errors import (
     UnsupportedError,
 )
 from isa.host_layouts import CACHE_LAYOUTS, cache_columns
-from isa.instructions import INSTRUCTIONS, VECTOR_FUNCTIONS
+from isa.instructions import INSTRUCTIONS
+from isa.operands import COMPARISONS, VECTOR_FUNCTIONS, WORD_TYPES
 from isa.output_files import check_output, write_atomically
 from isa.program import (
     Entry,
@@ -108,10 +109,12 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "CACHE_LAYOUTS",
+    "COMPARISONS",
     "EXTENSIONS",
     "INSTRUCTIONS",
     "REGISTER_COUNT",
     "VECTOR_FUNCTIONS",
+    "WORD_TYPES",
     "AssemblyError",
     "AttaccController",
     "Diagnostic",

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from isa.accesses import Access, Operands, counts
-from isa.instructions import VECTOR_FUNCTIONS
 from isa.linear import Linear
+from isa.operands import VECTOR_FUNCTIONS
 from isa.program import Program, Region
 from isa.register_state import bounds_of
 

@@ -119,7 +119,7 @@ def _words(operands: Operands, name: str) -> Access:
     one_row = rows == _ONE or row == 0 or length == Linear((), row)
     solid = (single and (rows == _ONE or row <= 1)) or (not single and step <= 1 and one_row)
     writes = name == "dst"
-    reads = not writes or operands.built.mnemonic == "vmac"
+    reads = not writes or operands.built.mnemonic in ("vmac", "vsel")
     return Access(name, "sb", operands.value(name), size, solid, reads, writes)
 
 

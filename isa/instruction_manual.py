@@ -40,7 +40,17 @@ Memory spaces: `sb` shared buffer of the controller, words of 32 bits; `bank` DR
 (row * columns of a row + column); `gb` global buffer of a channel, columns; `acc` accumulators of a bank, binary32.
 
 Two-dimensional ranges: operand `x` of a vector instruction covers rows x len words, and word (i, j) lies at
-x + i * x_row + j * x_step. Channel coordinates: in transfers between `sb` and channels, item n of channel c lies at
+x + i * x_row + j * x_step. Rows run one after another; within a row all operands are read before the result is written,
+and of elements that a row writes to the same word the last one stays.
+
+Words of the shared buffer: `type=f32` computes in binary32 (IEEE 754; NaN spreads through larger, smaller, sums and
+largest elements), `type=i32` in int32, which wraps around; an integer quotient is rounded towards zero, and is 0 where
+the divisor is 0. `vcmp` gives int32 words; with a NaN only `not_equal` holds. Of the functions, `to_int` rounds towards
+zero, a value outside int32 becomes its end and NaN becomes 0; `round` takes halves to the even integer; `sign` is -1, 0
+or 1, and NaN of NaN; `copy` with scale 1 and bias 0 copies words of any type bit for bit. A row without elements has
+the sum 0, the index 0, and as its largest (smallest) element minus (plus) infinity, of int32 the lowest (highest) word.
+
+Channel coordinates: in transfers between `sb` and channels, item n of channel c lies at
 base + (c div cdiv) * si + (c mod cdiv) * sj + n * sn. Channels that read the same words are a broadcast; what channels
 write to the same word is summed in binary32, in ascending order of channels.
 """
@@ -114,4 +124,3 @@ def _operand_row(item: BitField) -> str:
     kind += f": {', '.join(operand.choices)}" if operand.choices else ""
     default = "" if operand.default is None else str(operand.default)
     return f"| {operand.name} | {bits} | {kind} | {default} | {operand.meaning} |"
-

@@ -88,7 +88,7 @@ class VectorUnit(Component):
     @field_validator("special_passes")
     @classmethod
     def _known_functions(cls, passes: dict[str, int]) -> dict[str, int]:
-        from isa.instructions import VECTOR_FUNCTIONS
+        from isa.operands import VECTOR_FUNCTIONS
 
         for name in passes:
             if name != "division" and name not in VECTOR_FUNCTIONS:

@@ -22,10 +22,16 @@ from isa import (
 from pimc.simulator.footprints import VECTOR_FOOTPRINTS, Footprint
 from pimc.simulator.footprints_near_bank import NEAR_BANK_FOOTPRINTS
 from pimc.simulator.semantics_near_bank import NEAR_BANK_SEMANTICS
+from pimc.simulator.semantics_reduction import REDUCTION_SEMANTICS
 from pimc.simulator.semantics_scalar import SCALAR_SEMANTICS
 from pimc.simulator.semantics_vector import VECTOR_SEMANTICS
 
-SEMANTICS: Mapping[str, Callable[..., Any]] = {**SCALAR_SEMANTICS, **VECTOR_SEMANTICS, **NEAR_BANK_SEMANTICS}
+SEMANTICS: Mapping[str, Callable[..., Any]] = {
+    **SCALAR_SEMANTICS,
+    **VECTOR_SEMANTICS,
+    **REDUCTION_SEMANTICS,
+    **NEAR_BANK_SEMANTICS,
+}
 """What every instruction does, by mnemonic: f(state, *operands)."""
 
 FOOTPRINTS: Mapping[str, Callable[..., Footprint | None]] = {**VECTOR_FOOTPRINTS, **NEAR_BANK_FOOTPRINTS}

@@ -37,6 +37,7 @@ class Footprint(NamedTuple):
 NO_WORDS = Footprint()
 """The footprint of an instruction that works, but not on the shared buffer."""
 
+
 def word_span(state: MachineState, name: str, low: int, high: int) -> Span:
     """The words `low` to `high` - 1 that operand `name` covers; raises `FaultError` outside the shared buffer."""
     if low < 0 or high > state.shared.size:
@@ -71,6 +72,7 @@ def _binary(
     dst_step: int,
     a_step: int,
     b_step: int,
+    *_: int,
 ) -> Footprint | None:
     if is_empty(rows, length):
         return None
@@ -79,7 +81,7 @@ def _binary(
     return Footprint(reads, (_range(state, "dst", dst, rows, length, dst_row, dst_step),), 2 * elements, elements)
 
 
-def _vmac(state: MachineState, *operands: int) -> Footprint | None:
+def _updating(state: MachineState, *operands: int) -> Footprint | None:
     found = _binary(state, *operands)
     if found is None:
         return None
@@ -108,7 +110,7 @@ def _vmap(
 
 
 def _vfill(
-    state: MachineState, dst: int, value: float, length: int, rows: int, dst_row: int, dst_step: int
+    state: MachineState, dst: int, value: float, length: int, rows: int, dst_row: int, dst_step: int, word_type: int
 ) -> Footprint | None:
     if is_empty(rows, length):
         return None
@@ -116,7 +118,7 @@ def _vfill(
 
 
 def _reduction(
-    state: MachineState, dst: int, a: int, length: int, rows: int, dst_row: int, a_row: int, a_step: int
+    state: MachineState, dst: int, a: int, length: int, rows: int, dst_row: int, a_row: int, a_step: int, *_: int
 ) -> Footprint | None:
     has_no_elements = is_empty(rows, length)
     if rows == 0:
@@ -144,12 +146,15 @@ VECTOR_FOOTPRINTS: Mapping[str, Callable[..., Footprint | None]] = {
     "vdiv": _binary,
     "vmax": _binary,
     "vmin": _binary,
-    "vmac": _vmac,
+    "vmac": _updating,
+    "vcmp": _binary,
+    "vsel": _updating,
     "vmap": _vmap,
     "vfill": _vfill,
     "rsum": _reduction,
     "rmax": _reduction,
     "rsumsq": _reduction,
     "rargmax": _reduction,
+    "rmin": _reduction,
 }
 """Footprint functions by mnemonic."""

@@ -1,8 +1,8 @@
-"""Meaning of the instructions of the vector unit, on two-dimensional strided ranges of the shared buffer.
+"""Meaning of the element-wise instructions of the vector unit, on two-dimensional strided ranges of the shared buffer.
 
-Everything is computed in binary32. Rows run one after another; within a row all operands are read before the result is
-written. So `vmac` with a row stride of 0 on `dst` sums the rows, and of elements that a row writes to the same word the
-last one stays. A row of length 0 has the sum 0, the maximum minus infinity and the argmax 0.
+Words are binary32 or int32, as the operand `type` says. Rows run one after another; within a row all operands are read
+before the result is written. So `vmac` with a row stride of 0 on `dst` sums the rows, and of elements that a row writes
+to the same word the last one stays; an element that `vsel` does not select writes what was there.
 """
 
 from __future__ import annotations
@@ -13,95 +13,102 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from isa import COMPARISONS, VECTOR_FUNCTIONS, WORD_TYPES
 from pimc.simulator.faults import FaultError
 from pimc.simulator.state import MachineState
 from pimc.simulator.vector_functions import FROM_INT, FUNCTION_OF_CODE, TO_INT, to_int32
+from pimc.simulator.vector_ranges import rows_are_independent, view
 
-_WORD_BYTES = 4
+_F32 = WORD_TYPES.index("f32")
+_COPY = VECTOR_FUNCTIONS.index("copy")
+_COMPARE: Mapping[str, Callable[..., Any]] = {
+    "equal": np.equal,
+    "not_equal": np.not_equal,
+    "less": np.less,
+    "less_equal": np.less_equal,
+}
+_COMPARE_OF_CODE = tuple(_COMPARE[name] for name in COMPARISONS)
 
-
-def view(
-    words: NDArray[Any], start: int, rows: int, length: int, row_stride: int, step: int
-) -> NDArray[Any]:
-    """The words start + i * row_stride + j * step as an array: [length] for one row, otherwise [rows, length]."""
-    if rows == 1:
-        if step == 1 or length == 1:
-            return words[start : start + length]
-        if step:
-            return words[start : start + (length - 1) * step + 1 : step]
-        return np.ndarray((length,), words.dtype, words, start * _WORD_BYTES, (0,))
-    strides = (row_stride * _WORD_BYTES, step * _WORD_BYTES)
-    return np.ndarray((rows, length), words.dtype, words, start * _WORD_BYTES, strides)
+_Function = Callable[..., Any]
+"""f(a, b, out=array): computes a op b into a third array; operands and result may overlap."""
 
 
-def _extent(rows: int, length: int, row_stride: int, step: int) -> int:
-    return (rows - 1) * row_stride + (length - 1) * step + 1
+def _words(state: MachineState, word_type: int) -> NDArray[Any]:
+    return state.shared if word_type == _F32 else state.shared_integers
 
 
-def _is_distinct(rows: int, length: int, row_stride: int, step: int) -> bool:
-    """Whether no two elements of different rows share a word; sufficient, not necessary."""
-    return row_stride > (length - 1) * step or (row_stride > 0 and step > (rows - 1) * row_stride)
+def _by_rows(
+    function: _Function,
+    source: NDArray[Any],
+    target: NDArray[Any],
+    dst: int,
+    a: int,
+    b: int,
+    length: int,
+    rows: int,
+    dst_row: int,
+    a_row: int,
+    b_row: int,
+    dst_step: int,
+    a_step: int,
+    b_step: int,
+) -> None:
+    """Apply `function` to two ranges of `source`, into a range of `target`; both are views of the shared buffer."""
+    if length == 0 or rows == 0:
+        return
+    if dst_step == 0 and length > 1:
+        a, b, length = a + (length - 1) * a_step, b + (length - 1) * b_step, 1
+    sources = ((a, a_row, a_step), (b, b_row, b_step))
+    together = rows == 1 or rows_are_independent(rows, length, (dst, dst_row, dst_step), sources)
+    count = rows if together else 1
+    for _ in range(1 if together else rows):
+        function(
+            view(source, a, count, length, a_row, a_step),
+            view(source, b, count, length, b_row, b_step),
+            out=view(target, dst, count, length, dst_row, dst_step),
+        )
+        dst, a, b = dst + dst_row, a + a_row, b + b_row
 
 
-def _rows_are_independent(
-    rows: int, length: int, target: tuple[int, int, int], sources: tuple[tuple[int, int, int], ...]
-) -> bool:
-    """Whether all rows may be computed at once: no row writes what another row reads or writes.
-
-    Args:
-        rows: Number of rows.
-        length: Elements of a row.
-        target: Start, row stride and step of the result.
-        sources: The same of the operands.
-    """
-    start, row_stride, step = target
-    if not _is_distinct(rows, length, row_stride, step):
-        return False
-    end = start + _extent(rows, length, row_stride, step)
-    for source in sources:
-        if source == target:
-            continue
-        if source[0] < end and start < source[0] + _extent(rows, length, source[1], source[2]):
-            return False
-    return True
-
-
-def _binary(function: Callable[..., Any]) -> Callable[..., None]:
-    def run(
-        state: MachineState,
-        dst: int,
-        a: int,
-        b: int,
-        length: int,
-        rows: int,
-        dst_row: int,
-        a_row: int,
-        b_row: int,
-        dst_step: int,
-        a_step: int,
-        b_step: int,
-    ) -> None:
-        if length == 0 or rows == 0:
-            return
-        if dst_step == 0 and length > 1:
-            a, b, length = a + (length - 1) * a_step, b + (length - 1) * b_step, 1
-        words = state.shared
-        sources = ((a, a_row, a_step), (b, b_row, b_step))
-        together = rows == 1 or _rows_are_independent(rows, length, (dst, dst_row, dst_step), sources)
-        count = rows if together else 1
-        for _ in range(1 if together else rows):
-            function(
-                view(words, a, count, length, a_row, a_step),
-                view(words, b, count, length, b_row, b_step),
-                out=view(words, dst, count, length, dst_row, dst_step),
-            )
-            dst, a, b = dst + dst_row, a + a_row, b + b_row
+def _arithmetic(function: _Function) -> Callable[..., None]:
+    def run(state: MachineState, *operands: int) -> None:
+        words = _words(state, operands[-1])
+        _by_rows(function, words, words, *operands[:-1])
 
     return run
 
 
-def _accumulate(a: NDArray[np.float32], b: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+def _divide(a: NDArray[Any], b: NDArray[Any], out: NDArray[Any]) -> None:
+    """Quotients; of int32 rounded towards zero, 0 where b is 0 (binary64 holds them exactly enough)."""
+    if out.dtype == np.float32:
+        np.divide(a, b, out=out)
+        return
+    quotients = np.divide(a, b, dtype=np.float64)
+    out[...] = np.where(b == 0, 0.0, np.trunc(quotients)).astype(np.int64).astype(np.int32)
+
+
+def _accumulate(a: NDArray[Any], b: NDArray[Any], out: NDArray[Any]) -> None:
     np.add(out, np.multiply(a, b), out=out)
+
+
+def _select(a: NDArray[Any], b: NDArray[Any], out: NDArray[Any]) -> None:
+    out[...] = np.where(b != 0, a, out)
+
+
+def vsel(state: MachineState, *operands: int) -> None:
+    """Copy the words that a word of `b` selects."""
+    _by_rows(_select, state.shared_integers, state.shared_integers, *operands)
+
+
+def vcmp(state: MachineState, *operands: int) -> None:
+    """Compare words; the result is int32."""
+    *ranges, fn, word_type = operands
+    compare = _COMPARE_OF_CODE[fn]
+
+    def write(a: NDArray[Any], b: NDArray[Any], out: NDArray[Any]) -> None:
+        out[...] = compare(a, b)
+
+    _by_rows(write, _words(state, word_type), state.shared_integers, *ranges)
 
 
 def vmap(
@@ -118,17 +125,21 @@ def vmap(
     dst_step: int,
     a_step: int,
 ) -> None:
-    """Map fn(scale * a + bias), with the types that `from_int` and `to_int` ask for."""
+    """Map fn(scale * a + bias), with the types that `from_int` and `to_int` ask for; a plain copy moves the words."""
     if length == 0 or rows == 0:
         return
     if dst_step == 0 and length > 1:
         a, length = a + (length - 1) * a_step, 1
-    together = rows == 1 or _rows_are_independent(rows, length, (dst, dst_row, dst_step), ((a, a_row, a_step),))
+    together = rows == 1 or rows_are_independent(rows, length, (dst, dst_row, dst_step), ((a, a_row, a_step),))
+    is_move = fn == _COPY and scale == 1.0 and bias == 0.0
+    words = state.shared_integers if is_move or fn == FROM_INT else state.shared
+    results = state.shared_integers if is_move or fn == TO_INT else state.shared
     for _ in range(1 if together else rows):
         count = rows if together else 1
-        source = view(state.shared_integers if fn == FROM_INT else state.shared, a, count, length, a_row, a_step)
-        target = view(state.shared_integers if fn == TO_INT else state.shared, dst, count, length, dst_row, dst_step)
-        target[...] = _mapped(source, fn, scale, bias)
+        source = view(words, a, count, length, a_row, a_step)
+        target = view(results, dst, count, length, dst_row, dst_step)
+        # NumPy's own overlapping assignment is wrong where the steps differ, hence the copy.
+        target[...] = source.copy() if is_move else _mapped(source, fn, scale, bias)
         dst, a = dst + dst_row, a + a_row
 
 
@@ -141,50 +152,13 @@ def _mapped(source: NDArray[Any], fn: int, scale: float, bias: float) -> NDArray
     return to_int32(values) if fn == TO_INT else FUNCTION_OF_CODE[fn](values)
 
 
-def vfill(state: MachineState, dst: int, value: float, length: int, rows: int, dst_row: int, dst_step: int) -> None:
+def vfill(
+    state: MachineState, dst: int, value: float, length: int, rows: int, dst_row: int, dst_step: int, word_type: int
+) -> None:
     """Fill with a constant."""
     if length and rows:
-        view(state.shared, dst, rows, length, dst_row, dst_step)[...] = value
-
-
-def _reduction(function: Callable[[NDArray[np.float32]], Any], empty: float, is_integer: bool) -> Callable[..., None]:
-    def run(
-        state: MachineState, dst: int, a: int, length: int, rows: int, dst_row: int, a_row: int, a_step: int
-    ) -> None:
-        if rows == 0:
-            return
-        words = state.shared_integers if is_integer else state.shared
-        if length == 0:
-            view(words, dst, 1, rows, 0, dst_row)[...] = empty
-            return
-        if rows == 1:
-            words[dst] = function(view(state.shared, a, 1, length, 0, a_step))
-            return
-        end = a + _extent(rows, length, a_row, a_step)
-        if dst_row and (dst >= end or dst + (rows - 1) * dst_row < a):
-            view(words, dst, 1, rows, 0, dst_row)[...] = function(view(state.shared, a, rows, length, a_row, a_step))
-            return
-        for _ in range(rows):
-            words[dst] = function(view(state.shared, a, 1, length, 0, a_step))
-            dst, a = dst + dst_row, a + a_row
-
-    return run
-
-
-def _sum(values: NDArray[np.float32]) -> Any:
-    return np.add.reduce(values, axis=-1)
-
-
-def _sum_of_squares(values: NDArray[np.float32]) -> Any:
-    return np.add.reduce(np.multiply(values, values), axis=-1)
-
-
-def _largest(values: NDArray[np.float32]) -> Any:
-    return np.maximum.reduce(values, axis=-1)
-
-
-def _index_of_largest(values: NDArray[np.float32]) -> Any:
-    return values.argmax(axis=-1)
+        constant = np.float32(value) if word_type == _F32 else to_int32(np.array(value, np.float32))
+        view(_words(state, word_type), dst, rows, length, dst_row, dst_step)[...] = constant
 
 
 def lds(state: MachineState, rd: int, src: int) -> None:
@@ -203,18 +177,16 @@ def sts(state: MachineState, dst: int, ra: int) -> None:
 VECTOR_SEMANTICS: Mapping[str, Callable[..., Any]] = {
     "lds": lds,
     "sts": sts,
-    "vadd": _binary(np.add),
-    "vsub": _binary(np.subtract),
-    "vmul": _binary(np.multiply),
-    "vdiv": _binary(np.divide),
-    "vmax": _binary(np.maximum),
-    "vmin": _binary(np.minimum),
-    "vmac": _binary(_accumulate),
+    "vadd": _arithmetic(np.add),
+    "vsub": _arithmetic(np.subtract),
+    "vmul": _arithmetic(np.multiply),
+    "vdiv": _arithmetic(_divide),
+    "vmax": _arithmetic(np.maximum),
+    "vmin": _arithmetic(np.minimum),
+    "vmac": _arithmetic(_accumulate),
+    "vcmp": vcmp,
+    "vsel": vsel,
     "vmap": vmap,
     "vfill": vfill,
-    "rsum": _reduction(_sum, 0.0, False),
-    "rmax": _reduction(_largest, -np.inf, False),
-    "rsumsq": _reduction(_sum_of_squares, 0.0, False),
-    "rargmax": _reduction(_index_of_largest, 0, True),
 }
 """Semantics by mnemonic: f(state, *operands) with resolved operands in the order of the table."""

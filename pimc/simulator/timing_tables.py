@@ -19,7 +19,7 @@ from pimc.simulator.state import ZERO_REGISTER, MachineState
 
 Integers = NDArray[np.int64]
 
-MOST_OPERANDS = 12
+MOST_OPERANDS = 13
 ZERO, ONE, LANES, BANKS, READS, HALF_LANES, STRIPES = range(MOST_OPERANDS, MOST_OPERANDS + 7)
 VALUES = MOST_OPERANDS + 7
 
@@ -85,8 +85,9 @@ _NEEDED: Mapping[str, tuple[_Place, _Place]] = {
     "stlane": ("count", ONE),
     "wrab": ("cols", ONE),
 }
-_REDUCTIONS = ("rsum", "rmax", "rsumsq", "rargmax")
-_BINARY = ("vadd", "vsub", "vmul", "vdiv", "vmax", "vmin", "vmac")
+_REDUCTIONS = ("rsum", "rmax", "rsumsq", "rargmax", "rmin")
+_BINARY = ("vadd", "vsub", "vmul", "vdiv", "vmax", "vmin", "vmac", "vcmp", "vsel")
+_READ_THEIR_RESULT = ("vmac", "vsel")
 
 
 class TimingTables(NamedTuple):
@@ -244,7 +245,7 @@ def _vector_accesses(operation: Operation) -> list[list[int]]:
     sources = {"vfill": ()}.get(name, ("a", "b") if name in _BINARY else ("a",))
     read = [_places(operation, (each, "rows", "len", f"{each}_row", f"{each}_step"), ZERO) for each in sources]
     accesses = [[READ, *places, 0] for places in read]
-    if name == "vmac":
+    if name in _READ_THEIR_RESULT:
         accesses.append([READ_WRITE, *written, 0])
     else:
         accesses.append([WRITE, *written, 0])

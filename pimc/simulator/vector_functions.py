@@ -84,6 +84,8 @@ FUNCTIONS: dict[str, Callable[[Floats], Floats]] = {
     "silu": _silu,
     "gelu": _gelu,
     "gelu_tanh": _gelu_tanh,
+    "round": np.rint,
+    "sign": np.sign,
 }
 """Functions from binary32 to binary32 by name; `from_int` and `to_int` change the type of the words instead."""
 

@@ -21,8 +21,9 @@ def test_text_assembles_to_the_same_file(program: isa.Program, tmp_path: Path) -
     assert (tmp_path / "a.pim").read_bytes() == (tmp_path / "b.pim").read_bytes()
 
 
-def test_a_text_comes_out_as_it_was_written() -> None:
-    text = (GOLDEN / "flavour.pimasm").read_text()
+@pytest.mark.parametrize("name", ["flavour", "words"])
+def test_a_text_comes_out_as_it_was_written(name: str) -> None:
+    text = (GOLDEN / f"{name}.pimasm").read_text()
     assert isa.disassemble(isa.assemble(text)) == text
 
 

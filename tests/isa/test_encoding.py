@@ -43,6 +43,16 @@ def test_the_bits_of_an_instruction_stand_where_the_manual_says() -> None:
     assert word == 0x09 | 4 << 8 | 5 << 14 | 0xFFFFFFFF << 20 | 6 << 52
 
 
+def test_words_of_programs_from_before_integer_arithmetic_mean_what_they_meant() -> None:
+    built = isa.instruction("vadd", 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11)
+    word = 0x20 | 1 << 8 | 2 << 38 | 3 << 68 | 4 << 98 | 5 << 126 | 6 << 148 | 7 << 168 | 8 << 188
+    word |= 9 << 208 | 10 << 219 | 11 << 230
+    assert isa.encode_instructions([built]) == word.to_bytes(WORD_BYTES, "little")
+    assert isa.decode_instructions(word.to_bytes(WORD_BYTES, "little"))[0]["type"] == "f32"
+    integers = built.with_value("type", "i32")
+    assert isa.encode_instructions([integers]) == (word | 1 << 241).to_bytes(WORD_BYTES, "little")
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

@@ -86,6 +86,7 @@ FILL = "vfill dst=[80], len=4096\nwrgb ch=all, src=[16], cols=4\nwracc ch=all, c
         ("vadd dst=[80], a=[16], b=[200], len=4", "instruction 0: vadd: it reads word 200 of the shared buffer, whic"),
         ("vfill dst=[80], len=7\nvmap dst=[90], a=[80], len=8", "instruction 1: vmap: it reads word 87 of the shared "),
         ("vmac dst=[80], a=[16], b=[16], len=4", "instruction 0: vmac: it reads word 80 of the shared buffer, which n"),
+        ("vsel dst=[80], a=[16], b=[16], len=4", "instruction 0: vsel: it reads word 80 of the shared buffer, which n"),
         ("rdacc ch=0-1, count=1, dst=[80], mode=add, sj=16\n", "instruction 0: rdacc: it reads accumulator 0 of chan"),
         ("wracc ch=0, count=2\nrdacc ch=0, count=3, dst=[80]", "instruction 1: rdacc: it reads accumulator 2 of chann"),
         ("wracc ch=all, count=1\nwrgb ch=0-3, src=[16], cols=1\nmac ch=0-4, addr=[0], cols=1", "instruction 2: mac: i"),

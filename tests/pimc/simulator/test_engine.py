@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from machine_programs import ALL, bfloat16, bfloat16_bits, code, engine, machine, normal, program
 
-from isa import Indexed, Region, RegisterSymbol, Segment
+from isa import INSTRUCTIONS, Indexed, Region, RegisterSymbol, Segment
 from passes import matrix_layout
 from pimc.simulator.channel_timing import ChannelTiming
 from pimc.simulator.engine import Engine
@@ -93,6 +93,23 @@ def test_timing_without_data_takes_the_same_cycles_and_touches_no_bank():
     np.testing.assert_array_equal(bare.counters.commands, full.counters.commands)
     assert bare.counters.mac_work == full.counters.mac_work
     assert not bare.state.accumulators.any()
+
+
+@pytest.mark.parametrize("mnemonic", [row.mnemonic for row in INSTRUCTIONS if row.unit == "vector"])
+def test_compiled_timing_of_every_vector_instruction(mnemonic):
+    """Two of them in a row, around words that both use, so that a forgotten read or write shows in the cycles."""
+    sizes = {"len": 700, "rows": 3, "rd": 1, "ra": 0}
+    operands = INSTRUCTIONS[mnemonic].operands
+    named = {each.name: sizes.get(each.name, 64) for each in operands if each.default is None or each.name == "rows"}
+    named.update({each.name: each.choices[0] for each in operands if each.choices})
+    rows = (("vfill", 64, 1.0, 4096), (mnemonic, named), ("rdacc", 1, 0, 1, 64), (mnemonic, named))
+    plain, compiled = engine(*rows), engine(*rows)
+    plain.run(0, timing_only=True)
+    compiled.run_compiled(0)
+    assert compiled._timing is not None
+    assert compiled.cycle == plain.cycle
+    for counter in ("executed", "busy_cycles", "elements", "words_read", "words_written"):
+        assert getattr(compiled.counters, counter) == getattr(plain.counters, counter), counter
 
 
 def test_timing_without_data_reads_scalars_that_the_host_wrote():

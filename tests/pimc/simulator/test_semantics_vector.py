@@ -139,6 +139,8 @@ REFERENCE = {
     "silu": lambda x: x / (1 + np.exp(-x)),
     "gelu": lambda x: 0.5 * x * (1 + np.vectorize(erf)(x / sqrt(2))),
     "gelu_tanh": lambda x: 0.5 * x * (1 + np.tanh(sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
+    "round": np.round,
+    "sign": np.sign,
 }
 
 
