@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from machine_programs import engine
 
-from isa import COMPARISONS
+from isa import COMPARISONS, Region
 
 LOWEST, HIGHEST = -(2**31), 2**31 - 1
 WINDOW = 96
@@ -186,3 +186,31 @@ def test_the_smallest_of_floats_and_of_nothing():
     assert made.state.shared[16] == -1.0
     assert math.isnan(made.state.shared[17])
     assert made.state.shared[20] == inf
+
+
+PATTERNS = [LOWEST, LOWEST + 1, -1, 0, 1, 0x7F800001, 0x7FC00000, 0x007FFFFF, 0x12345678, HIGHEST]
+"""Words that are a minus zero, NaNs (a signalling one too) and subnormal numbers of binary32."""
+
+
+@pytest.mark.parametrize("numerics", ["machine", "fp32"])
+def test_integer_words_are_exact_through_banks_and_arithmetic_in_both_numerics(numerics):
+    count = len(PATTERNS)
+    region = Region("cache", "bank", 0, 8, "cache")
+    made = engine(
+        ("stb", 0b10, 3, 1, 2, 0, {"form": "word", "sn": 8}),
+        ("ldb", 0b10, 3, 1, 2, 64, {"form": "word", "sn": 8}),
+        ("vsub", 128, 64, 0, count, {"type": "i32"}),
+        ("vadd", 160, 64, 64, count, {"type": "i32"}),
+        ("vcmp", 192, 64, 0, count, {"fn": "equal", "type": "i32"}),
+        ("vmap", 224, 64, "copy", count),
+        regions=(region,),
+        numerics=numerics,
+    )
+    made.state.shared_integers[:count] = PATTERNS
+    made.run(0, timing_only=False)
+    words = made.state.shared_integers
+    assert words[64 : 64 + count].tolist() == PATTERNS
+    assert words[128 : 128 + count].tolist() == [0] * count
+    assert words[160 : 160 + count].tolist() == [wrapped(2 * each) for each in PATTERNS]
+    assert words[192 : 192 + count].tolist() == [1] * count
+    assert words[224 : 224 + count].tolist() == PATTERNS
