@@ -4,30 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from passes.attention_scores import scaling, scores_of
+from passes.attention_operands import Heads, Operand, stripped, without_past
+from passes.attention_scores import Scores, rescaled, scores_of
+from passes.attention_weights import Mixing, mixing_of
 from passes.dims import Dim
-from passes.ir import Node, Value, constant_scalar
+from passes.ir import Node, Value
+from passes.layout import reshape_groups
 from passes.masks import MaskTerm
 from passes.matching import Refusal, only_user, producer
-
-
-@dataclass(frozen=True)
-class Operand:
-    """Query, keys or values of an attention before scaling, repetition of heads and transposition.
-
-    Attributes:
-        value: As many elements as `shape`; keys may have their last two axes swapped.
-        shape: [B, G, T, D].
-        swapped: Whether `value` is [B, G, D, T].
-        scale: Constant factor that was taken off.
-        nodes: Nodes that were taken off.
-    """
-
-    value: Value
-    shape: tuple[Dim, ...]
-    swapped: bool
-    scale: float
-    nodes: tuple[Node, ...]
 
 
 @dataclass(frozen=True)
@@ -36,144 +20,142 @@ class AttentionMatch:
 
     Attributes:
         query: [B, H, S, D].
-        key: [B, G, S, D], without the past.
-        value: [B, G, S, Dv], without the past.
+        key: [B, G, L, D], without the past; `None` when all keys are past.
+        value: [B, G, L, Dv], without the past; `None` when all values are past.
         joined_key: All keys [B, G, T, D], as they are returned to the host.
         joined_value: All values [B, G, T, Dv].
         past_key: [B, G, P, D] or `None`.
         past_value: [B, G, P, Dv] or `None`.
         scale: Factor on the scores.
-        terms: Masks.
-        result: The value [B, H, S, Dv] that the attention replaces.
+        softcap: As the attribute of `attention`.
+        terms: Masks and biases.
+        result: The value [B, H, S, Dv], in some shape, that the attention replaces.
         nodes: The matched nodes.
     """
 
     query: Operand
-    key: Operand
-    value: Operand
-    joined_key: Value
-    joined_value: Value
+    key: Operand | None
+    value: Operand | None
+    joined_key: Operand
+    joined_value: Operand
     past_key: Value | None
     past_value: Value | None
     scale: float
+    softcap: float
     terms: tuple[MaskTerm, ...]
     result: Value
     nodes: tuple[Node, ...]
 
     @property
-    def keys_length(self) -> Dim:
-        """T."""
-        return self.joined_key.shape[2] if self.past_key is not None else self.key.shape[2]
+    def scores(self) -> Heads:
+        """[B, H, S, T]."""
+        batch, heads, queries, _ = self.query.shape
+        return batch, heads, queries, self.joined_key.shape[2]
+
+    @property
+    def shares_positions(self) -> bool:
+        """Whether the queries are the last of the positions that the keys have."""
+        return self.key is not None and self.key.shape[2] == self.query.shape[2]
 
 
 def match_attention(softmax: Node) -> AttentionMatch:
     """The attention around a softmax; raises `Refusal`."""
-    mixing, guards = _mixing(softmax)
-    scores = scores_of(softmax.operand(0))
-    query = _operand(scores.product.operand(0), swapped=False)
-    key = _operand(scores.product.operand(1), swapped=True)
-    value = _operand(mixing.operand(1), swapped=False)
+    mixing = mixing_of(softmax)
+    scores = rescaled(scores_of(softmax.operand(0)))
+    heads = _head_axes(scores.product, mixing)
+    query = stripped(_operand(scores.product.operand(0), heads))
+    key = stripped(_operand(scores.product.operand(1), heads, swapped=True))
+    value = stripped(_operand(mixing.product.operand(1), heads), scaled=False)
     _check_heads(query, key, value)
-    new_key, past_key = _without_past(key, query.shape[2])
-    new_value, past_value = _without_past(value, query.shape[2])
+    _check_masked_weights(mixing, scores)
+    nodes = (softmax, *mixing.nodes, *scores.nodes)
+    return joined(query, key, value, scores, mixing.product.output, nodes)
+
+
+def joined(
+    query: Operand, key: Operand, value: Operand, scores: Scores, result: Value, nodes: tuple[Node, ...]
+) -> AttentionMatch:
+    """The match of operands that are taken apart into past and new."""
+    new_key, past_key = without_past(key, query.shape[2])
+    new_value, past_value = without_past(value, query.shape[2])
     if (past_key is None) != (past_value is None):
-        raise Refusal("only one of keys and values has a past")
-    nodes = (softmax, *guards, mixing, *scores.nodes, *query.nodes, *new_key.nodes, *new_value.nodes)
-    if value.scale != 1.0:
-        raise Refusal("the values are scaled")
+        new_key, past_key, new_value, past_value = key, None, value, None
+    parts: tuple[Operand | None, ...] = (new_key, new_value)
+    if past_key is None and is_input(key) and is_input(value) and key.shape[2] != query.shape[2]:
+        past_key, past_value, parts = key.value, value.value, (None, None)
     return AttentionMatch(
         query=query,
-        key=new_key,
-        value=new_value,
-        joined_key=key.value,
-        joined_value=value.value,
+        key=parts[0],
+        value=parts[1],
+        joined_key=key,
+        joined_value=value,
         past_key=past_key,
         past_value=past_value,
-        scale=scores.scale * query.scale * key.scale,
+        scale=scores.scale * query.scale * new_key.scale,
+        softcap=scores.softcap,
         terms=scores.terms,
-        result=mixing.output,
-        nodes=tuple(dict.fromkeys(nodes)),
+        result=result,
+        nodes=tuple(dict.fromkeys((*nodes, *query.nodes, *new_key.nodes, *new_value.nodes))),
     )
 
 
-def _mixing(softmax: Node) -> tuple[Node, tuple[Node, ...]]:
-    """The product of the softmax, guarded against NaN or not, with the values."""
-    if softmax.attributes["axis"] not in (-1, softmax.output.type.rank - 1) or softmax.output.type.rank != 4:
-        raise Refusal("softmax is not over the last of four axes")
-    weights, nodes = softmax.output, list[Node]()
-    guard = next((user for user in weights.users if user.op == "where" and _is_guard(user, weights)), None)
-    if guard is not None:
-        nodes += [guard, *(user for user in weights.users if user.op == "is_nan")]
-        weights = guard.output
-    user = only_user(weights)
-    if user is not None and user.op == "cast":
-        nodes.append(user)
-        weights, user = user.output, only_user(user.output)
-    if user is None or user.op != "matmul" or user.operand(0) is not weights:
-        raise Refusal("the softmax is not multiplied with values")
-    return user, tuple(nodes)
+def is_input(operand: Operand) -> bool:
+    """Whether keys or values are an input of the model as it stands: what an encoder left for cross-attention."""
+    value = operand.value
+    is_plain = value.producer is None and not value.is_constant and not operand.swapped and operand.scale == 1.0
+    return is_plain and value.shape == operand.shape
 
 
-def _is_guard(node: Node, weights: Value) -> bool:
-    """where(is_nan(weights), 0, weights)."""
-    test = producer(node.operand(0), "is_nan")
-    is_zero = constant_scalar(node.operand(1)) == 0.0
-    return test is not None and test.operand(0) is weights and is_zero and node.operand(2) is weights
+def _head_axes(product: Node, mixing: Mixing) -> tuple[Dim, Dim]:
+    """B and H of scores of any rank."""
+    shape = product.output.shape
+    if len(shape) == 4:
+        return shape[0], shape[1]
+    if len(shape) == 5 and product.operand(1).shape[2] == 1 and isinstance(shape[1], int) and isinstance(shape[2], int):
+        return shape[0], shape[1] * shape[2]
+    if len(shape) == 3:
+        views = (mixing.weights, *_views_before(product.operand(0)), *_views_after(mixing.product.output))
+        found = (view.shape[:2] for view in views if _divides(view, shape))
+        batch, heads = next(found, (shape[0], 1))
+        return batch, heads
+    raise Refusal(f"the scores have {len(shape)} axes")
 
 
-def _operand(value: Value, swapped: bool) -> Operand:
-    """Take scaling, swaps of the last two axes and repetition of heads off."""
-    if value.type.rank != 4:
-        raise Refusal("an operand of the attention does not have four axes")
-    shape, scale, nodes = value.shape, 1.0, list[Node]()
-    while value.shape == shape and (node := value.producer) is not None:
-        step = scaling(node) if node.op in ("mul", "div") else None
-        repeated = _before_repetition(value, swapped)
-        if repeated is not None:
-            value, shape, swapped = repeated[0], repeated[1], False
-            nodes += repeated[2]
-            continue
-        if step is not None:
-            value, scale = step[0], scale * step[1]
-        elif node.op == "transpose" and node.attributes["perm"] == (0, 1, 3, 2):
-            value, swapped = node.operand(0), not swapped
-        else:
-            break
-        nodes.append(node)
-        shape = value.shape
-    if swapped:
-        shape = (shape[0], shape[1], shape[3], shape[2])
-    return Operand(value, shape, swapped, scale, tuple(nodes))
+def _divides(view: Value, shape: tuple[Dim, ...]) -> bool:
+    """Whether a value [B, H, ...] tells how B * H of scores [B*H, S, T] is divided."""
+    if view.type.rank != 4 or view.shape[2] != shape[1]:
+        return False
+    return reshape_groups(view.shape[:2], shape[:1]) is not None and isinstance(view.shape[1], int)
 
 
-def _before_repetition(value: Value, swapped: bool) -> tuple[Value, tuple[Dim, ...], tuple[Node, ...]] | None:
-    """x [B, G, T, D] of reshape(expand(x as [B, G, 1, T, D], [B, G, n, T, D]), [B, G*n, T, D]), with its shape.
+def _views_before(value: Value) -> tuple[Value, ...]:
+    node = producer(value, "reshape", "mul", "div")
+    return () if node is None else (node.operand(0), *_views_before(node.operand(0)))
 
-    When swapped, the last two axes are swapped between expand and reshape; with a length of 1 there is nothing to swap.
-    """
-    merge = producer(value, "reshape")
-    inner = producer(merge.operand(0), "transpose", "expand") if merge is not None else None
-    repeat = producer(inner.operand(0), "expand") if inner is not None and inner.op == "transpose" else inner
-    if merge is None or inner is None or repeat is None or repeat.output.type.rank != 5:
-        return None
-    batch, groups, count, length, width = repeat.output.shape
-    is_swapped = inner is not repeat
-    if (is_swapped and inner.attributes["perm"] != (0, 1, 2, 4, 3)) or (is_swapped != swapped and length != 1):
-        return None
-    shape, last = (batch, groups, length, width), (width, length) if swapped else (length, width)
-    apart = repeat.operand(0)
-    if apart.shape != (batch, groups, 1, length, width) or value.shape != (batch, groups * count, *last):
-        return None
-    split = producer(apart, "reshape")
-    if split is not None and split.operand(0).shape == shape:
-        return split.operand(0), shape, (merge, inner, repeat, split)
-    return apart, shape, (merge, inner, repeat)
+
+def _views_after(value: Value) -> tuple[Value, ...]:
+    user = only_user(value)
+    return (user.output,) if user is not None and user.op == "reshape" else ()
+
+
+def _operand(value: Value, heads: tuple[Dim, Dim], swapped: bool = False) -> Operand:
+    """The operand of a product as [B, H, T, D]; broadcast heads are one head."""
+    first, last = value.shape[-2:] if value.type.rank >= 2 else (1, 1)
+    length, width = (last, first) if swapped else (first, last)
+    batch, count = heads
+    if value.type.rank == 4:
+        if value.shape[0] != batch:
+            raise Refusal("an operand is broadcast over the batch")
+        return Operand(value, (batch, value.shape[1], length, width), swapped)
+    if value.type.rank == 5 and value.shape[2] == 1:
+        return Operand(value, (batch, value.shape[1], length, width), swapped)
+    if value.type.rank in (3, 5):
+        return Operand(value, (batch, count, length, width), swapped)
+    raise Refusal("an operand of the attention does not have three to five axes")
 
 
 def _check_heads(query: Operand, key: Operand, value: Operand) -> None:
     heads, groups = query.shape[1], key.shape[1]
-    if query.swapped or value.swapped:
-        raise Refusal("the query or the values are transposed")
     if not isinstance(heads, int) or not isinstance(groups, int) or heads % groups:
         raise Refusal("the number of query heads is not a multiple of the number of key heads")
     if value.shape[1] != groups or value.shape[2] != key.shape[2]:
@@ -182,14 +164,7 @@ def _check_heads(query: Operand, key: Operand, value: Operand) -> None:
         raise Refusal("the head size is not known")
 
 
-def _without_past(operand: Operand, queries: Dim) -> tuple[Operand, Value | None]:
-    """The part of keys or values that this run computes, and the past that it is appended to."""
-    join = producer(operand.value, "concat")
-    if join is not None and not operand.swapped and len(join.inputs) == 2 and join.attributes["axis"] in (2, -2):
-        past, new = join.operand(0), join.operand(1)
-        if new.shape[2] != queries:
-            raise Refusal("the run appends another number of keys than it has queries")
-        return Operand(new, new.shape, False, 1.0, (*operand.nodes, join)), past
-    if operand.shape[2] != queries:
-        raise Refusal("there are more or fewer keys than queries and they are not appended to a past (cross-attention)")
-    return operand, None
+def _check_masked_weights(mixing: Mixing, scores: Scores) -> None:
+    """Weights that are set to 0 behind the softmax must be those that a mask made 0 already."""
+    if mixing.zeroed is not None and all(term.value is not mixing.zeroed for term in scores.terms):
+        raise Refusal("the softmax is masked by something else than the scores")

@@ -1,9 +1,10 @@
-"""Recognition of attention scores: a product of query and keys, scaled and masked."""
+"""Recognition of attention scores: a product of query and keys, scaled, capped and masked."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from passes.canonical_arithmetic import splat
 from passes.ir import Node, Value, constant_scalar
 from passes.mask_lengths import MASKED_BELOW
 from passes.masks import MaskTerm
@@ -12,46 +13,62 @@ from passes.matching import Refusal, operand_pairs, with_constant
 
 @dataclass(frozen=True)
 class Scores:
-    """What softmax is taken of: query times keys, times `scale`, masked by `terms`."""
+    """What softmax is taken of: query times keys, times `scale`, capped, masked or shifted by `terms`.
+
+    Attributes:
+        product: The product of query and keys.
+        scale: Factor on the product.
+        softcap: As the attribute of `attention`; 0 for none.
+        terms: What is added to the capped scores, or masks them.
+        nodes: The matched nodes.
+    """
 
     product: Node
     scale: float
+    softcap: float
     terms: tuple[MaskTerm, ...]
     nodes: tuple[Node, ...]
 
 
 def scores_of(value: Value) -> Scores:
-    """Take scaling and masks off the operand of a softmax; raises `Refusal`."""
+    """Take scaling, cap and masks off the operand of a softmax; raises `Refusal`."""
     node = value.producer
     if node is None:
         raise Refusal("the scores are not a product")
     if node.op == "matmul":
         if node.operand(0).is_constant or node.operand(1).is_constant:
             raise Refusal("the scores are a product with a constant")
-        return Scores(node, 1.0, (), (node,))
+        return Scores(node, 1.0, 0.0, (), (node,))
     if node.op in ("mul", "div"):
         return _scaled_scores(node)
-    if node.op == "add":
-        return _masked_scores(node)
+    if node.op in ("add", "sub"):
+        return _shifted_scores(node)
     if node.op == "where":
         return _chosen_scores(node)
-    if node.op == "cast":
-        return _with_node(scores_of(node.operand(0)), node)
     if node.op == "tanh":
-        raise Refusal("the scores are soft-capped by tanh")
+        return _capped_scores(node)
+    if node.op in ("cast", "reshape"):
+        return _with_node(scores_of(node.operand(0)), node)
+    if node.op == "max":
+        return _clamped_scores(node)
     raise Refusal(f"the scores go through {node.op}")
 
 
-def _with_node(scores: Scores, node: Node, scale: float = 1.0, term: MaskTerm | None = None) -> Scores:
+def _with_node(scores: Scores, node: Node, term: MaskTerm | None = None) -> Scores:
     terms = scores.terms if term is None else (*scores.terms, term)
-    return replace(scores, scale=scores.scale * scale, terms=terms, nodes=(*scores.nodes, node))
+    return replace(scores, terms=terms, nodes=(*scores.nodes, node))
 
 
 def _scaled_scores(node: Node) -> Scores:
     step = scaling(node)
     if step is None or step[1] <= 0:
         raise Refusal("the scores are multiplied by something else than a positive constant")
-    return _with_node(scores_of(step[0]), node, step[1])
+    scores, factor = scores_of(step[0]), step[1]
+    terms = tuple(replace(term, factor=term.factor * factor) for term in scores.terms)
+    scale, cap = scores.scale * factor, scores.softcap
+    if cap:
+        scale, cap = scores.scale, cap * factor
+    return _with_node(replace(scores, scale=scale, softcap=cap, terms=terms), node)
 
 
 def scaling(node: Node) -> tuple[Value, float] | None:
@@ -62,20 +79,54 @@ def scaling(node: Node) -> tuple[Value, float] | None:
     return (node.operand(0), 1.0 / divisor) if divisor and node.operand(0).shape == node.output.shape else None
 
 
-def _masked_scores(node: Node) -> Scores:
+def _capped_scores(node: Node) -> Scores:
+    scores = scores_of(node.operand(0))
+    if scores.terms or scores.softcap:
+        raise Refusal("the scores are capped by tanh after they are masked")
+    return _with_node(replace(scores, softcap=1.0), node)
+
+
+def rescaled(scores: Scores) -> Scores:
+    """The same scores with a scale that stands before the division by the cap.
+
+    tanh(product * c) * cap is cap * tanh(product * (c * cap) / cap).
+    """
+    return replace(scores, scale=scores.scale * scores.softcap) if scores.softcap else scores
+
+
+def _shifted_scores(node: Node) -> Scores:
     reasons: list[str] = []
-    for scored, mask in operand_pairs(node):
+    sign = 1.0 if node.op == "add" else -1.0
+    for scored, added in operand_pairs(node)[: 2 if node.op == "add" else 1]:
+        if scored.shape != node.output.shape:
+            continue
         try:
-            return _with_node(scores_of(scored), node, term=MaskTerm(mask, "additive"))
+            scores = scores_of(scored)
         except Refusal as refusal:
             reasons.append(str(refusal))
-    raise Refusal(reasons[0])
+            continue
+        return _with_node(scores, node, MaskTerm(added, "additive", sign, node.output.shape))
+    raise Refusal(reasons[0] if reasons else "the scores are broadcast")
 
 
 def _chosen_scores(node: Node) -> Scores:
     condition, a, b = node.operand(0), node.operand(1), node.operand(2)
-    if (low := constant_scalar(b)) is not None and low <= MASKED_BELOW:
-        return _with_node(scores_of(a), node, term=MaskTerm(condition, "allowed"))
-    if (low := constant_scalar(a)) is not None and low <= MASKED_BELOW:
-        return _with_node(scores_of(b), node, term=MaskTerm(condition, "masked"))
+    shape = node.output.shape
+    if _is_low(b):
+        return _with_node(scores_of(a), node, MaskTerm(condition, "allowed", scores=shape))
+    if _is_low(a):
+        return _with_node(scores_of(b), node, MaskTerm(condition, "masked", scores=shape))
     raise Refusal("the scores are replaced by other numbers than minus infinity")
+
+
+def _clamped_scores(node: Node) -> Scores:
+    """max(scores, lowest number), which keeps sums of masks finite."""
+    for scored, bound in operand_pairs(node):
+        if _is_low(bound):
+            return _with_node(scores_of(scored), node)
+    raise Refusal("the scores go through max")
+
+
+def _is_low(value: Value) -> bool:
+    low = constant_scalar(splat(value))
+    return low is not None and low <= MASKED_BELOW

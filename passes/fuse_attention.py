@@ -6,14 +6,19 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
-from passes.attention_match import AttentionMatch, Operand, match_attention
-from passes.dims import Dim
+from passes.attention_bias import bias_of, key_mask_of
+from passes.attention_masks import Masking, resolve
+from passes.attention_match import AttentionMatch, match_attention
+from passes.attention_operands import Operand, stripped
+from passes.attention_scores import scaling
 from passes.explain import record
 from passes.ir import Graph, Node, TensorType, Value
 from passes.layout import head_major, token_major
-from passes.masks import Predicate, classify
 from passes.matching import Refusal
-from passes.rewriting import cast, origins_of, replace, reshape, transpose
+from passes.rewriting import origins_of, replace, reshape
+
+Known = dict[tuple[object, ...], Masking]
+"""Masks that were classified already, so that blocks that share one classify it once."""
 
 
 @dataclass(frozen=True)
@@ -21,10 +26,12 @@ class FuseAttention:
     """Replace softmax(query key^T * scale + mask) value by `attention` on token-major values.
 
     Precondition: canonical form, common subexpressions merged (a mask that several blocks share is one value).
-    Effect: masks become predicates (`passes.masks`); a key mask is the graph input as bool. Repetition of key heads,
-    the guard against NaN and the concat with the past go into the node; present keys and values are its results.
-    Queries that no key serves get zeros.
-    Postcondition: no softmax over scores is left, but for those listed in the facts. The mask arithmetic is dead.
+    Effect: masks become predicates (`passes.masks`) as far as they are some, key masks operands; what is left of the
+    masks, and what else is added to the scores, becomes the bias. Repetition of key heads, the soft cap, the guard
+    against NaN and the concat with the past go into the node; present keys and values are its results. Queries that no
+    key serves get zeros.
+    Postcondition: no softmax over scores is left, but for those listed in the facts. The mask arithmetic is dead, but
+    for what key masks and biases need.
     """
 
     name: ClassVar[str] = "fuse_attention"
@@ -33,88 +40,105 @@ class FuseAttention:
 
     def run(self, graph: Graph) -> bool:
         """Fuse every attention; returns whether there was one."""
-        known: dict[tuple[object, ...], Predicate | str] = {}
+        known: Known = {}
         masks: Counter[str] = Counter()
+        biases: Counter[str] = Counter()
         unfused: list[tuple[str, str]] = []
+        presents = _returned_heads(graph)
         for node in graph.nodes:
             if node.op != "softmax":
                 continue
             try:
                 match = match_attention(node)
-                predicate = _classified(graph, match, known)
+                masking = _classified(match, known)
             except Refusal as refusal:
                 unfused.append((node.name, str(refusal)))
                 continue
-            _rewrite(graph, match, predicate)
-            masks[str(predicate)] += 1
+            _rewrite(graph, match, masking, presents)
+            masks[str(masking)] += 1
+            biases.update([masking.reason] if masking.reason else [])
         record(graph, self.name, {"attention": masks.total()}, unfused)
-        graph.facts[self.name]["masks"] = dict(masks)
+        graph.facts[self.name] |= {"masks": dict(masks), "biases": dict(biases)}
         return bool(masks)
 
 
-def _classified(graph: Graph, match: AttentionMatch, known: dict[tuple[object, ...], Predicate | str]) -> Predicate:
-    """Classify a mask, each distinct one once; raises `Refusal`."""
-    queries, keys = match.query.shape[2], match.keys_length
-    key = (queries, keys, tuple((term.value, term.kind) for term in match.terms))
+def _classified(match: AttentionMatch, known: Known) -> Masking:
+    """Classify the masks of one attention, equal ones once."""
+    batch, _, queries, keys = match.scores
+    key = (queries, keys, match.shares_positions, match.terms)
     if key not in known:
-        try:
-            known[key] = classify(graph, match.terms, queries, keys)
-        except Refusal as refusal:
-            known[key] = str(refusal)
+        known[key] = resolve(match.terms, queries, keys, match.shares_positions)
     found = known[key]
-    if isinstance(found, str):
-        raise Refusal(found)
-    if found.key_mask is not None and found.key_mask.shape[0] != match.query.shape[0]:
-        raise Refusal(f"'{found.key_mask.name}' does not have one row for each sequence")
+    for mask in found.key_masks:
+        if mask.shape[0] not in (1, batch):
+            raise Refusal(f"'{mask.name}' does not have one row for each sequence")
     return found
 
 
-def _rewrite(graph: Graph, match: AttentionMatch, predicate: Predicate) -> None:
+def _returned_heads(graph: Graph) -> dict[Value, list[str]]:
+    """Names of the model's outputs of four axes, by what they are a view of."""
+    found: dict[Value, list[str]] = {}
+    for name, value in graph.outputs.items():
+        if value.type.rank == 4 and value.producer is not None:
+            batch, heads, length, width = value.shape
+            found.setdefault(stripped(Operand(value, (batch, heads, length, width)), False).value, []).append(name)
+    return found
+
+
+def _rewrite(graph: Graph, match: AttentionMatch, masking: Masking, presents: dict[Value, list[str]]) -> None:
     origins = origins_of(match.nodes)
-    heads, kv_heads = match.query.shape[1], match.key.shape[1]
-    tokens = [_tokens(graph, operand, origins) for operand in (match.query, match.key, match.value)]
-    masks = origins_of(term.value.producer for term in match.terms if term.value.producer is not None)
-    mask = None if predicate.key_mask is None else cast(graph, predicate.key_mask, "bool", masks)
-    node = graph.add_node(
-        "attention",
-        [*tokens, match.past_key, match.past_value, mask],
-        _result_types(match),
-        {
-            "heads": heads,
-            "kv_heads": kv_heads,
-            "scale": match.scale,
-            "causal": predicate.causal,
-            "window": predicate.window,
-            "softcap": 0.0,
-        },
-        origins=origins,
-    )
-    replace(graph, match.result, head_major(graph, node.output, match.result.shape, origins))
-    _return_present(graph, match, node)
+    query, scale = _query(graph, match, origins)
+    key, value = (_tokens(graph, operand, origins) for operand in (match.key, match.value))
+    mask = key_mask_of(graph, masking.key_masks, match.scores[3])
+    bias = bias_of(graph, masking.bias, match.scores, match.query.value.type.dtype, origins)
+    attributes = {
+        "heads": match.query.shape[1],
+        "kv_heads": match.joined_key.shape[1],
+        "scale": scale,
+        "causal": masking.causal,
+        "window": masking.window,
+        "softcap": match.softcap,
+    }
+    operands = [query, key, value, match.past_key, match.past_value, mask, bias]
+    node = graph.add_node("attention", operands, _result_types(match), attributes, origins=origins)
+    batch, heads, queries, _ = match.query.shape
+    apart = head_major(graph, node.output, (batch, heads, queries, match.joined_value.shape[3]), origins)
+    replace(graph, match.result, reshape(graph, apart, match.result.shape, origins))
+    _return_present(graph, match, node, presents)
 
 
 def _result_types(match: AttentionMatch) -> list[TensorType]:
-    batch, heads, queries, _ = match.query.shape
-    _, kv_heads, _, head_dim = match.key.shape
-    value_dim: Dim = match.value.shape[3]
-    kept = [TensorType(match.key.value.type.dtype, (batch, kv_heads, match.keys_length, head_dim))]
-    kept.append(TensorType(match.value.value.type.dtype, (batch, kv_heads, match.keys_length, value_dim)))
+    batch, heads, queries, keys = match.scores
+    _, kv_heads, _, head_dim = match.joined_key.shape
+    value_dim = match.joined_value.shape[3]
+    kept = [TensorType(match.joined_key.value.type.dtype, (batch, kv_heads, keys, head_dim))]
+    kept.append(TensorType(match.joined_value.value.type.dtype, (batch, kv_heads, keys, value_dim)))
     return [TensorType(match.result.type.dtype, (batch, queries, heads * value_dim)), *kept]
 
 
-def _tokens(graph: Graph, operand: Operand, origins: tuple[str, ...]) -> Value:
-    value = transpose(graph, operand.value, (0, 1, 3, 2), origins) if operand.swapped else operand.value
-    return token_major(graph, reshape(graph, value, operand.shape, origins), origins)
+def _tokens(graph: Graph, operand: Operand | None, origins: tuple[str, ...]) -> Value | None:
+    return None if operand is None else token_major(graph, operand.heads(graph, origins), origins)
 
 
-def _return_present(graph: Graph, match: AttentionMatch, node: Node) -> None:
+def _query(graph: Graph, match: AttentionMatch, origins: tuple[str, ...]) -> tuple[Value, float]:
+    """The query's tokens and the factor on the scores; a factor on the tokens becomes one on the scores."""
+    query, scale = token_major(graph, match.query.heads(graph, origins), origins), match.scale
+    node = query.producer
+    step = scaling(node) if node is not None and node.op in ("mul", "div") else None
+    if step is None or step[1] <= 0:
+        return query, scale
+    return step[0], scale * step[1]
+
+
+def _return_present(graph: Graph, match: AttentionMatch, node: Node, presents: dict[Value, list[str]]) -> None:
     """Let users and outputs of the joined keys and values take the results of the attention."""
     for joined, past, result in zip(
         (match.joined_key, match.joined_value), (match.past_key, match.past_value), node.outputs[1:], strict=True
     ):
-        if past is not None and joined.producer is not None and joined.producer in graph:
-            replace(graph, joined, result)
-        elif past is None and joined.type == result.type:
-            for name, value in graph.outputs.items():
-                if value is joined:
+        source = joined.value.producer
+        if past is not None and source is not None and source in graph:
+            replace(graph, joined.value, result)
+        elif past is None:
+            for name in presents.get(joined.value, ()):
+                if graph.outputs[name].type == result.type:
                     graph.outputs[name] = result

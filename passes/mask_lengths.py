@@ -27,7 +27,7 @@ _BATCH = 2
 def integer_constants(part: Graph, targets: Sequence[Value]) -> list[int]:
     """Magnitudes of all integers that the targets are computed with: in constants, attributes and dimensions.
 
-    Floating-point numbers that mask a score are not among them.
+    Floating-point numbers that mask a score, or that a mask is multiplied by, are not among them.
     """
     found: set[int] = set()
     for value in {*part.values(), *targets}:
@@ -41,8 +41,10 @@ def integer_constants(part: Graph, targets: Sequence[Value]) -> list[int]:
 
 
 def _whole_numbers(value: Value, array: Array) -> Iterator[int]:
+    is_factor = bool(value.uses) and all(user.op == "mul" for user in value.users)
     for number in array.astype(np.float64).reshape(-1):
-        is_mask = number <= MASKED_BELOW and value.type.dtype in FLOAT_DTYPES
+        is_low = number <= MASKED_BELOW or (is_factor and number >= -MASKED_BELOW)
+        is_mask = is_low and value.type.dtype in FLOAT_DTYPES
         if np.isfinite(number) and number == np.rint(number) and not is_mask:
             yield int(abs(number))
 
@@ -67,11 +69,13 @@ def longest_table(part: Graph) -> int | None:
     return min(sizes, default=None)
 
 
-def length_choices(part: Graph, constants: Sequence[int], queries: Dim, keys: Dim) -> Iterator[dict[str, int]]:
+def length_choices(
+    part: Graph, constants: Sequence[int], queries: Dim, keys: Dim, shares_positions: bool = True
+) -> Iterator[dict[str, int]]:
     """Numbers for all symbols, small ones first.
 
     Symbols of S take every length around the constants, and so do those that only T has (the past), but not both at
-    once a large one.
+    once a large one. There may be more queries than keys only when they do not share their positions.
     """
     own, every = _symbols(queries), _symbols(keys) | _symbols(queries)
     batch = {name for value in part.values() for name in value.type.symbols} - every
@@ -82,7 +86,8 @@ def length_choices(part: Graph, constants: Sequence[int], queries: Dim, keys: Di
             numbers = {**dict.fromkeys(batch, _BATCH), **dict.fromkeys(every, before), **dict.fromkeys(own, length)}
             run, total = evaluate(queries, numbers), evaluate(keys, numbers)
             is_short = length in _SHORT_RUNS or before <= 1
-            if is_short and run <= total and run * total <= (_LARGEST_SCORES if run <= 3 else largest):
+            fits = run <= total or not shares_positions
+            if is_short and fits and run * total <= (_LARGEST_SCORES if run <= 3 else largest):
                 yield numbers
 
 

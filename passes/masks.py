@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,10 @@ from numpy.typing import NDArray
 
 from isa import GraphError
 from passes.dims import Dim, evaluate
-from passes.extraction import extract
 from passes.interpreter import evaluate as evaluate_values
 from passes.ir import Graph, Value
 from passes.mask_lengths import MASKED_BELOW, integer_constants, length_choices, longest_table
+from passes.mask_sources import mask_source
 from passes.matching import Refusal
 
 Allowed = NDArray[np.bool_]
@@ -23,15 +24,20 @@ Allowed = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class MaskTerm:
-    """One operand that masks scores.
+    """One operand that masks scores, or is added to them.
 
     Attributes:
-        value: Broadcasts to the scores [B, H, S, T].
-        kind: `additive` (0 or a huge negative number), `allowed` (bool, true: attend) or `masked` (bool, true: not).
+        value: Broadcasts to the scores.
+        kind: `additive` (a number; 0 and huge negative numbers mask), `allowed` (bool, true: attend) or `masked` (bool,
+            true: not).
+        factor: What an additive value is multiplied by.
+        scores: Shape of the scores at this place; empty when it is [B, H, S, T].
     """
 
     value: Value
     kind: str
+    factor: float = 1.0
+    scores: tuple[Dim, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,8 @@ class Predicate:
     Attributes:
         causal: Key j serves query i only when j <= P + i, with P = T - S.
         window: When above 0, only when j > P + i - window.
-        key_mask: Graph input [B, T]; a key serves only where it is not zero. `None` when the mask does not read one.
+        key_mask: Value with one element for each [B|1, T]; a key serves only where it is not zero. `None` when the mask
+            does not read one.
     """
 
     causal: bool = False
@@ -65,7 +72,20 @@ class _Sample:
     key_mask: Allowed | None
 
 
-def classify(graph: Graph, terms: Sequence[MaskTerm], queries: Dim, keys: Dim) -> Predicate:
+@dataclass(frozen=True)
+class _Mask:
+    """The terms as a graph of their own, which has the key mask as its only input."""
+
+    part: Graph
+    values: list[Value]
+    terms: Sequence[MaskTerm]
+    key_mask: Value | None
+    queries: Dim
+    keys: Dim
+    shares_positions: bool
+
+
+def classify(terms: Sequence[MaskTerm], queries: Dim, keys: Dim, shares_positions: bool = True) -> Predicate:
     """The predicate that the terms are together.
 
     The terms are evaluated at lengths below, at and above every integer constant that they are computed with, with
@@ -73,28 +93,45 @@ def classify(graph: Graph, terms: Sequence[MaskTerm], queries: Dim, keys: Dim) -
     the result of a query without any key is arbitrary.
 
     Args:
-        graph: The graph that holds the terms.
         terms: Operands of one attention; a key is attended to when all of them allow it.
         queries: S.
         keys: T.
+        shares_positions: Whether the queries are the last S of the T positions that the keys have; in
+            cross-attention they are not, and a mask can only be full.
 
     Raises:
         Refusal: No predicate agrees everywhere, or the mask reads something else than a key mask.
     """
     if not terms:
         return Predicate()
-    key_mask = _key_mask_input(graph, terms, keys)
-    part, values = extract(graph, [term.value for term in terms])
-    constants = integer_constants(part, values)
-    candidates = list(_candidates(constants, key_mask))
+    mask = _mask(terms, queries, keys, shares_positions)
+    constants = integer_constants(mask.part, mask.values)
+    candidates = list(_candidates(constants, mask.key_mask, shares_positions))
     longest_tested = 0
-    for sample in _samples(part, values, terms, key_mask, constants, queries, keys):
+    for sample in _samples(mask, constants):
         longest_tested = max(longest_tested, sample.keys)
         candidates = [candidate for candidate in candidates if _agrees(candidate, sample)]
         if not candidates:
             raise Refusal("the mask is neither causal, windowed nor full, with or without a key mask")
-    _check_range(constants, longest_tested, longest_table(part), keys)
+    _check_range(constants, longest_tested, longest_table(mask.part), keys)
     return candidates[0]
+
+
+def is_mask(term: MaskTerm, queries: Dim, keys: Dim, shares_positions: bool = True) -> bool:
+    """Whether a term only masks, as far as its first samples tell; classification decides.
+
+    A term that cannot be evaluated, as it depends on other things than lengths and a key mask, is none.
+    """
+    try:
+        mask = _mask([term], queries, keys, shares_positions)
+        return any(True for _ in islice(_samples(mask, integer_constants(mask.part, mask.values)[:2]), 6))
+    except Refusal:
+        return False
+
+
+def _mask(terms: Sequence[MaskTerm], queries: Dim, keys: Dim, shares_positions: bool) -> _Mask:
+    part, values, key_mask = mask_source([term.value for term in terms], keys)
+    return _Mask(part, values, terms, key_mask, queries, keys, shares_positions)
 
 
 def _check_range(constants: list[int], longest_tested: int, longest: int | None, keys: Dim) -> None:
@@ -107,42 +144,21 @@ def _check_range(constants: list[int], longest_tested: int, longest: int | None,
             raise Refusal(f"the mask is computed with {constant}, which is more than can be tested")
 
 
-def _key_mask_input(graph: Graph, terms: Sequence[MaskTerm], keys: Dim) -> Value | None:
-    part, _ = extract(graph, [term.value for term in terms])
-    names = [value.name for value in part.inputs]
-    if len(names) > 1:
-        raise Refusal(f"the mask depends on several inputs: {', '.join(sorted(names))}")
-    for value in graph.inputs:
-        if value.name not in names:
-            continue
-        if value.type.rank != 2 or value.shape[1] != keys:
-            raise Refusal(f"the mask depends on '{value.name}', which does not have one element for each key")
-        return value
-    return None
-
-
-def _samples(
-    part: Graph,
-    values: list[Value],
-    terms: Sequence[MaskTerm],
-    key_mask: Value | None,
-    constants: list[int],
-    queries: Dim,
-    keys: Dim,
-) -> Iterator[_Sample]:
+def _samples(mask: _Mask, constants: list[int]) -> Iterator[_Sample]:
     generator = np.random.default_rng(0)
-    limit = longest_table(part)
-    for numbers in length_choices(part, constants, queries, keys):
-        length, total = evaluate(queries, numbers), evaluate(keys, numbers)
+    limit = longest_table(mask.part)
+    for numbers in length_choices(mask.part, constants, mask.queries, mask.keys, mask.shares_positions):
+        length, total = evaluate(mask.queries, numbers), evaluate(mask.keys, numbers)
         if limit is not None and total > limit:
             continue
-        for given in _key_masks(generator, key_mask, numbers):
-            inputs = {} if key_mask is None or given is None else {key_mask.name: given.astype(key_mask.type.dtype)}
+        for given in _key_masks(generator, mask.key_mask, numbers):
+            inputs = {value.name: given.astype(value.type.dtype) for value in mask.part.inputs if given is not None}
             try:
-                arrays = evaluate_values(part, values, numbers, inputs)
+                arrays = evaluate_values(mask.part, mask.values, numbers, inputs)
             except GraphError as problem:
                 raise Refusal(f"the mask cannot be evaluated: {problem.message}") from None
-            yield _Sample(length, total, _conjunction(terms, arrays), given)
+            rows = None if given is None else given.reshape(given.shape[0], total)
+            yield _Sample(length, total, _conjunction(mask.terms, arrays), rows)
 
 
 def _key_masks(
@@ -161,8 +177,9 @@ def _conjunction(terms: Sequence[MaskTerm], arrays: Sequence[NDArray[Any]]) -> A
     allowed: Allowed = np.ones((1, 1, 1, 1), np.bool_)
     for term, array in zip(terms, arrays, strict=True):
         if term.kind == "additive":
-            masked = array <= MASKED_BELOW
-            if not np.all(masked | (array == 0)):
+            added = np.asarray(array, np.float64) * term.factor
+            masked = added <= MASKED_BELOW
+            if not np.all(masked | (added == 0)):
                 raise Refusal("the mask adds other numbers than 0 and minus infinity: it is a bias")
             allowed = allowed & ~masked
         else:
@@ -170,13 +187,14 @@ def _conjunction(terms: Sequence[MaskTerm], arrays: Sequence[NDArray[Any]]) -> A
     return allowed
 
 
-def _candidates(constants: list[int], key_mask: Value | None) -> Iterator[Predicate]:
+def _candidates(constants: list[int], key_mask: Value | None, shares_positions: bool) -> Iterator[Predicate]:
     windows = sorted({constant + step for constant in constants for step in (-1, 0, 1)})
     for mask in (None,) if key_mask is None else (key_mask, None):
-        yield Predicate(True, 0, mask)
+        if shares_positions:
+            yield Predicate(True, 0, mask)
         yield Predicate(False, 0, mask)
         for window in windows:
-            if window > 0:
+            if window > 0 and shares_positions:
                 yield Predicate(True, window, mask)
 
 

@@ -64,6 +64,17 @@ def cast(graph: Graph, value: Value, dtype: str, origins: Iterable[str]) -> Valu
     return add(graph, "cast", [value], TensorType(dtype, value.shape), origins, {"to": dtype})
 
 
+def expand(graph: Graph, value: Value, shape: Sequence[Dim], origins: Iterable[str]) -> Value:
+    """`value` broadcast to a shape of the same rank; constants are broadcast when the shape is known."""
+    if value.shape == tuple(shape):
+        return value
+    sizes = [size for size in shape if isinstance(size, int)]
+    if value.constant is not None and len(sizes) == len(shape):
+        return graph.add_constant(np.broadcast_to(value.constant, sizes), value.name, value.type.dtype)
+    kind = TensorType(value.type.dtype, tuple(shape))
+    return add(graph, "expand", [value], kind, origins, {"shape": tuple(shape)})
+
+
 def cut(graph: Graph, value: Value, axis: int, start: Dim, stop: Dim, origins: Iterable[str]) -> Value:
     """Positions `start` to `stop` of one axis."""
     shape = (*value.shape[:axis], stop - start, *value.shape[axis + 1 :])

@@ -12,18 +12,22 @@ from tests_attention_graphs import (
     EAGER_QUOTIENT,
     HEAD_DIM,
     HEADS,
+    LOWEST,
     TORCHSCRIPT,
     UNCACHED,
     WIDTH,
     Lengths,
     Mask,
     Spelling,
+    additive,
     attention_block,
     both,
     causal,
     key_mask,
     key_mask_by_lookup,
+    key_positions,
     no_mask,
+    query_positions,
     window,
 )
 from tests_graphs import PAST, SEQ, TOTAL, Net, assert_same_meaning, operations, run_passes
@@ -61,6 +65,7 @@ def test_spellings(spelling: Spelling, kv_heads: int, lengths: Lengths) -> None:
         "fused": {"attention": 1},
         "unfused": [],
         "masks": {"causal, key mask": 1},
+        "biases": {},
     }
 
 
@@ -93,7 +98,7 @@ def test_present_keys_and_values_are_results_of_the_node() -> None:
 
 
 def test_a_mask_that_layers_share_is_classified_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    import passes.fuse_attention as module
+    import passes.attention_masks as module
 
     calls: list[int] = []
     original = module.classify
@@ -109,19 +114,58 @@ def test_a_mask_that_layers_share_is_classified_once(monkeypatch: pytest.MonkeyP
     assert operations(graph).count("cast") == 1
 
 
+def first_key(net: Net, lengths: Lengths) -> Value:
+    return net.op("equal", key_positions(net, lengths), 0)
+
+
 def two_sided(net: Net, lengths: Lengths) -> Value:
-    numbers = net.op("range", start=0, stop=lengths.keys, step=1, to="int64")
-    return net.op("equal", net.op("reshape", numbers, shape=(1, 1, 1, lengths.keys)), 0)
+    distance = net.op("sub", query_positions(net, lengths), key_positions(net, lengths))
+    return net.op("less", net.op("abs", distance), 4)
 
 
-def test_an_unproved_mask_leaves_the_attention_and_says_why() -> None:
-    graph = run_passes(attention_block(TORCHSCRIPT, two_sided, layers=2), *STEPS)
-    assert operations(graph).count("softmax") == 2
-    facts = graph.facts["fuse_attention"]
-    assert facts["fused"] == {"attention": 0}
-    reason = "the mask is neither causal, windowed nor full, with or without a key mask"
-    assert [why for _, why in facts["unfused"]] == [reason, reason]
-    assert {name for name, _ in facts["unfused"]} == {node.name for node in graph.nodes if node.op == "softmax"}
+def prefix(net: Net, lengths: Lengths) -> Value:
+    return net.op("or", causal(net, lengths), net.op("less", key_positions(net, lengths), 7))
+
+
+def blocks(net: Net, lengths: Lengths) -> Value:
+    """Causal within chunks of 5 keys."""
+    apart = (net.op("div", side(net, lengths), 5) for side in (query_positions, key_positions))
+    return net.op("and", causal(net, lengths), net.op("equal", *apart))
+
+
+def per_head(net: Net, lengths: Lengths) -> Value:
+    first = net.constant(np.arange(HEADS).reshape(1, HEADS, 1, 1) == 0, "bool")
+    return net.op("or", causal(net, lengths), first)
+
+
+NEITHER = "the mask is neither causal, windowed nor full, with or without a key mask"
+
+
+@pytest.mark.parametrize("spelling", [EAGER, EAGER_QUOTIENT, DYNAMO])
+@pytest.mark.parametrize("mask", [first_key, two_sided, prefix, blocks, per_head, both(two_sided, key_mask)])
+@pytest.mark.parametrize(("past", "seq"), [(0, 1), (0, 3), (0, 9), (3, 4), (6, 1), (7, 1), (8, 2)])
+def test_a_mask_that_is_no_predicate_becomes_a_bias(mask: Mask, spelling: Spelling, past: int, seq: int) -> None:
+    numbers = {"past": past, "seq": seq}
+    after = assert_same_meaning(lambda: attention_block(spelling, mask), *STEPS, numbers=numbers, tolerance=2e-5)
+    facts = after.facts["fuse_attention"]
+    assert (facts["fused"], facts["masks"]) == ({"attention": 1}, {"full, bias": 1})
+    assert facts["biases"] == {NEITHER: 1}
+
+
+@pytest.mark.parametrize("size", [4, 33])
+@pytest.mark.parametrize("offset", [-1, 0, 1])
+@pytest.mark.parametrize("seq", [1, 3])
+def test_windows_below_at_and_above_their_size(size: int, offset: int, seq: int) -> None:
+    numbers = {"past": size + offset - seq, "seq": seq}
+    masks = both(causal, window(size), key_mask)
+    after = assert_same_meaning(lambda: attention_block(DYNAMO, masks), *STEPS, numbers=numbers, tolerance=2e-5)
+    assert after.facts["fuse_attention"]["masks"] == {f"causal, window {size}, key mask": 1}
+
+
+def test_layers_share_a_bias() -> None:
+    graph = run_passes(attention_block(TORCHSCRIPT, two_sided, layers=3), *STEPS)
+    biases = {node.inputs[6] for node in graph.nodes if node.op == "attention"}
+    assert len(biases) == 1
 
 
 def scores_of(net: Net) -> tuple[Value, Value, Value]:
@@ -140,6 +184,105 @@ def soft_capped(net: Net) -> Graph:
     query, keys, values = scores_of(net)
     capped = net.op("mul", net.op("tanh", net.op("div", net.op("matmul", query, keys), 50.0)), 50.0)
     return finish(net, capped, values)
+
+
+def capped_before_the_mask(net: Net) -> Graph:
+    query, keys, values = scores_of(net)
+    capped = net.op("mul", net.op("tanh", net.op("mul", net.op("matmul", query, keys), 0.01)), 30.0)
+    return finish(net, net.op("add", capped, additive(net, causal(net, UNCACHED), LOWEST)), values)
+
+
+def capped_behind_the_mask(net: Net) -> Graph:
+    query, keys, values = scores_of(net)
+    masked = net.op("add", net.op("matmul", query, keys), additive(net, causal(net, UNCACHED), LOWEST))
+    return finish(net, net.op("mul", net.op("tanh", masked), 30.0), values)
+
+
+def scaled_behind_the_bias(net: Net) -> Graph:
+    query, keys, values = scores_of(net)
+    slopes = net.op("mul", net.op("cast", key_positions(net, UNCACHED), to="float32"), 0.25)
+    return finish(net, net.op("mul", net.op("add", net.op("matmul", query, keys), slopes), 0.5), values)
+
+
+def subtracted_mask(net: Net) -> Graph:
+    query, keys, values = scores_of(net)
+    masked = net.op("sub", net.constant(1.0), net.op("cast", causal(net, UNCACHED), to="float32"))
+    return finish(net, net.op("sub", net.op("matmul", query, keys), net.op("mul", masked, 10000.0)), values)
+
+
+def clamped(net: Net) -> Graph:
+    query, keys, values = scores_of(net)
+    masked = net.op("add", net.op("matmul", query, keys), additive(net, causal(net, UNCACHED), LOWEST))
+    return finish(net, net.op("max", masked, net.constant(LOWEST)), values)
+
+
+def bias_and_mask_in_one_value(net: Net) -> Graph:
+    query, keys, values = scores_of(net)
+    bias = net.op("add", net.input("bias", 1, HEADS, SEQ, SEQ), additive(net, causal(net, UNCACHED), LOWEST))
+    return finish(net, net.op("add", net.op("matmul", query, keys), bias), values)
+
+
+def masked_bias(net: Net) -> Graph:
+    query, keys, values = scores_of(net)
+    bias = net.op("where", key_mask(net, UNCACHED), net.input("bias", HEADS, SEQ, SEQ), net.constant(LOWEST))
+    return finish(net, net.op("add", net.op("matmul", query, keys), bias), values)
+
+
+def masked_behind_the_softmax(net: Net) -> Graph:
+    query, keys, values = scores_of(net)
+    allowed = causal(net, UNCACHED)
+    scores = net.op("where", allowed, net.op("matmul", query, keys), net.constant(LOWEST))
+    weights = net.op("where", allowed, net.op("softmax", scores, axis=3), net.constant(0.0))
+    net.output("y", net.op("matmul", weights, values))
+    return net.graph
+
+
+def masked_only_behind_the_softmax(net: Net) -> Graph:
+    query, keys, values = scores_of(net)
+    weights = net.op("softmax", net.op("matmul", query, keys), axis=3)
+    weights = net.op("where", causal(net, UNCACHED), weights, net.constant(0.0))
+    net.output("y", net.op("matmul", weights, values))
+    return net.graph
+
+
+def three_axes(net: Net) -> Graph:
+    """Heads and batch are one axis, but for a bias on four axes."""
+    query, keys, values = scores_of(net)
+    flat = net.op("reshape", query, shape=(HEADS, SEQ, HEAD_DIM)), net.op("reshape", keys, shape=(HEADS, HEAD_DIM, SEQ))
+    scores = net.op("add", net.op("matmul", *flat), net.input("slopes", HEADS, 1, SEQ))
+    apart = net.op(
+        "add", net.op("reshape", scores, shape=(1, HEADS, SEQ, SEQ)), additive(net, causal(net, UNCACHED), -1e9)
+    )
+    weights = net.op("reshape", net.op("softmax", apart, axis=3), shape=(HEADS, SEQ, SEQ))
+    mixed = net.op("matmul", weights, net.op("reshape", values, shape=(HEADS, SEQ, HEAD_DIM)))
+    net.output("y", net.op("reshape", mixed, shape=(1, HEADS, SEQ, HEAD_DIM)))
+    return net.graph
+
+
+def grouped_five_axes(net: Net) -> Graph:
+    """Query heads by groups, keys broadcast to them."""
+    query = net.op("reshape", net.input("q", 1, HEADS, SEQ, HEAD_DIM), shape=(1, 2, HEADS // 2, SEQ, HEAD_DIM))
+    keys = net.op("reshape", net.input("k", 1, 2, HEAD_DIM, SEQ), shape=(1, 2, 1, HEAD_DIM, SEQ))
+    values = net.op("reshape", net.input("v", 1, 2, SEQ, HEAD_DIM), shape=(1, 2, 1, SEQ, HEAD_DIM))
+    scores = net.op("matmul", query, keys)
+    scores = net.op(
+        "where", net.op("reshape", causal(net, UNCACHED), shape=(1, 1, 1, SEQ, SEQ)), scores, net.constant(-1e9)
+    )
+    net.output("y", net.op("matmul", net.op("softmax", scores, axis=4), values))
+    return net.graph
+
+
+def windows_as_batch(net: Net) -> Graph:
+    """Scores of 3 windows, masked per window under another division of the batch."""
+    shape = (6, HEADS, 4, HEAD_DIM)
+    keys = net.op("transpose", net.input("k", *shape), perm=(0, 1, 3, 2))
+    scores = net.op("matmul", net.input("q", *shape), keys)
+    apart = net.op("reshape", scores, shape=(2, 3, HEADS, 4, 4))
+    lows = np.where(np.random.default_rng(0).integers(0, 2, (1, 3, 1, 4, 4)) > 0, 0.0, -100.0)
+    masked = net.op("add", apart, net.constant(lows))
+    weights = net.op("softmax", net.op("reshape", masked, shape=(6, HEADS, 4, 4)), axis=3)
+    net.output("y", net.op("matmul", weights, net.input("v", *shape)))
+    return net.graph
 
 
 def negative_scale(net: Net) -> Graph:
@@ -205,23 +348,52 @@ def only_keys_cached(net: Net) -> Graph:
     return finish(net, scores, values)
 
 
-CROSS = "there are more or fewer keys than queries and they are not appended to a past (cross-attention)"
+FUSED = {
+    soft_capped: "full",
+    capped_before_the_mask: "causal",
+    scaled_behind_the_bias: "full, bias",
+    subtracted_mask: "causal",
+    clamped: "causal",
+    bias_and_mask_in_one_value: "causal, bias",
+    masked_bias: "full, key mask, bias",
+    masked_behind_the_softmax: "causal",
+    three_axes: "causal, bias",
+    grouped_five_axes: "causal",
+    windows_as_batch: "full, bias",
+    scaled_values: "full",
+    relative_bias: "full, bias",
+    cross_attention: "full",
+    only_keys_cached: "full",
+}
+
+
+@pytest.mark.parametrize("build", FUSED, ids=lambda build: build.__name__)
+@pytest.mark.parametrize(("past", "seq"), [(3, 2), (1, 5), (0, 1)])
+def test_forms(build: Callable[[Net], Graph], past: int, seq: int) -> None:
+    numbers = {"past": past, "seq": seq}
+    after = assert_same_meaning(lambda: build(Net()), *CLEAN_UP, FuseAttention(), numbers=numbers, tolerance=2e-5)
+    assert after.facts["fuse_attention"]["masks"] == {FUSED[build]: 1}
+    assert "softmax" not in operations(after)
+
+
+def test_a_cap_is_an_attribute() -> None:
+    (node,) = (
+        n for n in run_passes(capped_before_the_mask(Net()), *CLEAN_UP, FuseAttention()).nodes if n.op == "attention"
+    )
+    assert (node.attributes["softcap"], node.attributes["scale"]) == pytest.approx((30.0, 0.3))
 
 
 @pytest.mark.parametrize(
     ("build", "reason"),
     [
-        (soft_capped, "the scores are soft-capped by tanh"),
+        (capped_behind_the_mask, "the scores are capped by tanh after they are masked"),
+        (masked_only_behind_the_softmax, "the softmax is masked by something else than the scores"),
         (negative_scale, "the scores are multiplied by something else than a positive constant"),
         (scale_per_head, "the scores are multiplied by something else than a positive constant"),
-        (other_axis, "softmax is not over the last of four axes"),
+        (other_axis, "softmax is not over the last of three to five axes"),
         (weights_returned, "the softmax is not multiplied with values"),
-        (scaled_values, "the values are scaled"),
         (half_masked, "the scores are replaced by other numbers than minus infinity"),
-        (relative_bias, "the mask depends on 'bias', which does not have one element for each key"),
-        (cross_attention, CROSS),
         (odd_heads, "keys and values differ in heads or length"),
-        (only_keys_cached, CROSS),
     ],
 )
 def test_refusals(build: Callable[[Net], Graph], reason: str) -> None:
@@ -235,4 +407,4 @@ def test_a_negative_infinity_mask_and_a_lowest_mask_are_the_same_predicate() -> 
         graph = run_passes(attention_block(replace(EAGER, low=low)), *STEPS)
         assert graph.facts["fuse_attention"]["masks"] == {"causal": 1}
     graph = run_passes(attention_block(replace(EAGER, low=-1000.0)), *STEPS)
-    assert graph.facts["fuse_attention"]["fused"] == {"attention": 0}
+    assert graph.facts["fuse_attention"]["masks"] == {"full, bias": 1}

@@ -33,7 +33,7 @@ def found(mask: Mask, lengths: Lengths, kind: str = "allowed") -> tuple[bool, in
     net = Net()
     value = mask(net, lengths)
     terms = [] if value is None else [MaskTerm(value, kind)]
-    predicate = classify(net.graph, terms, lengths.queries, lengths.keys)
+    predicate = classify(terms, lengths.queries, lengths.keys)
     return predicate.causal, predicate.window, predicate.key_mask and predicate.key_mask.name
 
 
@@ -91,7 +91,7 @@ def test_several_terms_are_a_conjunction() -> None:
         MaskTerm(additive(net, key_mask(net, CACHED), LOWEST), "additive"),
         MaskTerm(net.op("not", window(5)(net, CACHED)), "masked"),
     ]
-    predicate = classify(net.graph, terms, SEQ, TOTAL)
+    predicate = classify(terms, SEQ, TOTAL)
     assert str(predicate) == "causal, window 5, key mask"
 
 
