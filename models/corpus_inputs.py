@@ -13,8 +13,6 @@ import numpy as np
 from corpus_manifest import CorpusGraph, Tensor
 
 Array = np.ndarray
-ENCODER_LENGTH = 6
-"""Tokens of an encoder's text where a decoder is run over it."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ def random_case(
     seq: int,
     past: int = 0,
     *,
-    enc_seq: int = ENCODER_LENGTH,
+    enc_seq: int | None = None,
     padding: Sequence[int] | None = None,
     seed: int = 0,
 ) -> Case:
@@ -52,12 +50,12 @@ def random_case(
         batch: sequences.
         seq: new tokens (an encoder's tokens where the graph is an encoder alone).
         past: tokens in the cache; ignored where the graph has none.
-        enc_seq: tokens that the encoder of an encoder-decoder reads.
+        enc_seq: tokens that the encoder of an encoder-decoder reads; two more than `seq` if not given.
         padding: padded places per row, at the left for decoders, at the right for encoders; `None` for `ragged`.
         seed: of the random numbers.
     """
     past = past if graph.has_cache else 0
-    lengths = {"batch": batch, "seq": seq, "past": past, "total": past + seq, "enc_seq": enc_seq}
+    lengths = {"batch": batch, "seq": seq, "past": past, "total": past + seq, "enc_seq": enc_seq or seq + 2}
     masks = _masks(graph, lengths, padding)
     random = np.random.default_rng(seed)
     inputs = {tensor.name: _array(graph, tensor, lengths, masks, random) for tensor in graph.inputs}

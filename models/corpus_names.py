@@ -24,6 +24,13 @@ def number_values(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
+def number_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Gives the nodes numbers for names."""
+    for number, node in enumerate(_nodes(model.graph)):
+        node.name = f"n{number}"
+    return model
+
+
 def drop_scopes(model: onnx.ModelProto) -> onnx.ModelProto:
     """Drops the name spaces that the dynamo exporter notes on nodes."""
     for node in _nodes(model.graph):

@@ -14,7 +14,7 @@ from corpus_modes import Shape, audio_encoder, cross_decoder, cross_decoder_with
 from corpus_weights import randomise
 from exporters import Export
 
-VOCABULARY, HIDDEN, LAYERS, HEADS, POSITIONS, INNER = 32, 32, 2, 4, 64, 32
+VOCABULARY, HIDDEN, LAYERS, HEADS, POSITIONS, INNER = 32, 32, 2, 4, 48, 16
 MEL_BINS, FRAMES = 16, 40
 TOKENS = {
     "vocab_size": VOCABULARY,
@@ -76,7 +76,7 @@ def exports_of(family: str) -> dict[str, Callable[[], Export]]:
 def _encoder(model: torch.nn.Module, shape: Shape, *, audio: bool) -> Export:
     if audio:
         return audio_encoder(model.get_encoder(), shape, mel_bins=MEL_BINS, frames=FRAMES)
-    return encoder(model.get_encoder(), shape, segments=False)
+    return encoder(model.get_encoder(), shape, segments=False, length="enc_seq")
 
 
 def t5() -> torch.nn.Module:

@@ -21,7 +21,7 @@ import onnxruntime
 import torch
 from corpus_inputs import Case, random_case
 from corpus_manifest import CorpusGraph, Tensor
-from corpus_names import drop_scopes, number_values, strip_wrapper
+from corpus_names import drop_scopes, number_nodes, number_values, strip_wrapper
 from transformers.utils import logging as transformers_logging
 
 TORCHSCRIPT_OPSET, DYNAMO_OPSET = 17, 20
@@ -89,7 +89,7 @@ def write_export(export: Export, exporter: str, opset: int, file: str, corpus: P
 
 def small_enough(model: onnx.ModelProto) -> onnx.ModelProto:
     """Shortens the names of inner values where the file would be too large, then drops what else is only for people."""
-    for shorten in (number_values, drop_scopes):
+    for shorten in (number_values, drop_scopes, number_nodes):
         if model.ByteSize() > FILE_BYTES:
             shorten(model)
     return model
@@ -161,21 +161,22 @@ def largest_difference(
     case = random_case(export.graph, batch, seq, past, seed=past)
     tensors = [torch.from_numpy(np.ascontiguousarray(value)) for value in case.inputs.values()]
     with torch.no_grad():
-        expected = [value.numpy() for value in NamedInputs(export).eval()(*tensors)]
+        results = NamedInputs(export).eval()(*tensors)
+    expected = {tensor.name: value.numpy() for tensor, value in zip(export.graph.outputs, results, strict=True)}
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    actual = session.run(None, {tensor.name: case.inputs[tensor.name] for tensor in graph.inputs})
     names = [tensor.name for tensor in graph.outputs]
+    actual = session.run(names, {tensor.name: case.inputs[tensor.name] for tensor in graph.inputs})
     return max(
-        relative_difference(case, name, left, right)
-        for name, left, right in zip(names, expected, actual, strict=True)
+        relative_difference(case.selections[name], expected[name], value)
+        for name, value in zip(names, actual, strict=True)
     )
 
 
-def relative_difference(case: Case, name: str, expected: np.ndarray, actual: np.ndarray) -> float:
+def relative_difference(selection: np.ndarray, expected: np.ndarray, actual: np.ndarray) -> float:
     """Returns the largest selected difference, relative to the largest element; infinite for unequal shapes."""
     if expected.shape != actual.shape:
         return float("inf")
-    chosen = np.broadcast_to(case.selections[name], expected.shape)
+    chosen = np.broadcast_to(selection, expected.shape)
     if not chosen.any():
         return 0.0
     left, right = expected[chosen].astype(np.float64), actual[chosen].astype(np.float64)
