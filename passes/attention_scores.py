@@ -36,7 +36,7 @@ def scores_of(value: Value) -> Scores:
     if node is None:
         raise Refusal("the scores are not a product")
     if node.op == "matmul":
-        if node.operand(0).is_constant or node.operand(1).is_constant:
+        if node.operand(1).is_constant:
             raise Refusal("the scores are a product with a constant")
         return Scores(node, 1.0, 0.0, (), (node,))
     if node.op in ("mul", "div"):

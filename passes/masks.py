@@ -89,8 +89,8 @@ def classify(terms: Sequence[MaskTerm], queries: Dim, keys: Dim, shares_position
     """The predicate that the terms are together.
 
     The terms are evaluated at lengths below, at and above every integer constant that they are computed with, with
-    key masks of ones and random ones. A predicate is accepted when it agrees in every row in which it allows a key:
-    the result of a query without any key is arbitrary.
+    key masks of ones and random ones. A predicate is accepted when it agrees in every row in which it allows a key and,
+    where keys are masked, the terms allow one too: the result of a query without any key is arbitrary.
 
     Args:
         terms: Operands of one attention; a key is attended to when all of them allow it.
@@ -209,4 +209,6 @@ def _agrees(candidate: Predicate, sample: _Sample) -> bool:
     if candidate.key_mask is not None and sample.key_mask is not None:
         expected = expected & sample.key_mask[:, None, None, :]
     decided = expected.any(axis=-1, keepdims=True)
+    if sample.key_mask is not None and not sample.key_mask.all():
+        decided = decided & sample.allowed.any(axis=-1, keepdims=True)
     return bool(np.all((sample.allowed == expected) | ~decided))
