@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from isa import Machine, MissingPackageError, Program, UnsupportedError, load_machine, load_program
+from isa import Machine, MissingPackageError, Program, UnsupportedError, load_machine, load_program, program_machine
 from pimc.compiler import compile_model
 from pimc.reference import Reference, import_runtime
 from pimc.report.run import summary_rows
@@ -66,6 +66,7 @@ def compile(
     numerics: str = "machine",
     pipeline: str | None = None,
     optimize: bool = True,
+    bind: Mapping[str, Any] | None = None,
 ) -> Program:
     """Compile an ONNX model to a program.
 
@@ -78,13 +79,14 @@ def compile(
         numerics: `machine` stores and rounds as the hardware does, `fp32` computes in binary32 throughout.
         pipeline: Passes to run, as `a,b{x=1},c`.
         optimize: Whether to run the optional passes.
+        bind: Values by name of the inputs that become constants, as `{"use_cache_branch": True}`.
 
     Raises:
         PimcError: the model, an option or the machine is refused.
     """
     if kv is not None:
         raise UnsupportedError(f"there is no KV policy '{kv}'", help="leave 'kv' out: the cache is kept as it is")
-    return compile_model(model, _machine(machine), dims, max_context, numerics, pipeline, optimize)
+    return compile_model(model, _machine(machine), dims, max_context, numerics, pipeline, optimize, bind=bind)
 
 
 def simulate(
@@ -99,7 +101,7 @@ def simulate(
     Args:
         program: A program, or the path of a `.pim` file.
         inputs: Arrays by ONNX input name.
-        machine: The machine; default: the bundled one that the program names.
+        machine: The machine; default: the one that the program was compiled for.
         outputs: ONNX output names to read back; default: all.
         entry: `decode`, `prefill` or `encode`; default: by the inputs.
 
@@ -109,7 +111,7 @@ def simulate(
     from pimc.simulator import Session
 
     loaded = program if isinstance(program, Program) else load_program(program)
-    session = Session(loaded, _machine(machine if machine is not None else loaded.machine))
+    session = Session(loaded, _machine(machine) if machine is not None else program_machine(loaded))
     found = session.run(inputs, outputs, entry)
     return Run(found, session.statistics.to_json())
 
@@ -123,6 +125,7 @@ def verify(
     numerics: str = "fp32",
     rtol: float = 1e-4,
     seed: int = 0,
+    bind: Mapping[str, Any] | None = None,
 ) -> Verification:
     """Compile a model, run it, and compare every output with ONNX Runtime.
 
@@ -135,6 +138,7 @@ def verify(
         numerics: `fp32` proves the compilation right; `machine` shows what the hardware's rounding does.
         rtol: Largest error allowed, relative to the largest magnitude of the output.
         seed: Of the inputs.
+        bind: Values by name of the inputs that become constants.
 
     Raises:
         MissingPackageError: ONNX Runtime is not installed.
@@ -144,8 +148,8 @@ def verify(
 
     import_runtime()
     target = _machine(machine)
-    program = compile_model(model, target, dims, max_context, numerics)
-    return verify_program(program, Session(program, target), Reference(model), inputs, rtol, seed)
+    program = compile_model(model, target, dims, max_context, numerics, bind=bind)
+    return verify_program(program, Session(program, target), Reference(model, bind), inputs, rtol, seed)
 
 
 def _machine(machine: str | Path | Machine) -> Machine:

@@ -34,6 +34,7 @@ def compile_model(
     observers: Sequence[Observer] = (),
     chunk: int = DEFAULT_CHUNK,
     weights: bool = True,
+    bind: Mapping[str, Any] | None = None,
 ) -> Program:
     """Compile an ONNX model.
 
@@ -49,6 +50,7 @@ def compile_model(
         observers: Called after every pass.
         chunk: Tokens of one `prefill` run at most.
         weights: Whether the program holds the weights; without them it can only be timed.
+        bind: Values by name of the inputs that become constants.
 
     Returns:
         The program.
@@ -57,11 +59,11 @@ def compile_model(
         PimcError: The model, an option or the machine is refused; the message says where and what is allowed.
     """
     model = load_model(source) if isinstance(source, str | Path) else wrap_model(source)
-    graph = fuse_model(model, dims, pipeline_text, optimize, observers)
+    graph = fuse_model(model, dims, pipeline_text, optimize, observers, bind)
     PassManager([PlaceWeights(machine)], observers).run(graph)
     context = _choose_context(graph, max_context)
     chosen = pipeline_text or ("default" if optimize else "O0")
-    metadata = {**_metadata(model), "pipeline": chosen, "table_rows": table_rows(graph)}
+    metadata = {**_metadata(model), "pipeline": chosen, "table_rows": table_rows(graph), **machine_metadata(machine)}
     return build_program(graph, machine, ProgramOptions(context, chunk, numerics, metadata, weights))
 
 
@@ -71,9 +73,10 @@ def fuse_model(
     pipeline_text: str | None = None,
     optimize: bool = True,
     observers: Sequence[Observer] = (),
+    bind: Mapping[str, Any] | None = None,
 ) -> Graph:
     """Import a model and run the machine-independent passes; arguments as for `compile_model`."""
-    graph = import_model(model, dims or {})
+    graph = import_model(model, dims, bind)
     passes = parse_pipeline(pipeline_text) if pipeline_text else pipeline("default" if optimize else "O0")
     PassManager(passes, observers).run(graph)
     return graph

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from isa import InputError, MissingPackageError, Place
@@ -22,8 +23,12 @@ class Reference:
         outputs: Names of the model's outputs.
     """
 
-    def __init__(self, model: str | Path | onnx.ModelProto) -> None:
+    def __init__(self, model: str | Path | onnx.ModelProto, bind: Mapping[str, Any] | None = None) -> None:
         """Load a model.
+
+        Args:
+            model: Path of the model, or the model itself.
+            bind: Values by input name that every run gets; one number fills the whole input.
 
         Raises:
             MissingPackageError: ONNX Runtime is not installed.
@@ -42,6 +47,8 @@ class Reference:
             ) from None
         self.inputs = tuple(value.name for value in self._session.get_inputs())
         self.outputs = tuple(value.name for value in self._session.get_outputs())
+        shapes = {value.name: (value.type, value.shape) for value in self._session.get_inputs()}
+        self._bound = {name: _filled(value, *shapes[name]) for name, value in (bind or {}).items()}
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """All outputs by name.
@@ -49,11 +56,19 @@ class Reference:
         Raises:
             InputError: ONNX Runtime refuses the inputs.
         """
-        given = {name: array for name, array in inputs.items() if name in self.inputs}
+        given = self._bound | {name: array for name, array in inputs.items() if name in self.inputs}
         try:
             return dict(zip(self.outputs, self._session.run(None, given), strict=True))
         except Exception as problem:  # as above
             raise InputError("ONNX Runtime refuses the inputs", notes=[str(problem).splitlines()[0]]) from None
+
+
+def _filled(value: Any, kind: str, shape: Sequence[int | str]) -> NDArray[Any]:
+    """The value of a bound input as an array of ONNX Runtime's type, such as `tensor(int64)`, and shape."""
+    dtype = {"float": "float32", "double": "float64"}.get(name := kind[len("tensor(") : -1], name)
+    array = np.asarray(value)
+    sizes = [dim for dim in shape if isinstance(dim, int)]
+    return (array if array.ndim else np.broadcast_to(array, sizes)).astype(dtype)
 
 
 def import_runtime() -> Any:

@@ -19,11 +19,11 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 
 def _run(options: Namespace) -> int:
-    from isa import check_program, load_machine, load_program
+    from isa import check_program, load_machine, load_program, program_machine
     from pimc.report.terminal import Terminal, print_json
 
     program = load_program(options.program)
-    machine = load_machine(options.machine or program.machine)
+    machine = load_machine(options.machine) if options.machine else program_machine(program)
     found = check_program(program, machine)
     if program.machine_sha256 != machine.sha256:
         same = "another description of it" if program.machine == machine.name else f"'{machine.name}'"

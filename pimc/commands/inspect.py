@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pimc.commands.command import Command
-from pimc.commands.model_options import add_dimensions, bound_dimensions
+from pimc.commands.model_options import add_dimensions, bound_dimensions, bound_values
 
 if TYPE_CHECKING:
     from pimc.report.terminal import Terminal
@@ -53,11 +53,11 @@ def _inspect_model(options: Namespace, terminal: Terminal) -> int:
     machine = load_machine(options.machine)
     model = load_model(options.subject)
     if options.json:
-        graph = fuse_model(model, bound_dimensions(options))
+        graph = fuse_model(model, bound_dimensions(options), bind=bound_values(options))
         print_json({**model_facts(model), **graph_facts(graph), **fit_facts(graph, machine)})
         return 0
     print_model(terminal, model)
-    graph = fuse_model(model, bound_dimensions(options))
+    graph = fuse_model(model, bound_dimensions(options), bind=bound_values(options))
     print_graph_facts(terminal, graph)
     print_fit(terminal, graph, machine)
     return 0

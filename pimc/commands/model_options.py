@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from isa import Machine, Program
@@ -41,10 +42,29 @@ def add_model_options(parser: ArgumentParser, numerics: str) -> None:
 
 
 def add_dimensions(parser: ArgumentParser) -> None:
-    """Declare `--dim`."""
+    """Declare `--dim` and `--bind`."""
     parser.add_argument(
         "--dim", action="append", default=[], type=_dimension, metavar="NAME=N", help="bind a dimension of the model"
     )
+    parser.add_argument(
+        "--bind",
+        action="append",
+        default=[],
+        type=_binding,
+        metavar="NAME=VALUE",
+        help="make an input a constant: true, false, a number or a list as JSON",
+    )
+
+
+def bound_values(options: Namespace) -> dict[str, Any]:
+    """The values that `--bind` gives, by input name; raises `InputError` when an input has two."""
+    from isa import InputError
+
+    bound: dict[str, Any] = {}
+    for name, value in options.bind:
+        if bound.setdefault(name, value) != value:
+            raise InputError(f"--bind {name} is {bound[name]} and {value}", help="give it once")
+    return bound
 
 
 def bound_dimensions(options: Namespace, inputs: str | None = None) -> dict[str, int]:
@@ -77,7 +97,7 @@ def compile_with(
 
     dims = bound_dimensions(options, inputs)
     chosen = (options.max_context, options.numerics, options.pipeline, options.optimize)
-    return compile_model(options.model, machine, dims, *chosen, observers)
+    return compile_model(options.model, machine, dims, *chosen, observers, bind=bound_values(options))
 
 
 def _dimension(text: str) -> tuple[str, int]:
@@ -85,6 +105,22 @@ def _dimension(text: str) -> tuple[str, int]:
     if not match:
         raise ArgumentTypeError(f"'{text}' is not NAME=N, for example batch=1")
     return match[1].strip(), int(match[2])
+
+
+def _binding(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    try:
+        if not name or not equals:
+            raise ValueError
+        return name.strip(), json.loads(value, parse_constant=_no_constant)
+    except ValueError:
+        raise ArgumentTypeError(
+            f"'{text}' is not NAME=VALUE with a JSON value, for example use_cache_branch=true"
+        ) from None
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} is not JSON")
 
 
 def _positive(text: str) -> int:

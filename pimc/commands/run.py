@@ -40,7 +40,7 @@ def _register(text: str) -> tuple[str, int]:
 
 
 def _run(options: Namespace) -> int:
-    from isa import InputError, load_machine, load_program
+    from isa import InputError, load_machine, load_program, program_machine
     from pimc.files import check_output
     from pimc.report.run import print_run
     from pimc.report.terminal import Terminal, print_json
@@ -53,7 +53,8 @@ def _run(options: Namespace) -> int:
             check_output(path)
     terminal = Terminal(options.color, options.quiet)
     program = load_program(options.program)
-    session = Session(program, load_machine(options.machine or program.machine), options.timing_only)
+    machine = load_machine(options.machine) if options.machine else program_machine(program)
+    session = Session(program, machine, options.timing_only)
     by_registers = options.set or not any(port.direction == "input" for port in program.ports)
     with terminal.status(f"running {options.program}"):
         runs = _run_registers(options, session) if by_registers else _run_inputs(options, session, terminal)

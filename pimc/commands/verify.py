@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from pimc.commands.command import Command
-from pimc.commands.model_options import add_model_options, compile_with
+from pimc.commands.model_options import add_model_options, bound_values, compile_with
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -32,7 +32,7 @@ def _run(options: Namespace) -> int:
     terminal = Terminal(options.color, options.quiet)
     with terminal.status(f"compiling {options.model}") as show:
         program = compile_with(options, machine, [Record(show)], options.inputs)
-        session, reference = Session(program, machine), Reference(options.model)
+        session, reference = Session(program, machine), Reference(options.model, bound_values(options))
         found = verify_program(program, session, reference, inputs, options.rtol, options.seed, show)
     if options.json:
         print_json(found.to_json())

@@ -51,8 +51,10 @@ class GraphWalk:
         self._opset = model.opsets.get("", onnx.defs.onnx_opset_version())
         self._weights = {tensor.name: tensor for tensor in model.proto.graph.initializer}
 
-    def add_inputs(self, types: Mapping[str, TensorType]) -> None:
-        """Add the inputs of the model."""
+    def add_inputs(self, types: Mapping[str, TensorType], constants: Mapping[str, Array]) -> None:
+        """Add the inputs of the model, and those that are constants by their contents."""
+        for name, array in constants.items():
+            self._operands[name] = self._builder.constant(array)
         graph = self._builder.graph
         for name, kind in types.items():
             value = graph.add_input(name, kind)
@@ -92,7 +94,8 @@ class GraphWalk:
         condition = self._operand(node.input[0]).constant
         if condition is None or condition.size != 1:
             raise UnsupportedError(
-                "the condition of If depends on data", help="export one model for each of its cases, without If"
+                "the condition of If is not known at compile time",
+                help=f"{self._builder.binding_help(self._operand(node.input[0]))}; or export one model for each case",
             )
         wanted = "then_branch" if condition.reshape(-1)[0] else "else_branch"
         branch = next((attribute.g for attribute in node.attribute if attribute.name == wanted), None)

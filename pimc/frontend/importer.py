@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import onnx
 
 from isa import Place
 from passes import Affine, Graph
-from pimc.frontend.builder import Builder
+from pimc.frontend.bound_inputs import bound_inputs
+from pimc.frontend.builder import Array, Builder
 from pimc.frontend.dimensions import input_types
 from pimc.frontend.expansion import expand
 from pimc.frontend.graph_walk import GraphWalk, live_nodes
@@ -27,12 +28,18 @@ class ImportFacts:
     Attributes:
         demands: Inequalities of dimensions that must hold in every run, for instance `1024 >= past + seq` where
             positions are looked up in a table.
+        bound: Inputs of the model that became constants.
     """
 
     demands: tuple[AtLeast, ...]
+    bound: Mapping[str, Array]
 
 
-def import_model(source: str | Path | onnx.ModelProto | LoadedModel, dims: Mapping[str, int] | None = None) -> Graph:
+def import_model(
+    source: str | Path | onnx.ModelProto | LoadedModel,
+    dims: Mapping[str, int] | None = None,
+    bind: Mapping[str, Any] | None = None,
+) -> Graph:
     """Read an ONNX model as a graph of the operations that exist before fusion.
 
     Dimensions that `dims` binds become numbers. Others stay affine expressions in the model's own symbols; a symbol
@@ -43,28 +50,31 @@ def import_model(source: str | Path | onnx.ModelProto | LoadedModel, dims: Mappi
     Args:
         source: File, parsed model, or loaded model.
         dims: Numbers by name of the dimension.
+        bind: Values by name of the input: these inputs become constants. Bools, numbers, nested lists or arrays; one
+            number fills the whole input.
 
     Returns:
         The graph, with the model's signature and `ImportFacts` in `facts["frontend"]`.
 
     Raises:
-        InputError: The model is not valid, or `dims` does not fit it.
+        InputError: The model is not valid, or `dims` or `bind` does not fit it.
         UnsupportedError: Operators that are not supported (all of them at once), or shapes that depend on data.
         ResourceLimitError: The model is larger than the limits allow.
     """
     model = _loaded(source)
     place = Place(model.name)
-    check_support(model, live_nodes(model.proto.graph), place)
+    check_support(model, live_nodes(model.proto.graph), place, frozenset(bind or ()))
     types = input_types(model.proto.graph, dims or {}, place)
     symbols = SymbolTable(dict.fromkeys(name for kind in types.values() for name in sorted(kind.symbols)))
     graph = Graph(model.proto.graph.name or Path(model.name).stem)
+    constants = bound_inputs(types, bind or {}, place)
     walk = GraphWalk(model, Builder(graph, symbols))
-    walk.add_inputs(types)
+    walk.add_inputs({name: kind for name, kind in types.items() if name not in constants}, constants)
     walk.add_nodes(model.proto.graph)
     walk.add_outputs()
     demands = symbols.settle()
     _settle_types(graph, symbols)
-    graph.facts["frontend"] = ImportFacts(demands)
+    graph.facts["frontend"] = ImportFacts(demands, constants)
     _drop_dead_nodes(graph)
     return graph
 

@@ -349,8 +349,8 @@ def test_a_branch_that_data_decide_is_refused() -> None:
     with pytest.raises(UnsupportedError) as caught:
         branching([], [], [tensor("condition", (), "bool")])
     assert str(caught.value) == (
-        "net: node '/If': error: the condition of If depends on data\nnote: If reads 'condition' bool[]\n"
-        "help: export one model for each of its cases, without If"
+        "net: node '/If': error: the condition of If is not known at compile time\nnote: If reads 'condition' bool[]\n"
+        "help: bind what it depends on: --bind condition=VALUE; or export one model for each case"
     )
 
 
