@@ -10,7 +10,7 @@ from passes.explain import record
 from passes.ir import Graph, TensorType, Value
 from passes.layout import head_major, token_major
 from passes.matching import Refusal
-from passes.rewriting import add, origins_of, replace, reshape, transpose
+from passes.rewriting import add, cut, origins_of, replace, reshape, transpose
 from passes.rotary_match import Rotary, match_rotary, turned_of
 from passes.rotary_tables import half_table
 
@@ -50,12 +50,13 @@ class FuseRotary:
 
 def _rewrite(graph: Graph, found: Rotary) -> None:
     origins = origins_of(found.nodes)
-    batch, heads, length, width = found.x.shape
+    x = cut(graph, found.x, 3, found.start, found.stop, origins)
+    batch, heads, length, width = x.shape
     if found.tokens_first:
         heads, length = length, heads
-        tokens = reshape(graph, found.x, (batch, length, heads * width), origins)
+        tokens = reshape(graph, x, (batch, length, heads * width), origins)
     else:
-        tokens = token_major(graph, found.x, origins)
+        tokens = token_major(graph, x, origins)
     halves = [half_table(graph, table, found.interleaved) for table in (found.cos, found.sin)]
     cos, sin = (_row_a_token(graph, half, length) for half in halves)
     kind = TensorType(tokens.type.dtype, tokens.shape)

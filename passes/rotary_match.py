@@ -15,7 +15,10 @@ class Rotary:
     """A recognised rotary embedding.
 
     Attributes:
-        x: All elements of the heads, rotated or not: [B, H, S, D], or [B, S, H, D] when `tokens_first`.
+        x: All elements of the heads, rotated or not, at positions `start` to `stop` of the last axis:
+            [B, H, S, D], or [B, S, H, D] when `tokens_first`.
+        start: First element of a head in the last axis of `x`.
+        stop: End of a head in the last axis of `x`.
         cos: Table that broadcasts to the rotated part of x.
         sin: The same for the sine.
         tokens_first: Which axis order x has.
@@ -25,6 +28,8 @@ class Rotary:
     """
 
     x: Value
+    start: Dim
+    stop: Dim
     cos: Value
     sin: Value
     tokens_first: bool
@@ -35,10 +40,11 @@ class Rotary:
 
 @dataclass(frozen=True)
 class Turned:
-    """x[:R] with its halves or its neighbours exchanged, the one that comes first negated.
+    """x[start:start + R] with its halves or its neighbours exchanged, the one that comes first negated.
 
     Attributes:
         source: x.
+        start: First rotated element in the last axis of x.
         width: R.
         interleaved: Whether neighbours are exchanged instead of halves.
         result: The rearranged value.
@@ -46,6 +52,7 @@ class Turned:
     """
 
     source: Value
+    start: Dim
     width: Dim
     interleaved: bool
     result: Value
@@ -79,9 +86,10 @@ def _turned_halves(node: Node, negated: Value, plain: Value) -> Turned | None:
     if found is None:
         return None
     high, low, negation = found
-    is_halves = low.start == 0 and low.stop == high.start and low.stop * 2 == high.stop and low.step == high.step == 1
+    width = high.stop - low.start
+    is_halves = low.stop == high.start and (low.stop - low.start) * 2 == width and low.step == high.step == 1
     nodes = (high.node, negation, low.node, node)
-    return Turned(low.source, high.stop, False, node.output, nodes) if is_halves else None
+    return Turned(low.source, low.start, width, False, node.output, nodes) if is_halves else None
 
 
 def _turned_neighbours(node: Node, negated: Node, plain: Node) -> Turned | None:
@@ -96,7 +104,7 @@ def _turned_neighbours(node: Node, negated: Node, plain: Node) -> Turned | None:
     if not is_pairs or node.output.shape != (*front, width // 2, 2) or flat.output.shape != x.shape:
         return None
     nodes = (odd.node, negation, negated, even.node, plain, node, flat)
-    return Turned(x, width, True, flat.output, nodes)
+    return Turned(x, 0, width, True, flat.output, nodes)
 
 
 def match_rotary(turned: Turned) -> Rotary:
@@ -117,9 +125,9 @@ def match_rotary(turned: Turned) -> Rotary:
         raise Refusal("cosine and sine broadcast differently")
     if not (repeats(cos, turned.interleaved) and repeats(sin, turned.interleaved)):
         raise Refusal("the halves of the rotary tables are not provably equal")
-    whole, result, joint = _with_rest(x, plus.output)
+    whole, start, stop, result, joint = _with_rest(x, plus.output)
     nodes = (*turned.nodes, cosine, sine, plus, *joint)
-    return Rotary(whole, cos, sin, tokens_first, turned.interleaved, result, nodes)
+    return Rotary(whole, start, stop, cos, sin, tokens_first, turned.interleaved, result, nodes)
 
 
 def _rotated_value(cosine: Node, turned: Turned) -> tuple[Value, Value]:
@@ -128,8 +136,9 @@ def _rotated_value(cosine: Node, turned: Turned) -> tuple[Value, Value]:
         piece = piece_of(x)
         if x.shape[-1] != turned.width:
             continue
-        cut_off = piece is not None and piece.axis in (-1, x.type.rank - 1) and (piece.start, piece.step) == (0, 1)
-        if x is turned.source or (piece is not None and cut_off and piece.source is turned.source):
+        span = None if piece is None else (piece.axis % x.type.rank, piece.start, piece.step)
+        is_cut_off = span == (x.type.rank - 1, turned.start, 1)
+        if x is turned.source or (piece is not None and is_cut_off and piece.source is turned.source):
             if x.type.rank != 4:
                 raise Refusal("the rotated value does not have four axes")
             return x, table
@@ -148,17 +157,17 @@ def _tokens_first(x: Value, table: Value) -> bool:
     raise Refusal("the rotary table is not one row for each token")
 
 
-def _with_rest(x: Value, result: Value) -> tuple[Value, Value, tuple[Node, ...]]:
-    """Extend over concat(rotary(x[:R]), x[R:]): (x whole, result, further nodes); unchanged when all is rotated."""
+def _with_rest(x: Value, result: Value) -> tuple[Value, Dim, Dim, Value, tuple[Node, ...]]:
+    """Extend over concat(rotary(x[:R]), x[R:]): (x, start, stop, result, further nodes); all of x without a rest."""
+    alone = (x, 0, x.shape[-1], result, ())
     first, join = piece_of(x), only_user(result)
     if first is None or join is None or join.op != "concat" or len(join.inputs) != 2:
-        return x, result, ()
+        return alone
     rest = piece_of(join.operand(1))
     last = x.type.rank - 1
     if rest is None or join.operand(0) is not result or join.attributes["axis"] not in (-1, last):
-        return x, result, ()
-    whole = first.source
-    joined = (first.axis, rest.axis, first.start, first.stop, rest.stop, first.step, rest.step)
-    if rest.source is not whole or joined != (last, last, 0, rest.start, whole.shape[-1], 1, 1):
-        return x, result, ()
-    return whole, join.output, (first.node, rest.node, join)
+        return alone
+    joined = (first.axis, rest.axis, first.stop, first.step, rest.step)
+    if rest.source is not first.source or joined != (last, last, rest.start, 1, 1):
+        return alone
+    return first.source, first.start, rest.stop, join.output, (first.node, rest.node, join)

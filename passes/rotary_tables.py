@@ -50,8 +50,11 @@ def _is_doubled(node: Node, interleaved: bool) -> bool:
     pairs = producer(node.operand(0), "expand") if node.op == "reshape" else None
     if pairs is None or pairs.output.type.rank < 2:
         return False
-    count, members = pairs.output.shape[-2:]
-    return members == 2 and pairs.operand(0).shape[-2:] == (count, 1) and node.output.shape[-1] == count * 2
+    before, after = list(pairs.operand(0).shape), list(pairs.output.shape)
+    while after[-1] == before[-1] == 1 and len(after) > 2:
+        del before[-1], after[-1]
+    count, members = after[-2:]
+    return members == 2 and before[-2:] == [count, 1] and node.output.shape[-1] == count * 2
 
 
 def _carriers(node: Node) -> tuple[int, ...]:
