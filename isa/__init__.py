@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from isa.instruction_text import InstructionFormat, format_instruction, labels_of
     from isa.machine import Machine
     from isa.machine_loader import load_machine, machine_names, machine_schema
+    from isa.machine_lookup import machine_metadata, program_machine
     from isa.near_bank import NearBank
     from isa.sections import section_errors
     from isa.verifier import Diagnostic, check_program, require_valid
@@ -92,6 +93,8 @@ _LAZY = {
     "load_machine": "isa.machine_loader",
     "machine_names": "isa.machine_loader",
     "machine_schema": "isa.machine_loader",
+    "machine_metadata": "isa.machine_lookup",
+    "program_machine": "isa.machine_lookup",
     "parse_yaml": "isa.yaml_loader",
     "read_yaml": "isa.yaml_loader",
 }
@@ -166,10 +169,12 @@ __all__ = [
     "load_program",
     "loop_ends",
     "mac_stream_cycles",
+    "machine_metadata",
     "machine_names",
     "machine_schema",
     "manual",
     "parse_yaml",
+    "program_machine",
     "read_yaml",
     "register_visit_cycles",
     "require_valid",

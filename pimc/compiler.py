@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isa import Machine, Place, Program, UnsupportedError
+from isa import Machine, Place, Program, UnsupportedError, machine_metadata
 from passes import Affine, Graph, Node, PassManager, PassReport, PlaceWeights, Value, parse_pipeline, pipeline
 from pimc.backend import ProgramOptions, build_program
 from pimc.frontend import LoadedModel, import_model, load_model, wrap_model

@@ -16,11 +16,13 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 def _run(options: Namespace) -> int:
     from isa import assemble, save_program
+    from pimc.file_kinds import FileKind, check_kind
     from pimc.files import check_output, read_text
     from pimc.report.terminal import Terminal, print_json
 
     output = Path(options.output or Path(options.source).with_suffix(".pim").name)
     check_output(output)
+    check_kind(options.source, FileKind.ASSEMBLY)
     program = assemble(read_text(options.source), options.source, data_file=options.data)
     save_program(program, output)
     facts = {"program": str(output), "machine": program.machine, "instructions": len(program.code)}

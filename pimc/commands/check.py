@@ -20,8 +20,10 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 def _run(options: Namespace) -> int:
     from isa import check_program, load_machine, load_program, program_machine
+    from pimc.file_kinds import FileKind, check_kind
     from pimc.report.terminal import Terminal, print_json
 
+    check_kind(options.program, FileKind.PROGRAM)
     program = load_program(options.program)
     machine = load_machine(options.machine) if options.machine else program_machine(program)
     found = check_program(program, machine)

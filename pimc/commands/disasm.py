@@ -17,19 +17,23 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 def _run(options: Namespace) -> int:
     from isa import InputError, disassemble, load_program, save_assembly
-    from pimc.files import check_output, write_text
+    from pimc.file_kinds import FileKind, check_kind
+    from pimc.files import check_output
     from pimc.report.terminal import Terminal, print_json
 
     if options.output is not None:
         check_output(options.output)
+        if options.entry is not None:
+            raise InputError(
+                "one entry alone is no program, so no text of it is written",
+                help="leave --entry out, or -o: pimc disasm P.pim --entry NAME > FILE writes it for reading",
+            )
+    check_kind(options.program, FileKind.PROGRAM)
     program = load_program(options.program)
     if options.entry is not None and options.entry not in program.entries:
         raise InputError(f"no entry '{options.entry}'", notes=[f"entries: {', '.join(program.entries)}"])
     if options.output is not None:
-        if options.entry is None:
-            save_assembly(program, options.output, options.program, options.encoding)
-        else:
-            write_text(options.output, disassemble(program, None, options.entry, options.encoding))
+        save_assembly(program, options.output, options.program, options.encoding)
         Terminal(options.color, options.quiet).note(f"wrote {options.output}: {len(program.code)} instructions")
         return 0
     text = disassemble(program, options.program, options.entry, options.encoding)

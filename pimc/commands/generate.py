@@ -37,6 +37,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 def _run(options: Namespace) -> int:
     from isa import load_machine
+    from pimc.file_kinds import FileKind, check_kind
     from pimc.frontend import load_model
     from pimc.generation import Decoder, generate, likeliest, sampler
     from pimc.observing import Record
@@ -45,6 +46,7 @@ def _run(options: Namespace) -> int:
     from pimc.simulator import Session
     from pimc.text_model import load_text_model
 
+    check_kind(options.model, FileKind.MODEL)
     properties = {entry.key: entry.value for entry in load_model(options.model).proto.metadata_props}
     text_model = load_text_model(options.model, properties)
     chat = text_model.chat_template is not None if options.chat is None else options.chat

@@ -10,6 +10,7 @@ from pimc.commands.command import Command
 from pimc.commands.model_options import add_dimensions, bound_dimensions, bound_values
 
 if TYPE_CHECKING:
+    from pimc.file_kinds import FileKind
     from pimc.report.terminal import Terminal
 
 
@@ -20,25 +21,61 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 
 def _run(options: Namespace) -> int:
+    from pimc.file_kinds import FileKind
     from pimc.report.terminal import Terminal, print_json
 
     terminal = Terminal(options.color, options.quiet)
-    kind = Path(options.subject).suffix.lower()
-    if kind == ".onnx":
+    kind = _kind(options.subject)
+    if kind is FileKind.MODEL:
         return _inspect_model(options, terminal)
-    if kind == ".pim":
-        from isa import load_machine, load_program, machine_names
-        from pimc.report.program import print_program, program_summary
-
-        program = load_program(options.subject)
-        machine = load_machine(program.machine) if program.machine in machine_names() else None
-        print_json(program_summary(program)) if options.json else print_program(terminal, program, machine)
-        return 0
+    if kind is FileKind.PROGRAM:
+        return _inspect_program(options, terminal)
     from isa import load_machine
     from pimc.report.machines import print_machine
 
     machine = load_machine(options.subject)
     print_json(machine.model_dump(mode="json")) if options.json else print_machine(terminal, machine)
+    return 0
+
+
+def _kind(subject: str) -> FileKind:
+    """What to show: an existing file by its content, else a machine by its name.
+
+    Raises:
+        InputError: there is no such file or machine, or the file is of another kind.
+    """
+    from isa import InputError, Place, machine_names
+    from pimc.file_kinds import FileKind, kind_of
+
+    suffixes = {".onnx": FileKind.MODEL, ".pim": FileKind.PROGRAM, ".yaml": FileKind.MACHINE, ".yml": FileKind.MACHINE}
+    found = kind_of(subject) or suffixes.get(Path(subject).suffix.lower())
+    if found in suffixes.values():
+        return found
+    if subject in machine_names():
+        return FileKind.MACHINE
+    machines = f"bundled machines: {', '.join(machine_names())}"
+    if not Path(subject).exists():
+        raise InputError(f"there is no file and no machine '{subject}'", notes=[machines])
+    what = "a folder" if Path(subject).is_dir() else found.value if found else "nothing of that"
+    raise InputError(f"expected a model, a program or a machine; this is {what}", Place(subject), notes=[machines])
+
+
+def _inspect_program(options: Namespace, terminal: Terminal) -> int:
+    """What the program holds; its machine adds what it could hold, and may be unknown."""
+    from isa import MachineError, load_program, program_machine
+    from pimc.report.program import print_program, program_summary
+    from pimc.report.terminal import print_json
+
+    program = load_program(options.subject)
+    if options.json:
+        print_json(program_summary(program))
+        return 0
+    try:
+        machine = program_machine(program)
+    except MachineError as problem:
+        terminal.note(problem.message)
+        machine = None
+    print_program(terminal, program, machine)
     return 0
 
 

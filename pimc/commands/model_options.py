@@ -28,9 +28,7 @@ def add_model_options(parser: ArgumentParser, numerics: str) -> None:
     group.add_argument(
         "-m", "--machine", default=DEFAULT_MACHINE, help=f"bundled machine or YAML file (default {DEFAULT_MACHINE})"
     )
-    group.add_argument(
-        "--max-context", type=_positive, metavar="N", help="tokens to reserve KV cache for"
-    )
+    group.add_argument("--max-context", type=_positive, metavar="N", help="tokens to reserve KV cache for")
     group.add_argument(
         "--numerics",
         choices=("machine", "fp32"),
@@ -94,7 +92,9 @@ def compile_with(
 ) -> Program:
     """Compile the model of `options` as they say; `inputs` is an npz file that binds dimensions."""
     from pimc.compiler import compile_model
+    from pimc.file_kinds import FileKind, check_kind
 
+    check_kind(options.model, FileKind.MODEL)
     dims = bound_dimensions(options, inputs)
     chosen = (options.max_context, options.numerics, options.pipeline, options.optimize)
     return compile_model(options.model, machine, dims, *chosen, observers, bind=bound_values(options))

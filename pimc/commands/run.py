@@ -41,6 +41,7 @@ def _register(text: str) -> tuple[str, int]:
 
 def _run(options: Namespace) -> int:
     from isa import InputError, load_machine, load_program, program_machine
+    from pimc.file_kinds import FileKind, check_kind
     from pimc.files import check_output
     from pimc.report.run import print_run
     from pimc.report.terminal import Terminal, print_json
@@ -52,6 +53,7 @@ def _run(options: Namespace) -> int:
         if path is not None:
             check_output(path)
     terminal = Terminal(options.color, options.quiet)
+    check_kind(options.program, FileKind.PROGRAM)
     program = load_program(options.program)
     machine = load_machine(options.machine) if options.machine else program_machine(program)
     session = Session(program, machine, options.timing_only)
