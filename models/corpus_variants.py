@@ -8,6 +8,7 @@ Needs the extra `zoo`, and the graphs that it starts from.
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import tempfile
 from collections.abc import Callable
@@ -20,6 +21,7 @@ import onnxruntime
 from corpus_inputs import random_case
 from corpus_manifest import CORPUS, CorpusGraph, Tensor, load_manifest, save_manifest
 from exporters import CHECKED_LENGTHS, FILE_BYTES, relative_difference, small_enough
+from onnx import numpy_helper
 from onnxruntime import quantization
 from onnxruntime.quantization import matmul_nbits_quantizer
 from weight_only_int8 import store_weights_as_int8
@@ -57,6 +59,7 @@ def main() -> int:
     parser.add_argument("--kind", nargs="+", choices=KINDS, default=list(KINDS), help="which rewrites (default: all)")
     parser.add_argument("-o", "--output", type=Path, default=CORPUS, help="folder to write to (default: models/corpus)")
     options = parser.parse_args()
+    logging.disable(logging.WARNING)
     failures = 0
     for kind in options.kind:
         for source in KINDS[kind].sources:
@@ -134,12 +137,32 @@ def fuse(graph: CorpusGraph, source: Path, target: Path) -> None:
 
 def fuse_by_script(graph: CorpusGraph, source: Path, target: Path) -> None:
     """What the optimiser for transformers writes, which fuses more."""
-    from onnxruntime.transformers import optimizer
+    _fuse_by_script(graph, source, target, one_weight=True)
 
-    model_type = "bert" if graph.mode == "encoder" else graph.family
+
+def fuse_by_script_with_apart_heads(graph: CorpusGraph, source: Path, target: Path) -> None:
+    """The same with queries, keys and values computed apart: MultiHeadAttention."""
+    _fuse_by_script(graph, source, target, one_weight=False)
+
+
+def _fuse_by_script(graph: CorpusGraph, source: Path, target: Path, *, one_weight: bool) -> None:
+    from onnxruntime.transformers import fusion_options, optimizer
+
+    model_type = "bert" if graph.mode == "encoder" else "gpt2"
+    options = fusion_options.FusionOptions(model_type)
+    options.use_multi_head_attention = not one_weight
     result = optimizer.optimize_model(
-        str(source), model_type=model_type, num_heads=graph.heads, hidden_size=graph.heads * graph.head_dim, opt_level=0
+        str(source),
+        model_type=model_type,
+        num_heads=graph.heads,
+        hidden_size=graph.heads * graph.head_dim,
+        optimization_options=options,
+        opt_level=0,
     )
+    for table in result.model.graph.initializer:
+        if table.name in ("cos_cache", "sin_cache"):  # written for 65,536 positions
+            rows = numpy_helper.to_array(table)[: graph.positions]
+            table.CopyFrom(numpy_helper.from_array(rows, table.name))
     result.save_model_to_file(str(target))
 
 
@@ -174,7 +197,7 @@ def _quantise(graph: CorpusGraph, source: Path, target: Path, form: quantization
         quant_format=form,
         activation_type=quantization.QuantType.QUInt8,
         weight_type=quantization.QuantType.QInt8,
-        op_types_to_quantize=["MatMul", "Gemm", "Add"],
+        op_types_to_quantize=["MatMul", "Gemm"],  # masks are added, and -inf has no scale
         extra_options={"MatMulConstBOnly": True},
     )
 
@@ -219,7 +242,8 @@ KINDS = {
     "fused": Kind(
         fuse, ("bert-torchscript", "gpt2-torchscript", "llama-torchscript", "vit-torchscript", "clip-torchscript")
     ),
-    "fused-script": Kind(fuse_by_script, ("bert-torchscript", "bert-optimum", "gpt2-torchscript")),
+    "fused-script": Kind(fuse_by_script, ("bert-torchscript", "bert-optimum", "gpt2-torchscript", "llama-optimum")),
+    "fused-heads": Kind(fuse_by_script_with_apart_heads, ("bert-optimum",)),
     "float16": Kind(halve, ("bert-torchscript", "gpt2-torchscript", "llama-dynamo"), loss=2e-2, tolerance=1e-2),
     "int8": Kind(
         quantise_dynamically, ("bert-torchscript", "gpt2-torchscript", "llama-torchscript"), feed_forward=False, **INTEGER
@@ -232,7 +256,7 @@ KINDS = {
         **INTEGER,
     ),
     "qoperator": Kind(quantise_operators, ("bert-torchscript",), attention=False, feed_forward=False, **INTEGER),
-    "nbits": Kind(quantise_weights_to_4_bits, ("llama-dynamo", "gpt2-dynamo"), loss=1.0),
+    "nbits": Kind(quantise_weights_to_4_bits, ("llama-dynamo", "bert-dynamo"), loss=1.0),
     "int4": Kind(dequantise_4_bit_blocks, ("llama-dynamo",), loss=1.0),
     "int8-weights": Kind(store_int8, ("llama-dynamo", "bert-dynamo"), loss=0.1),
 }
