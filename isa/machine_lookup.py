@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from pydantic import ValidationError
@@ -41,12 +42,11 @@ def program_machine(program: Program) -> Machine:
 
 def _validated(description: Any) -> Machine:
     try:
-        return Machine.model_validate(description)
+        return Machine.model_validate_json(json.dumps(description))
     except ValidationError as problem:
         errors = problem.errors(include_url=False, include_context=False)
-        notes = [f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in errors[:8]]
         raise MachineError(
             "the program's description of its machine is not valid",
-            notes=notes,
+            notes=[f"{'.'.join(map(str, each['loc'])) or 'description'}: {each['msg']}" for each in errors[:8]],
             help="give the file of its description: -m FILE.yaml",
         ) from None

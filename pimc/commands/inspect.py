@@ -39,7 +39,7 @@ def _run(options: Namespace) -> int:
 
 
 def _kind(subject: str) -> FileKind:
-    """What to show: an existing file by its content, else a machine by its name.
+    """What to show: an existing file by suffix or content, else a machine by its name.
 
     Raises:
         InputError: there is no such file or machine, or the file is of another kind.
@@ -48,8 +48,8 @@ def _kind(subject: str) -> FileKind:
     from pimc.file_kinds import FileKind, kind_of
 
     suffixes = {".onnx": FileKind.MODEL, ".pim": FileKind.PROGRAM, ".yaml": FileKind.MACHINE, ".yml": FileKind.MACHINE}
-    found = kind_of(subject) or suffixes.get(Path(subject).suffix.lower())
-    if found in suffixes.values():
+    found = suffixes.get(Path(subject).suffix.lower()) or kind_of(subject)
+    if found in (FileKind.MODEL, FileKind.PROGRAM, FileKind.MACHINE):
         return found
     if subject in machine_names():
         return FileKind.MACHINE
@@ -63,9 +63,11 @@ def _kind(subject: str) -> FileKind:
 def _inspect_program(options: Namespace, terminal: Terminal) -> int:
     """What the program holds; its machine adds what it could hold, and may be unknown."""
     from isa import MachineError, load_program, program_machine
+    from pimc.file_kinds import FileKind, check_kind
     from pimc.report.program import print_program, program_summary
     from pimc.report.terminal import print_json
 
+    check_kind(options.subject, FileKind.PROGRAM)
     program = load_program(options.subject)
     if options.json:
         print_json(program_summary(program))
@@ -83,11 +85,13 @@ def _inspect_model(options: Namespace, terminal: Terminal) -> int:
     """What the model holds, then what becomes of it; a model that cannot be compiled ends with its diagnostic."""
     from isa import load_machine
     from pimc.compiler import fuse_model
+    from pimc.file_kinds import FileKind, check_kind
     from pimc.frontend import load_model
     from pimc.report.model import fit_facts, graph_facts, model_facts, print_fit, print_graph_facts, print_model
     from pimc.report.terminal import print_json
 
     machine = load_machine(options.machine)
+    check_kind(options.subject, FileKind.MODEL)
     model = load_model(options.subject)
     if options.json:
         graph = fuse_model(model, bound_dimensions(options), bind=bound_values(options))
