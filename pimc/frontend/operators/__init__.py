@@ -6,9 +6,11 @@ from pimc.frontend.onnx_node import Importer
 from pimc.frontend.operators.attention import ATTENTION
 from pimc.frontend.operators.channel_norms import CHANNEL_NORMS
 from pimc.frontend.operators.contrib import CONTRIB
+from pimc.frontend.operators.contrib_attention import CONTRIB_ATTENTION
 from pimc.frontend.operators.convolution import CONVOLUTION
 from pimc.frontend.operators.einsum import EINSUM
 from pimc.frontend.operators.elementwise import ELEMENTWISE
+from pimc.frontend.operators.grouped_attention import GROUPED_ATTENTION
 from pimc.frontend.operators.indexing import INDEXING
 from pimc.frontend.operators.matmul import MATMUL
 from pimc.frontend.operators.normalization import NORMALIZATION
@@ -43,5 +45,7 @@ IMPORTERS: dict[tuple[str, str], Importer] = {
     **{("", name): importer for family in _STANDARD for name, importer in family.items()},
     **NORMALIZATION,
     **CONTRIB,
+    **CONTRIB_ATTENTION,
+    **GROUPED_ATTENTION,
 }
 """By domain (the standard one is the empty string) and operator."""

@@ -92,7 +92,7 @@ def both(build: Builder, a: Operand | None, b: Operand) -> Operand:
     return b if a is None else build.emit("and", [a, b])
 
 
-def _widened_mask(build: Builder, mask: Operand, keys: Dim) -> Operand:
+def widened_mask(build: Builder, mask: Operand, keys: Dim) -> Operand:
     """A mask whose last axis is shorter than the keys forbids the rest."""
     shape = build.shape(mask)
     if shape[-1] in (1, keys) or build.symbols.resolve(keys) == shape[-1]:
@@ -150,17 +150,53 @@ def _allowed(node: OnnxNode, queries: Dim, keys: Dim, past: Dim) -> Operand | No
     mask = mask if window is None else both(build, mask, window)
     given = node.optional(3)
     if given is not None and given.type.dtype == "bool":
-        mask = both(build, mask, _widened_mask(build, given, keys))
+        mask = both(build, mask, widened_mask(build, given, keys))
     return mask
 
 
-def _softmax(node: OnnxNode, scores: Operand, is_masked: bool) -> Operand:
+@dataclass(frozen=True)
+class Scoring:
+    """How scores become weights.
+
+    Attributes:
+        scale: Factor on the scores; its root goes to the query and to the keys.
+        softcap: Bound on the scores by tanh, 0 for none.
+        allowed: Bool mask that broadcasts to [B, H, S, T], or `None`.
+        bias: Added to the scores; broadcasts to [B, H, S, T], or `None`.
+        precision: Element type of the softmax, `None` for that of the scores.
+    """
+
+    scale: float
+    softcap: float = 0.0
+    allowed: Operand | None = None
+    bias: Operand | None = None
+    precision: str | None = None
+
+
+def weighted_values(
+    build: Builder, query: Operand, key: Operand, value: Operand, scoring: Scoring
+) -> tuple[Operand, tuple[Operand, ...]]:
+    """Attention of query [B, H, S, D] to key [B, H, T, D] and value [B, H, T, E].
+
+    Returns:
+        The result [B, H, S, E], and the products, the capped scores, the masked scores and the weights.
+    """
+    root = math.sqrt(abs(scoring.scale))
+    factor = math.copysign(root, scoring.scale)
+    raw = build.emit("matmul", [scaled(build, query, factor), scaled(build, transposed(build, key), root)])
+    capped = _soft_capped(build, raw, scoring.softcap)
+    scores = capped if scoring.bias is None else build.emit("add", [capped, scoring.bias])
+    if scoring.allowed is not None:
+        scores = build.emit("where", [scoring.allowed, scores, build.scalar(-math.inf, scores.type.dtype)])
+    weights = _softmax(build, scores, scoring)
+    return build.emit("matmul", [weights, value]), (raw, capped, scores, weights)
+
+
+def _softmax(build: Builder, scores: Operand, scoring: Scoring) -> Operand:
     """Softmax in the wanted precision; a row that is fully masked gives 0."""
-    build, dtype = node.builder, scores.type.dtype
-    precision = node.integer("softmax_precision", 0)
-    wide = cast(build, scores, dtype_name(precision, Place(node=node.name))) if precision else scores
-    weights = build.emit("softmax", [wide], {"axis": 3})
-    if is_masked:
+    dtype = scores.type.dtype
+    weights = build.emit("softmax", [cast(build, scores, scoring.precision or dtype)], {"axis": 3})
+    if scoring.allowed is not None or scoring.bias is not None:
         zero = build.scalar(0, weights.type.dtype)
         weights = build.emit("where", [build.emit("is_nan", [weights]), zero, weights])
     return cast(build, weights, dtype)
@@ -168,32 +204,27 @@ def _softmax(node: OnnxNode, scores: Operand, is_masked: bool) -> Operand:
 
 def _attention(node: OnnxNode) -> Results:
     build, parts = node.builder, _heads(node)
-    root, key = _root_of_scale(node, parts.query), transposed(build, parts.key)
-    raw = build.emit("matmul", [scaled(build, parts.query, root), scaled(build, key, root)])
-    capped = _soft_capped(build, raw, node.number("softcap", 0.0))
-    queries, keys = build.shape(raw)[2:]
-    allowed, bias = _allowed(node, queries, keys, parts.past), node.optional(3)
-    scores = capped
-    if bias is not None and bias.type.dtype != "bool":
-        scores = build.emit("add", [scores, _widened_mask(build, bias, keys)])
-    if allowed is not None:
-        scores = build.emit("where", [allowed, scores, build.scalar(-math.inf, scores.type.dtype)])
-    weights = _softmax(node, scores, allowed is not None or bias is not None)
-    result = build.emit("matmul", [weights, parts.value])
-    shown = _shown(node, (raw, capped, scores, weights))
+    queries, keys = build.shape(parts.query)[2], build.shape(parts.key)[2]
+    bias, precision = node.optional(3), node.integer("softmax_precision", 0)
+    is_added = bias is not None and bias.type.dtype != "bool"
+    scoring = Scoring(
+        scale=node.number("scale", usual_scale(node, parts.query)),
+        softcap=node.number("softcap", 0.0),
+        allowed=_allowed(node, queries, keys, parts.past),
+        bias=widened_mask(build, bias, keys) if bias is not None and is_added else None,
+        precision=dtype_name(precision, Place(node=node.name)) if precision else None,
+    )
+    result, stages = weighted_values(build, parts.query, parts.key, parts.value, scoring)
     joined = heads_joined(build, result) if parts.joined else result
-    return (joined, parts.present_key, parts.present_value, shown)
+    return (joined, parts.present_key, parts.present_value, _shown(node, stages))
 
 
-def _root_of_scale(node: OnnxNode, query: Operand) -> float:
-    """Factor on the query and on the keys: the square root of the factor on the scores."""
+def usual_scale(node: OnnxNode, query: Operand) -> float:
+    """Factor on the scores of query [B, H, S, D] where none is given: 1 / sqrt(D)."""
     width = node.builder.shape(query)[3]
     if not isinstance(width, int) or width < 1:
         raise UnsupportedError(f"the head size '{width}' must be a number", help="bind its dimensions with --dim")
-    scale = node.number("scale", 1 / math.sqrt(width))
-    if scale < 0:
-        raise UnsupportedError(f"Attention with the negative scale {scale} is not supported")
-    return math.sqrt(scale)
+    return 1 / math.sqrt(width)
 
 
 def _shown(node: OnnxNode, stages: tuple[Operand, ...]) -> Operand:
