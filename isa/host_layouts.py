@@ -19,9 +19,14 @@ PORT_DTYPES = ("bfloat16", "bool", "float16", "float32", "float64", *_INTEGERS)
 CACHE_LAYOUTS = ("key", "value")
 """`kind` in the layout of a symbol that holds the keys or the values of an attention block."""
 
-_CACHE_NUMBERS = ("kv_heads", "head_dim", "groups", "channels_per_group", "banks", "row_columns", "max_tokens")
+_CACHE_NUMBERS = (
+    *("kv_heads", "head_dim", "groups", "channels_per_group", "banks", "row_columns", "max_tokens", "sequences"),
+)
 _LARGEST = 2**31 - 1
-_PORT_SPACES = {"tokens": "sb", "keys": "sb", "once": "sb", "token_rows": "bank", "past": "bank", "present": "bank"}
+_PORT_SPACES = {
+    **dict.fromkeys(("tokens", "keys", "whole"), "sb"),
+    **dict.fromkeys(("token_rows", "past", "given", "present"), "bank"),
+}
 
 
 def host_errors(program: Program) -> Iterator[str]:
@@ -63,26 +68,34 @@ def _type_errors(port: Port) -> Iterator[str]:
 def _place_errors(program: Program, port: Port, symbol: Symbol, chunk: int) -> Iterator[str]:
     if symbol.space != _PORT_SPACES[port.kind]:
         yield f"a port of kind '{port.kind}' lies in space {_PORT_SPACES[port.kind]}, not {symbol.space}"
-    elif port.kind == "once":
-        yield from _once_errors(port, symbol)
-    elif port.kind in ("past", "present"):
+    elif port.kind in ("whole", "keys"):
+        yield from _whole_errors(port, symbol)
+    elif port.kind in ("past", "given", "present"):
         if symbol.layout.get("kind") not in CACHE_LAYOUTS:
             yield f"the layout of symbol '{symbol.name}' is not that of a cache"
         elif not any(_cache_errors(program, symbol)):
-            yield from _row_errors(port, symbol.layout["kv_heads"] * symbol.layout["head_dim"])
-    elif port.kind == "keys":
-        if symbol.layout.get("words") != 1:
-            yield f"the layout of symbol '{symbol.name}' must have one word for each position"
+            layout = symbol.layout
+            yield from _row_errors(port, layout["kv_heads"] * layout["head_dim"] * layout["sequences"])
     else:
         yield from _token_errors(program, port, symbol, chunk)
 
 
-def _once_errors(port: Port, symbol: Symbol) -> Iterator[str]:
-    sizes = [size for size in port.shape if isinstance(size, int)]
-    if len(sizes) < len(port.shape):
-        yield "a port of kind 'once' has a shape of integers"
-    elif math.prod(sizes) > symbol.size:
-        yield f"it has {math.prod(sizes)} elements, symbol '{symbol.name}' has {symbol.size} words"
+def _whole_errors(port: Port, symbol: Symbol) -> Iterator[str]:
+    """Every axis has a stride; the host checks at run time that the last element is inside."""
+    strides = symbol.layout.get("strides")
+    if not isinstance(strides, list) or len(strides) != len(port.shape) or not all(map(_is_stride, strides)):
+        yield f"the layout of symbol '{symbol.name}' needs a stride for each of {len(port.shape)} axes"
+        return
+    fixed = [(size, stride) for size, stride in zip(port.shape, strides, strict=True) if isinstance(size, int)]
+    last = sum((size - 1) * stride for size, stride in fixed)
+    if all(size for size, _ in fixed) and last >= symbol.size:
+        yield f"its last element lies at word {last}, symbol '{symbol.name}' has {symbol.size} words"
+    if not _is_default(symbol.layout.get("default", 0)):
+        yield f"'default' in the layout of symbol '{symbol.name}' is neither a number of 32 bits nor \"position\""
+
+
+def _is_stride(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= _LARGEST
 
 
 def _token_errors(program: Program, port: Port, symbol: Symbol, chunk: int) -> Iterator[str]:
@@ -94,14 +107,18 @@ def _token_errors(program: Program, port: Port, symbol: Symbol, chunk: int) -> I
     words, step = symbol.layout["words"], symbol.layout[stride]
     if port.kind == "tokens" and step < words:
         yield f"the layout of symbol '{symbol.name}' has {words} words in {step} words for each token"
-    needed = step * chunk if port.kind == "tokens" else step
+    sequences = symbol.layout.get("sequences", 1)
+    if not _is_count(sequences):
+        yield f"'sequences' in the layout of symbol '{symbol.name}' is not a positive integer"
+        return
+    needed = step * chunk * sequences if port.kind == "tokens" else step
     if needed > symbol.size:
         yield f"the layout of symbol '{symbol.name}' needs a size of {needed}, it has {symbol.size}"
     if port.kind == "token_rows" and not _in_one_region(program, symbol):
         yield f"symbol '{symbol.name}' does not lie in a region of the banks"
     if not _is_default(symbol.layout.get("default", 0)):
         yield f"'default' in the layout of symbol '{symbol.name}' is neither a number of 32 bits nor \"position\""
-    yield from _row_errors(port, words)
+    yield from _row_errors(port, words * sequences)
 
 
 def _is_default(value: Any) -> bool:
@@ -138,14 +155,14 @@ def _cache_errors(program: Program, symbol: Symbol) -> Iterator[str]:
 
 
 def cache_columns(layout: Mapping[str, Any]) -> int:
-    """Linear columns of a bank that a cache with well-formed `layout` takes.
+    """Linear columns of a bank that a cache with well-formed `layout` takes, all sequences together.
 
     The channels of a group split the tokens; every bank of them holds whole rows for each head of the group.
     """
     slots = -(-layout["max_tokens"] // (layout["banks"] * layout["channels_per_group"]))
     slots_per_row = layout["row_columns"] // -(-layout["head_dim"] // layout["banks"])
     rows: int = layout["kv_heads"] // layout["groups"] * -(-slots // slots_per_row)
-    return rows * int(layout["row_columns"])
+    return rows * int(layout["row_columns"]) * int(layout["sequences"])
 
 
 def _in_one_region(program: Program, symbol: Symbol) -> bool:

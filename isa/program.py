@@ -199,7 +199,7 @@ class RegisterLimit:
     high: int
 
 
-PORT_KINDS = ("tokens", "token_rows", "keys", "past", "present", "once", "ignored")
+PORT_KINDS = ("tokens", "token_rows", "keys", "past", "given", "present", "whole", "ignored")
 """How a port is held, as `Port.kind` explains."""
 
 
@@ -213,8 +213,9 @@ class Port:
         dtype: numpy dtype name of the ONNX value (`float32`, `int64`, `bool`).
         shape: Dimensions: integers, or affine expressions in the model's symbols as text.
         kind: `tokens` (one row of words in the shared buffer for each token of the run), `token_rows` (an output whose
-            rows lie in the banks: token t in bank t mod banks), `keys` (one word for each attended position, 0 when
-            it is masked and 1 otherwise), `past` and `present` (the resident KV cache), `once` (whole tensor),
+            rows lie in the banks: token t in bank t mod banks), `keys` (a whole tensor with 0 for each masked position
+            and 1 for others), `past` and `present` (the resident KV cache), `given` (keys or values that a run reads
+            and does not append to), `whole` (a whole tensor, element by element at the strides of the layout),
             `ignored` (an input that no result depends on).
         symbol: Name of the `Symbol` that holds it; empty for `ignored`.
     """

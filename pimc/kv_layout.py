@@ -34,7 +34,8 @@ class KvLayout:
         channels_per_group: Channels of a group.
         banks: Banks of a channel; equals the lanes of a column.
         row_columns: Columns of a row.
-        max_tokens: Tokens that fit.
+        max_tokens: Tokens of a sequence that fit.
+        sequences: Sequences of a batch, one behind the other.
     """
 
     kind: str
@@ -45,6 +46,7 @@ class KvLayout:
     banks: int
     row_columns: int
     max_tokens: int
+    sequences: int = 1
 
     @property
     def heads_per_group(self) -> int:
@@ -78,8 +80,8 @@ class KvLayout:
 
     @property
     def columns(self) -> int:
-        """Linear columns of a bank that the block takes."""
-        return cache_columns(self.to_json())
+        """Linear columns of a bank that one sequence takes."""
+        return cache_columns(self.to_json()) // self.sequences
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values, for a symbol's `layout`."""
@@ -91,7 +93,7 @@ class KvLayout:
         return cls(**layout)
 
     def store(self, region: NDArray[Any], first_column: int, tensor: NDArray[Any], start_token: int = 0) -> None:
-        """Write `tensor` [kv_heads, tokens, head_dim] to tokens start_token, ... of the cache.
+        """Write `tensor` [sequences, kv_heads, tokens, head_dim] to tokens start_token, ... of the cache.
 
         Args:
             region: [channels, banks, columns * lanes], bf16 bits (uint16) or float32; changed in place.
@@ -99,7 +101,7 @@ class KvLayout:
             tensor: float32 keys or values.
             start_token: Position of the first token.
         """
-        index = self._index(start_token + np.arange(tensor.shape[1]), first_column)
+        index = self._index(start_token + np.arange(tensor.shape[2]), first_column)
         values = np.asarray(tensor, dtype=np.float32)
         if region.dtype == np.uint16:
             region[index] = values.astype(ml_dtypes.bfloat16).view(np.uint16)
@@ -107,7 +109,7 @@ class KvLayout:
             region[index] = values
 
     def load(self, region: NDArray[Any], first_column: int, tokens: int) -> NDArray[np.float32]:
-        """Read the first `tokens` tokens back as float32 [kv_heads, tokens, head_dim]; arguments as in `store`."""
+        """Read the first tokens back as float32 [sequences, kv_heads, tokens, head_dim]; arguments as in `store`."""
         values = region[self._index(np.arange(tokens), first_column)]
         if region.dtype == np.uint16:
             values = values.view(ml_dtypes.bfloat16)
@@ -128,7 +130,8 @@ class KvLayout:
             bank, column, lane = token % self.banks, place * self.head_columns + stripe, rest
         else:
             bank, column, lane = rest, stripe * self.slots_per_row + place, token % self.banks
-        linear = first_column + row * self.row_columns + column
+        first = first_column + self.columns * np.arange(self.sequences)[:, None, None, None]
+        linear = first + row * self.row_columns + column
         return tuple(np.broadcast_arrays(channel, bank, linear * self.banks + lane))
 
 

@@ -4,63 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
-from isa import Indexed, Place, UnsupportedError
+from isa import Indexed
 from passes import Node
-from pimc.backend.cache_append import append_value, group_channels, head_column, padded_heads
+from pimc.backend.attention_block import Block, Extent
+from pimc.backend.attention_softmax import softmax
+from pimc.backend.cache_append import add_sequence, append_value, group_channels, head_column, padded_heads
 from pimc.backend.emitter import Words, indexed
 from pimc.backend.lowering import CacheRooms, Lowering
-from pimc.backend.normalization import softmax_rows
-
-
-@dataclass(frozen=True)
-class _Extent:
-    """Registers that say which positions are attended to.
-
-    Attributes:
-        first: First position, `None` when it is always 0.
-        length: Number of positions from `first` on.
-        end: Position after the last one.
-        slots: Slots that hold positions below `end`.
-    """
-
-    first: int | None
-    length: int
-    end: int
-    slots: int
-
-
-@dataclass(frozen=True)
-class _Attention:
-    """Everything about one attention block that its parts share.
-
-    Attributes:
-        low: State of the lowering.
-        node: The `cached_attention`.
-        rooms: Its cache.
-        query_heads: Query heads that share a key/value head.
-        extent: Attended positions.
-        scores: Scores, later probabilities: one row of `score_row` words a query head.
-        score_row: Words of a row: all slots of the longest context.
-    """
-
-    low: Lowering
-    node: Node
-    rooms: CacheRooms
-    query_heads: int
-    extent: _Extent
-    scores: Words
-    score_row: int
-
-    def head(self, member: int, query: int) -> int:
-        """Row of query head `query` of the group's key/value head `member`, in the first group."""
-        return member * self.query_heads + query
-
-    @property
-    def group_heads(self) -> int:
-        """Query heads of a group of channels."""
-        return self.rooms.keys.heads_per_group * self.query_heads
 
 
 def attend(low: Lowering, node: Node, value_waits: bool) -> None:
@@ -74,39 +25,37 @@ def attend(low: Lowering, node: Node, value_waits: bool) -> None:
     rooms = low.caches[str(node.attributes["cache"])]
     heads, keys = int(node.attributes["heads"]), rooms.keys
     score_row = keys.max_slots * keys.slot_tokens
-    result = low.storage.define(node.output)
+    result = low.storage.define(node.output).words
     with (
         low.storage.scratch(heads * score_row, "the attention scores") as scores,
         low.storage.scratch(heads, "the statistics of a softmax") as statistics,
     ):
         extent = _extent(low, node, rooms)
-        block = _Attention(low, node, rooms, heads // keys.kv_heads, extent, scores, score_row)
+        block = Block(low, node, rooms, heads // keys.kv_heads, extent, scores, score_row)
         _scores(block)
         if value_waits:
             append_value(low, node)
-        _softmax(block, statistics)
+        softmax(block, statistics)
         _weighted_sum(block, result)
         width = rooms.values.head_dim
         strides = {"dst_row": width, "a_row": width, "b_row": 1, "b_step": 0}
         low.emitter.emit("vmul", result.operand, result.operand, statistics.operand, width, heads, **strides)
 
 
-def _extent(low: Lowering, node: Node, rooms: CacheRooms) -> _Extent:
+def _extent(low: Lowering, node: Node, rooms: CacheRooms) -> Extent:
     causal, window = bool(node.attributes["causal"]), int(node.attributes["window"] or 0)
-    if window and not causal:
-        raise UnsupportedError("a window without a causal mask cannot be lowered", Place(node=node.name))
     scalar, layout = low.emitter.scalar, rooms.keys
     if causal:
-        end = low.once("end", lambda: scalar("add", low.position(), 1))
+        end = low.once(("end", rooms.first), lambda: scalar("add", low.position(rooms.first), 1))
     else:
-        end = low.once("total", lambda: scalar("add", low.host.kv_length, Indexed(0, low.host.token_count)))
+        end = low.once(("total", rooms.tokens), lambda: low.extents.register(rooms.tokens))
     key = (end, layout.slot_tokens)
     slots = low.once(("slots", *key), lambda: _ceil_div(low, end, layout.slot_tokens))
     if not window:
-        return _Extent(None, end, end, slots)
+        return Extent(None, end, end, slots)
     first = low.once(("first", end, window), lambda: _at_least_zero(low, end, window))
     length = low.once(("length", end, window), lambda: scalar("sub", end, Indexed(0, first)))
-    return _Extent(first, length, end, slots)
+    return Extent(first, length, end, slots)
 
 
 def _ceil_div(low: Lowering, register: int, divisor: int) -> int:
@@ -121,7 +70,7 @@ def _at_least_zero(low: Lowering, register: int, subtrahend: int) -> int:
     return result
 
 
-def _slot_tile(block: _Attention, queries: int) -> int:
+def _slot_tile(block: Block, queries: int) -> int:
     """Slots of one filling of the accumulators; tiles never straddle rows whose slots leave columns unused."""
     layout = block.rooms.keys
     most = block.low.near_bank.accumulators // queries
@@ -136,7 +85,7 @@ def _batches(heads: int, most: int) -> list[range]:
 
 
 @contextmanager
-def _pieces(block: _Attention, piece: int) -> Iterator[tuple[int, int]]:
+def _pieces(block: Block, piece: int) -> Iterator[tuple[int, int]]:
     """Loop over the attended slots in pieces; gives the registers of the first slot and of the number of slots."""
     low, extent, scalar = block.low, block.extent, block.low.emitter.scalar
     emit = low.emitter.emit
@@ -160,11 +109,14 @@ def _pieces(block: _Attention, piece: int) -> Iterator[tuple[int, int]]:
     low.emitter.release(count, *([] if start is None else [start]))
 
 
-def _scores(block: _Attention) -> None:
+def _scores(block: Block) -> None:
     low, layout = block.low, block.rooms.keys
-    query = low.storage.words(block.node.operand(0))
+    query = low.storage.aligned(block.node.operand(0), block.node)
     most = min(low.near_bank.global_buffer_columns // layout.head_columns, low.near_bank.accumulators)
-    with padded_heads(low, query, layout.kv_heads * block.query_heads, layout) as (words, width):
+    with (
+        low.contiguous(query) as packed,
+        padded_heads(low, packed, layout.kv_heads * block.query_heads, layout) as (words, width),
+    ):
         for member in range(layout.heads_per_group):
             for queries in _batches(block.query_heads, most):
                 low.emitter.emit(
@@ -179,12 +131,13 @@ def _scores(block: _Attention) -> None:
                 _score_tiles(block, member, queries)
 
 
-def _score_tiles(block: _Attention, member: int, queries: range) -> None:
+def _score_tiles(block: Block, member: int, queries: range) -> None:
     low, layout, emit = block.low, block.rooms.keys, block.low.emitter.emit
     everyone = group_channels(layout)
     tile = _slot_tile(block, len(queries))
     with _pieces(block, tile) as (slot, count):
         column = _slot_column(block, slot)
+        add_sequence(low, column, layout)
         token = low.emitter.scalar("mul", slot, layout.slot_tokens)
         emit("wracc", ch=everyone, count=tile * len(queries))
         for place in range(len(queries)):
@@ -203,7 +156,7 @@ def _score_tiles(block: _Attention, member: int, queries: range) -> None:
         low.emitter.release(column, token)
 
 
-def _read_scores(block: _Attention, head: int, token: int, accumulator: int, count: int) -> None:
+def _read_scores(block: Block, head: int, token: int, accumulator: int, count: int) -> None:
     """Read the accumulators of one query head: in order of slot, channel and bank they are in order of tokens."""
     layout = block.rooms.keys
     block.low.emitter.emit(
@@ -219,7 +172,7 @@ def _read_scores(block: _Attention, head: int, token: int, accumulator: int, cou
     )
 
 
-def _slot_column(block: _Attention, slot: int) -> int:
+def _slot_column(block: Block, slot: int) -> int:
     """Register of the first key column of `slot`, relative to the head."""
     layout, scalar, emit = block.rooms.keys, block.low.emitter.scalar, block.low.emitter.emit
     if layout.slots_per_row * layout.head_columns == layout.row_columns:
@@ -233,39 +186,7 @@ def _slot_column(block: _Attention, slot: int) -> int:
     return column
 
 
-def _softmax(block: _Attention, statistics: Words) -> None:
-    low, extent, emit = block.low, block.extent, block.low.emitter.emit
-    heads, row = int(block.node.attributes["heads"]), block.score_row
-    words = Words(block.scores.word, extent.first)
-    length = indexed(0, extent.length)
-    if low.mask_words is not None and block.node.optional(3) is not None:
-        with low.emitter.unless_zero(low.host.masked):
-            mask = indexed(low.mask_words, extent.first)
-            emit("vadd", words.operand, words.operand, mask, length, heads, dst_row=row, a_row=row)
-    softmax_rows(low, words, words, statistics, (heads, row, row), length, float(block.node.attributes["scale"]))
-    _zero_outside(block, heads)
-
-
-def _zero_outside(block: _Attention, heads: int) -> None:
-    """Probabilities of the visited positions before the first and after the last attended one become zero."""
-    low, extent, emit = block.low, block.extent, block.low.emitter.emit
-    layout = block.rooms.keys
-    rest = low.emitter.scalar("mul", extent.slots, layout.slot_tokens)
-    emit("sub", rest, rest, Indexed(0, extent.end))
-    with low.emitter.unless_zero(rest):
-        emit("vfill", indexed(block.scores.word, extent.end), 0.0, indexed(0, rest), heads, block.score_row)
-    low.emitter.release(rest)
-    if extent.first is not None:
-        span = block.rooms.values.slots_per_row * layout.slot_tokens
-        start = low.emitter.scalar("divu", extent.first, span)
-        emit("mul", start, start, span)
-        before = low.emitter.scalar("sub", extent.first, Indexed(0, start))
-        with low.emitter.unless_zero(before):
-            emit("vfill", indexed(block.scores.word, start), 0.0, indexed(0, before), heads, block.score_row)
-        low.emitter.release(start, before)
-
-
-def _weighted_sum(block: _Attention, result: Words) -> None:
+def _weighted_sum(block: Block, result: Words) -> None:
     low, layout = block.low, block.rooms.values
     width = layout.head_columns * layout.banks
     most = min(
@@ -284,7 +205,7 @@ def _weighted_sum(block: _Attention, result: Words) -> None:
             low.emitter.emit("vmap", *place, "copy", layout.head_dim, heads, dst_row=layout.head_dim, a_row=width)
 
 
-def _sum_rows(block: _Attention, member: int, queries: range) -> None:
+def _sum_rows(block: Block, member: int, queries: range) -> None:
     low, layout, emit = block.low, block.rooms.values, block.low.emitter.emit
     everyone, slots = group_channels(layout), layout.slots_per_row
     emit("wracc", ch=everyone, count=len(queries) * layout.head_columns)
@@ -294,6 +215,7 @@ def _sum_rows(block: _Attention, member: int, queries: range) -> None:
             _write_probabilities(block, block.head(member, query), token, place * slots, count)
         column = low.emitter.scalar("divu", slot, slots)
         emit("mul", column, column, layout.row_columns)
+        add_sequence(low, column, layout)
         for place in range(len(queries)):
             emit(
                 "mac",
@@ -308,7 +230,7 @@ def _sum_rows(block: _Attention, member: int, queries: range) -> None:
         low.emitter.release(token, column)
 
 
-def _write_probabilities(block: _Attention, head: int, token: int, column: int, count: int) -> None:
+def _write_probabilities(block: Block, head: int, token: int, column: int, count: int) -> None:
     """Write a query head's probabilities to the channels that hold the tokens' values."""
     layout = block.rooms.values
     block.low.emitter.emit(
@@ -324,7 +246,7 @@ def _write_probabilities(block: _Attention, head: int, token: int, column: int, 
     )
 
 
-def _read_sums(block: _Attention, member: int, queries: range, target: Words) -> None:
+def _read_sums(block: Block, member: int, queries: range, target: Words) -> None:
     """Read the sums of all query heads of the batch; channels of a group are added in the read path."""
     layout = block.rooms.values
     width = layout.head_columns * layout.banks

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from isa import Indexed
 from passes import Node
 from pimc.backend.emitter import Words, indexed
-from pimc.backend.lowering import Lowering
+from pimc.backend.lowering import CacheRooms, Lowering
 from pimc.kv_layout import KvLayout
 
 
@@ -16,15 +16,19 @@ def append_key(low: Lowering, node: Node) -> None:
     """Write the current token's key: its columns go to one bank of the owning channel of every group."""
     rooms = low.caches[str(node.attributes["cache"])]
     layout, everyone = rooms.keys, group_channels(rooms.keys)
-    with padded_heads(low, low.storage.words(node.operand(1)), layout.kv_heads, layout) as (key, width):
-        address = low.once(("key address", layout.head_columns, layout.slot_tokens), lambda: _key_address(low, layout))
+    with (
+        low.contiguous(low.storage.row_part(node.operand(1))) as packed,
+        padded_heads(low, packed, layout.kv_heads, layout) as (key, width),
+    ):
+        names = ("key address", rooms.first, layout.head_columns, layout.slot_tokens, layout.columns)
+        address = low.once(names, lambda: _key_address(low, rooms))
         for member in range(layout.heads_per_group):
             column = indexed(rooms.key_column + head_column(layout, member), address)
             low.emitter.emit("open", ch=everyone, addr=column)
             low.emitter.emit(
                 "stb",
-                ch=indexed(0, _owners(low, layout)),
-                bank=indexed(0, _lane(low, layout)),
+                ch=indexed(0, _owners(low, rooms)),
+                bank=indexed(0, _lane(low, rooms)),
                 addr=column,
                 cols=layout.head_columns,
                 src=(key + member * width).operand,
@@ -38,22 +42,23 @@ def append_value(low: Lowering, node: Node) -> None:
     """Write the current token's value, transposed: one lane of columns in all banks of the owning channels."""
     rooms = low.caches[str(node.attributes["cache"])]
     layout, everyone = rooms.values, group_channels(rooms.values)
-    source = low.storage.words(node.operand(2))
-    address = low.once(("value address", layout.head_columns, layout.slot_tokens), lambda: _value_address(low, layout))
-    for member in range(layout.heads_per_group):
-        column = indexed(rooms.value_column + head_column(layout, member), address)
-        low.emitter.emit("open", ch=everyone, addr=column)
-        low.emitter.emit(
-            "stlane",
-            ch=indexed(0, _owners(low, layout)),
-            addr=column,
-            lane=indexed(0, _lane(low, layout)),
-            count=layout.head_dim,
-            src=(source + member * layout.head_dim).operand,
-            cstride=layout.slots_per_row,
-            cdiv=layout.channels_per_group,
-            si=layout.heads_per_group * layout.head_dim,
-        )
+    names = ("value address", rooms.first, layout.head_columns, layout.slot_tokens, layout.columns)
+    with low.contiguous(low.storage.row_part(node.operand(2))) as source:
+        address = low.once(names, lambda: _value_address(low, rooms))
+        for member in range(layout.heads_per_group):
+            column = indexed(rooms.value_column + head_column(layout, member), address)
+            low.emitter.emit("open", ch=everyone, addr=column)
+            low.emitter.emit(
+                "stlane",
+                ch=indexed(0, _owners(low, rooms)),
+                addr=column,
+                lane=indexed(0, _lane(low, rooms)),
+                count=layout.head_dim,
+                src=(source + member * layout.head_dim).operand,
+                cstride=layout.slots_per_row,
+                cdiv=layout.channels_per_group,
+                si=layout.heads_per_group * layout.head_dim,
+            )
 
 
 def group_channels(layout: KvLayout) -> int:
@@ -80,21 +85,32 @@ def padded_heads(low: Lowering, source: Words, heads: int, layout: KvLayout) -> 
         yield padded, width
 
 
-def _lane(low: Lowering, layout: KvLayout) -> int:
+def add_sequence(low: Lowering, column: int, layout: KvLayout) -> None:
+    """Emit column += first column of the current sequence."""
+    row = low.storage.row
+    if row is not None and row.sequence is not None:
+        offset = low.storage.offset_register("sequence", layout.columns)
+        low.emitter.emit("add", column, column, Indexed(0, offset))
+
+
+def _lane(low: Lowering, rooms: CacheRooms) -> int:
     """Register of position mod banks: bank of the key, lane of the value."""
-    return low.once("lane", lambda: low.emitter.scalar("remu", low.position(), layout.banks))
+    position, banks = low.position(rooms.first), rooms.keys.banks
+    return low.once(("lane", rooms.first), lambda: low.emitter.scalar("remu", position, banks))
 
 
-def _token_group(low: Lowering, layout: KvLayout) -> int:
-    return low.once("token group", lambda: low.emitter.scalar("divu", low.position(), layout.banks))
+def _token_group(low: Lowering, rooms: CacheRooms) -> int:
+    position, banks = low.position(rooms.first), rooms.keys.banks
+    return low.once(("token group", rooms.first), lambda: low.emitter.scalar("divu", position, banks))
 
 
-def _owners(low: Lowering, layout: KvLayout) -> int:
+def _owners(low: Lowering, rooms: CacheRooms) -> int:
     """Register of the mask of the channels that own the position, one in every group."""
+    layout = rooms.keys
     first_members = sum(1 << group * layout.channels_per_group for group in range(layout.groups))
 
     def compute() -> int:
-        member = low.emitter.scalar("remu", _token_group(low, layout), layout.channels_per_group)
+        member = low.emitter.scalar("remu", _token_group(low, rooms), layout.channels_per_group)
         mask = low.emitter.register()
         low.emitter.emit("li", mask, first_members >> 16)
         low.emitter.emit("shl", mask, mask, 16)
@@ -103,37 +119,43 @@ def _owners(low: Lowering, layout: KvLayout) -> int:
         low.emitter.release(member)
         return mask
 
-    return low.once(("owners", layout.groups, layout.channels_per_group), compute)
+    return low.once(("owners", rooms.first, layout.groups, layout.channels_per_group), compute)
 
 
-def _slot(low: Lowering, layout: KvLayout) -> int:
-    width = layout.channels_per_group
-    return low.once(("slot", width), lambda: low.emitter.scalar("divu", _token_group(low, layout), width))
+def _slot(low: Lowering, rooms: CacheRooms) -> int:
+    width = rooms.keys.channels_per_group
+    group = _token_group(low, rooms)
+    return low.once(("slot", rooms.first, width), lambda: low.emitter.scalar("divu", group, width))
 
 
-def _row(low: Lowering, layout: KvLayout) -> int:
+def _row(low: Lowering, rooms: CacheRooms, layout: KvLayout) -> int:
     """Register of the first column of the position's row, relative to the head."""
 
     def compute() -> int:
-        row = low.emitter.scalar("divu", _slot(low, layout), layout.slots_per_row)
+        row = low.emitter.scalar("divu", _slot(low, rooms), layout.slots_per_row)
         low.emitter.emit("mul", row, row, layout.row_columns)
         return row
 
-    return low.once(("row", layout.slots_per_row, layout.channels_per_group), compute)
+    return low.once(("row", rooms.first, layout.slots_per_row, layout.channels_per_group), compute)
 
 
-def _slot_in_row(low: Lowering, layout: KvLayout) -> int:
-    key = ("slot in row", layout.slots_per_row, layout.channels_per_group)
-    return low.once(key, lambda: low.emitter.scalar("remu", _slot(low, layout), layout.slots_per_row))
+def _slot_in_row(low: Lowering, rooms: CacheRooms, layout: KvLayout) -> int:
+    key = ("slot in row", rooms.first, layout.slots_per_row, layout.channels_per_group)
+    return low.once(key, lambda: low.emitter.scalar("remu", _slot(low, rooms), layout.slots_per_row))
 
 
-def _key_address(low: Lowering, layout: KvLayout) -> int:
-    row, slot = _row(low, layout), _slot_in_row(low, layout)
+def _key_address(low: Lowering, rooms: CacheRooms) -> int:
+    layout = rooms.keys
+    row, slot = _row(low, rooms, layout), _slot_in_row(low, rooms, layout)
     address = low.emitter.scalar("mul", slot, layout.head_columns)
     low.emitter.emit("add", address, address, Indexed(0, row))
+    add_sequence(low, address, layout)
     return address
 
 
-def _value_address(low: Lowering, layout: KvLayout) -> int:
-    row, slot = _row(low, layout), _slot_in_row(low, layout)
-    return low.emitter.scalar("add", slot, Indexed(0, row))
+def _value_address(low: Lowering, rooms: CacheRooms) -> int:
+    layout = rooms.values
+    row, slot = _row(low, rooms, layout), _slot_in_row(low, rooms, layout)
+    address = low.emitter.scalar("add", slot, Indexed(0, row))
+    add_sequence(low, address, layout)
+    return address

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from passes import Value
 from pimc.backend.emitter import Words
 from pimc.backend.lowering import Lowering
+from pimc.backend.scalars import is_token_integer
 from pimc.backend.schedule import Phase, Step, step_operands
 from pimc.backend.storage import Room
 from pimc.backend.token_rows import TokenRows, row_columns
@@ -20,15 +21,15 @@ class Crossing:
     Attributes:
         low: State of the lowering.
         phases: The schedule.
-        tokens: Tokens of a run at most.
         first_column: First free linear column of the banks, `None` to keep everything in the shared buffer.
+        unspillable: Values that steps on whole tensors read, and so stay in the shared buffer.
         columns: Linear columns taken so far for spilled values.
     """
 
     low: Lowering
     phases: Sequence[Phase]
-    tokens: int
     first_column: int | None
+    unspillable: frozenset[Value]
     columns: int = 0
     _arrays: dict[Value, Room] = field(default_factory=dict[Value, Room])
     _rows: dict[Value, TokenRows] = field(default_factory=dict[Value, TokenRows])
@@ -37,39 +38,50 @@ class Crossing:
     def begin_phase(self, number: int) -> None:
         """Make room for what this phase computes and later ones read."""
         storage = self.low.storage
-        own = {storage.root(value)[0] for step in self.phases[number].steps for value in _results(step)}
+        results = [value for step in self.phases[number].steps for value in _results(step)]
+        own = {storage.root(value) for value in results}
         for later in range(number + 1, len(self.phases)):
-            for value in (self._view(v) for step in self.phases[later].steps for v in step_operands(step)):
-                if storage.root(value)[0] in own and not storage.is_kept(storage.root(value)[0]):
+            for operand in (v for step in self.phases[later].steps for v in step_operands(step)):
+                value = self._view(operand)
+                if storage.root(value) in own and not storage.is_kept(storage.root(value)):
                     self._reserve(value)
-                if value in self._arrays or value in self._rows:
-                    self._last_phase[value] = later
+                for link in storage.links(operand):
+                    if link in self._arrays or link in self._rows or link in own:
+                        self._last_phase[link] = later
+        storage.held |= {value for value in own if value in self._last_phase and value not in storage.map.rows}
         for value, room in self._arrays.items():
-            if storage.root(value)[0] is value and value in own:
+            if storage.root(value) is value and value in own:
                 storage.keep(value, room)
 
     def before_step(self, step: Step) -> None:
         """Load spilled operands that are not in the shared buffer yet, also of an addition that a product takes in."""
         storage = self.low.storage
         operands = step_operands(step)
+        if storage.row is None:
+            return
         add = self.low.later_user(step.node.output) if step.node.op in ("linear", "feed_forward") else None
         if add is not None and add.op == "add":
             operands += [value for value in add.inputs if value is not None and value is not step.node.output]
         for value in map(self._view, operands):
             if value in storage.anchors and value in self._rows and not storage.has_room(value):
-                self._rows[value].load(self.low, storage.define(value))
+                self._rows[value].load(self.low, storage.define(value).words)
 
     def after_step(self, step: Step) -> None:
         """Put views of what the step computed into their arrays, or spill them."""
         storage = self.low.storage
+        results = _results(step)
         for value, room in self._arrays.items():
-            if value not in storage.anchors and storage.root(value)[0] in _results(step):
-                target = Words(room.word, storage.offset_register(room.size))
-                if storage.words(value) != target:
-                    self.low.copy(target, storage.words(value), storage.axes.words(value))
+            if value not in storage.anchors and value in results and storage.row is not None:
+                view = storage.view(value)
+                own = storage.map.rows[value]
+                register = storage.offset_register("row" if own.batch is not None else "token", room.size)
+                target = self.low.dense(view, Words(room.word, register))
+                if view.words != target.words:
+                    self.low.copy_view(target, view)
         for value, rows in self._rows.items():
-            if value not in storage.anchors and storage.root(value)[0] in _results(step):
-                rows.store(self.low, storage.words(value))
+            if value not in storage.anchors and value in results:
+                with self.low.contiguous(storage.view(value)) as words:
+                    rows.store(self.low, words)
 
     def end_phase(self, number: int) -> None:
         """Let later phases see the new rooms, and release those that no later phase reads."""
@@ -79,29 +91,33 @@ class Crossing:
         for value, room in self._arrays.items():
             if not storage.is_kept(value):
                 storage.keep(value, room)
+        for value in [value for value in storage.held if self._last_phase[value] == number]:
+            storage.held.discard(value)
+            storage.forget(value)
         for value in [value for value in self._arrays if self._last_phase[value] == number]:
             room = self._arrays.pop(value)
             storage.forget(value)
-            storage.allocator.release(room.word, room.size * self.tokens)
+            storage.allocator.release(room.word, room.size * storage.rows_of(storage.map.rows[value]))
 
     def _view(self, value: Value) -> Value:
         """The value itself, or what it is only another name of."""
         storage = self.low.storage
-        root, offset = storage.root(value)
-        return root if not offset and storage.axes.words(root) == storage.axes.words(value) else value
+        return storage.root(value) if storage.is_whole(value) and value in storage.map.rows else value
 
     def _reserve(self, value: Value) -> None:
         storage = self.low.storage
-        if value in self._arrays or value in self._rows or value in storage.axes.key_masks:
+        own = storage.map.rows.get(value)
+        if value in self._arrays or value in self._rows or own is None or is_token_integer(storage.map, value):
             return
-        if self.first_column is None:
+        if self.first_column is None or value in self.unspillable:
             size = storage.room_words(value)
-            word = storage.allocator.allocate(size * self.tokens, f"the value '{value.name}' of all tokens")
+            word = storage.allocator.allocate(size * storage.rows_of(own), f"the value '{value.name}' of all tokens")
             self._arrays[value] = Room(word, size, True)
             return
-        rows = TokenRows(self.first_column + self.columns, row_columns(self.low.near_bank, storage.axes.words(value)))
+        rows = TokenRows(self.first_column + self.columns, row_columns(self.low.near_bank, storage.part_words(value)))
         self._rows[value] = rows
-        self.columns += rows.columns * -(-self.tokens // self.low.near_bank.banks)
+        count = storage.tokens[own.space] * own.space.batch
+        self.columns += rows.columns * -(-count // self.low.near_bank.banks)
 
 
 def _results(step: Step) -> list[Value]:

@@ -1,19 +1,30 @@
-"""Element-wise operations, copies and reductions on the vector unit."""
+"""Element-wise operations and copies on the vector unit, for the part of a row or for whole tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import product as combinations
+from contextlib import contextmanager
 
-from isa import Place, UnsupportedError
+from isa import Indexed
 from passes import Node, Value, constant_scalar
 from pimc.backend.emitter import Words
 from pimc.backend.lowering import Lower, Lowering
+from pimc.backend.nest import pieces
 from pimc.backend.scalars import is_token_integer, range_element, token_integer
-from pimc.backend.storage import alias
+from pimc.backend.views import View
 
 _BINARY = {"add": "vadd", "sub": "vsub", "mul": "vmul", "div": "vdiv", "max": "vmax", "min": "vmin"}
-_UNARY = {
+_COMPARISONS = {
+    "equal": ("equal", False),
+    "less": ("less", False),
+    "less_equal": ("less_equal", False),
+    "greater": ("less", True),
+    "greater_equal": ("less_equal", True),
+}
+"""Function of `vcmp`, and whether the operands change places."""
+
+_LOGIC = {"and": "vmin", "or": "vmax"}
+UNARY = {
     "sqrt": ("sqrt", 1.0),
     "reciprocal": ("reciprocal", 1.0),
     "exp": ("exp", 1.0),
@@ -28,100 +39,90 @@ _UNARY = {
     "silu": ("silu", 1.0),
     "floor": ("floor", 1.0),
     "ceil": ("ceil", 1.0),
+    "round": ("round", 1.0),
+    "sign": ("sign", 1.0),
     "neg": ("copy", -1.0),
 }
+"""Function of `vmap` and factor before it."""
 
 
-def _token_strides(low: Lowering, operand: Value, result: Value) -> list[int]:
-    """Words from element to element along each axis of the result's token part; 0 where the operand is broadcast."""
-    shape = list(low.axes.token_shape(operand))
-    token_axis = low.axes.axes.get(result)
-    if token_axis is not None and operand not in low.axes.axes:
-        from_right = result.type.rank - token_axis
-        if operand.type.rank >= from_right:
-            del shape[operand.type.rank - from_right]
-    target = low.axes.token_shape(result)
-    shape = [1] * (len(target) - len(shape)) + shape
-    strides, step = [0] * len(target), 1
-    for axis in range(len(target) - 1, -1, -1):
-        strides[axis] = step if shape[axis] != 1 else 0
-        step *= shape[axis]
-    return strides
+def is_real(value: Value) -> bool:
+    """Whether the words of the value are binary32; others are int32, booleans as 0 and 1."""
+    return value.type.dtype.startswith(("float", "bfloat"))
 
 
-def _collapse(shape: tuple[int, ...], strides: list[list[int]]) -> tuple[list[int], list[list[int]]]:
-    """Join neighbouring axes that every operand walks evenly; drop axes of size 1."""
-    sizes: list[int] = []
-    steps: list[list[int]] = [[] for _ in strides]
-    for axis, size in enumerate(shape):
-        if size == 1:
-            continue
-        if sizes and all(done[-1] == own[axis] * size for done, own in zip(steps, strides, strict=True)):
-            sizes[-1] *= size
-            for done, own in zip(steps, strides, strict=True):
-                done[-1] = own[axis]
-        else:
-            sizes.append(size)
-            for done, own in zip(steps, strides, strict=True):
-                done.append(own[axis])
-    return sizes, steps
+def word_type(value: Value) -> str:
+    """The operand `type` of vector instructions on the value."""
+    return "f32" if is_real(value) else "i32"
 
 
-def ranges(
-    low: Lowering, result: Value, operands: list[Value]
-) -> Iterator[tuple[list[int], int, int, list[int], list[int]]]:
-    """Two-dimensional pieces that cover a broadcast operation.
+def operands(low: Lowering, node: Node) -> list[View]:
+    """Views of all operands under the shape of the result."""
+    shape = low.map.part_shape(node.output)
+    values = [node.operand(position) for position in range(len(node.inputs))]
+    return [low.storage.aligned(value, node).broadcast(shape) for value in values]
 
-    Yields:
-        (offsets, rows, length, row strides, steps), the lists for the result and then each operand.
+
+def emit_binary(low: Lowering, mnemonic: str, views: tuple[View, View, View], kind: str) -> None:
+    """Emit result = a op b for views of one shape.
+
+    Args:
+        low: State of the lowering.
+        mnemonic: Of the vector instruction.
+        views: Result and operands.
+        kind: `f32` or `i32`.
     """
-    shape = low.axes.token_shape(result)
-    strides = [_token_strides(low, value, result) for value in (result, *operands)]
-    sizes, steps = _collapse(shape, strides)
-    sizes, steps = [1] * (2 - len(sizes)) + sizes, [[0] * (2 - len(s)) + s for s in steps]
-    for outer in combinations(*(range(size) for size in sizes[:-2])):
-        offsets = [sum(i * s for i, s in zip(outer, own, strict=False)) for own in steps]
-        last = [own[-1] if sizes[-1] > 1 else 1 for own in steps]
-        _check_steps(result, last)
-        yield offsets, sizes[-2], sizes[-1], [own[-2] for own in steps], last
+    for piece in pieces(low.extents, views):
+        low.emitter.emit(mnemonic, *piece.operands, *piece.extent, type=kind)
 
 
-_LARGEST_STEP = 2047
-"""What the step fields of vector instructions hold."""
+def emit_comparison(low: Lowering, fn: str, views: tuple[View, View, View], kind: str) -> None:
+    """Emit result = 1 where the comparison `fn` of the operands holds, else 0; arguments as for `emit_binary`."""
+    for piece in pieces(low.extents, views):
+        low.emitter.emit("vcmp", *piece.operands, *piece.extent, fn=fn, type=kind)
 
 
-def _check_steps(result: Value, steps: list[int]) -> None:
-    if not all(0 <= step <= _LARGEST_STEP for step in steps):
-        raise UnsupportedError(
-            f"the elements that '{result.name}' is made of lie {max(steps, key=abs)} words apart",
-            Place(node=result.producer.name if result.producer else None),
-            notes=[f"vector instructions step by 0 to {_LARGEST_STEP} words"],
-        )
+def emit_map(low: Lowering, target: View, source: View, fn: str, scale: float = 1.0, bias: float = 0.0) -> None:
+    """Emit target = fn(scale * source + bias) for views of one shape."""
+    for piece in pieces(low.extents, [target, source]):
+        length, rows, *strides = piece.extent
+        low.emitter.emit("vmap", *piece.operands, fn, length, rows, scale, bias, *strides)
+
+
+def emit_select(low: Lowering, target: View, source: View, condition: View) -> None:
+    """Emit target = source where the condition's word is not 0."""
+    for piece in pieces(low.extents, [target, source, condition]):
+        low.emitter.emit("vsel", *piece.operands, *piece.extent)
+
+
+@contextmanager
+def integer_word(low: Lowering, number: int) -> Iterator[Words]:
+    """A word that holds an integer for the time of the block."""
+    with low.storage.scratch(1, "an integer") as word:
+        register = low.emitter.register()
+        low.emitter.emit("li", register, number)
+        low.emitter.emit("sts", word.operand, register)
+        low.emitter.release(register)
+        yield word
+
+
+def everywhere(words: Words, like: View) -> View:
+    """One word under the shape of another view."""
+    return View(words, like.shape, (0,) * like.rank)
 
 
 def lower_binary(low: Lowering, node: Node) -> None:
     """Lower a broadcast binary operation; a constant number becomes part of a `vmap`."""
-    if is_token_integer(node.output):
+    if is_token_integer(low.map, node.output):
         return
     left, right = node.operand(0), node.operand(1)
-    affine = _affine(node.op, constant_scalar(left), constant_scalar(right))
-    if affine is not None:
-        variable = right if constant_scalar(left) is not None else left
-        _map(low, node.output, variable, "copy", *affine)
-        return
+    affine = _affine(node.op, constant_scalar(left), constant_scalar(right)) if is_real(node.output) else None
+    a, b = operands(low, node)
     target = low.storage.define(node.output)
-    a, b = low.storage.words(left), low.storage.words(right)
-    for offsets, rows, length, row, step in ranges(low, node.output, [left, right]):
-        low.emitter.emit(
-            _BINARY[node.op],
-            (target + offsets[0]).operand,
-            (a + offsets[1]).operand,
-            (b + offsets[2]).operand,
-            length,
-            rows,
-            *row,
-            *step,
-        )
+    if affine is not None:
+        emit_map(low, target, b if constant_scalar(left) is not None else a, "copy", *affine)
+    else:
+        emit_binary(low, _BINARY[node.op], (target, a, b), word_type(node.output))
 
 
 def _affine(op: str, left: float | None, right: float | None) -> tuple[float, float] | None:
@@ -133,16 +134,70 @@ def _affine(op: str, left: float | None, right: float | None) -> tuple[float, fl
     return None
 
 
+def lower_comparison(low: Lowering, node: Node) -> None:
+    """Lower a comparison to 0 and 1."""
+    fn, swapped = _COMPARISONS[node.op]
+    a, b = operands(low, node)
+    target = low.storage.define(node.output)
+    emit_comparison(low, fn, (target, b, a) if swapped else (target, a, b), word_type(node.operand(0)))
+
+
+def lower_logic(low: Lowering, node: Node) -> None:
+    """Lower and, or, xor on words that are 0 or 1."""
+    a, b = operands(low, node)
+    target = low.storage.define(node.output)
+    if node.op == "xor":
+        emit_comparison(low, "not_equal", (target, a, b), "i32")
+    else:
+        emit_binary(low, _LOGIC[node.op], (target, a, b), "i32")
+
+
+def lower_not(low: Lowering, node: Node) -> None:
+    """Lower the negation of words that are 0 or 1."""
+    (source,) = operands(low, node)
+    target = low.storage.define(node.output)
+    with integer_word(low, 0) as zero:
+        emit_comparison(low, "equal", (target, source, everywhere(zero, source)), "i32")
+
+
+def lower_is_nan(low: Lowering, node: Node) -> None:
+    """Lower the test for what is not a number: such words differ from themselves."""
+    (source,) = operands(low, node)
+    emit_comparison(low, "not_equal", (low.storage.define(node.output), source, source), "f32")
+
+
+def lower_where(low: Lowering, node: Node) -> None:
+    """Lower a choice: a copy of the second branch, then the first one where the condition holds."""
+    if is_token_integer(low.map, node.output):
+        return
+    condition, yes, no = operands(low, node)
+    target = low.storage.define(node.output)
+    low.copy_view(target, no)
+    emit_select(low, target, yes, condition)
+
+
 def lower_unary(low: Lowering, node: Node) -> None:
-    """Lower a function of one operand."""
-    fn, scale = _UNARY[node.op]
-    _map(low, node.output, node.operand(0), fn, scale)
+    """Lower a function of one operand; of integers by way of their binary32 values, or by integer instructions."""
+    (source,) = operands(low, node)
+    target = low.storage.define(node.output)
+    if is_real(node.output):
+        emit_map(low, target, source, *UNARY[node.op])
+    elif node.op in ("neg", "abs"):
+        with integer_word(low, 0) as zero:
+            emit_binary(low, "vsub", (target, everywhere(zero, source), source), "i32")
+        if node.op == "abs":
+            emit_binary(low, "vmax", (target, target, source), "i32")
+    else:
+        emit_map(low, target, source, "from_int")
+        emit_map(low, target, target, *UNARY[node.op])
+        emit_map(low, target, target, "to_int")
 
 
 def lower_gelu(low: Lowering, node: Node) -> None:
     """Lower both forms of GELU."""
+    (source,) = operands(low, node)
     fn = "gelu_tanh" if node.attributes["approximate"] == "tanh" else "gelu"
-    _map(low, node.output, node.operand(0), fn)
+    emit_map(low, low.storage.define(node.output), source, fn)
 
 
 _POWERS = {0.5: "sqrt", -0.5: "rsqrt", -1.0: "reciprocal", 1.0: "copy"}
@@ -150,146 +205,149 @@ _MOST_FACTORS = 8
 
 
 def lower_power(low: Lowering, node: Node) -> None:
-    """Lower a power with a constant exponent: roots and reciprocals as functions, small integers as products."""
+    """Lower a power: roots and reciprocals as functions, small integers as products, others as exp(b log a)."""
+    base, power = operands(low, node)
+    target = low.storage.define(node.output)
     exponent = constant_scalar(node.inputs[1])
-    if exponent in _POWERS:
-        _map(low, node.output, node.operand(0), _POWERS[exponent])
-        return
-    if exponent is None or exponent != int(exponent) or not 2 <= exponent <= _MOST_FACTORS:
-        raise UnsupportedError(
-            f"pow with the exponent {exponent} cannot be lowered",
-            Place(node=node.name),
-            help=f"constant exponents {', '.join(map(str, _POWERS))} and 2 to {_MOST_FACTORS} can",
-        )
-    target, source = low.storage.define(node.output).operand, low.storage.words(node.operand(0)).operand
-    length = low.axes.words(node.output)
-    low.emitter.emit("vmul", target, source, source, length)
-    for _ in range(int(exponent) - 2):
-        low.emitter.emit("vmul", target, target, source, length)
+    if exponent in _POWERS and is_real(node.output):
+        emit_map(low, target, base, _POWERS[exponent])
+    elif exponent is not None and exponent == int(exponent) and 2 <= exponent <= _MOST_FACTORS:
+        emit_binary(low, "vmul", (target, base, base), word_type(node.output))
+        for _ in range(int(exponent) - 2):
+            emit_binary(low, "vmul", (target, target, base), word_type(node.output))
+    else:
+        emit_map(low, target, base, "log")
+        emit_binary(low, "vmul", (target, target, power), "f32")
+        emit_map(low, target, target, "exp")
+
+
+def lower_modulo(low: Lowering, node: Node) -> None:
+    """Lower a mod b = a - floor(a / b) b."""
+    a, b = operands(low, node)
+    target, kind = low.storage.define(node.output), word_type(node.output)
+    emit_binary(low, "vdiv", (target, a, b), kind)
+    if kind == "f32":
+        emit_map(low, target, target, "floor")
+    emit_binary(low, "vmul", (target, target, b), kind)
+    emit_binary(low, "vsub", (target, a, target), kind)
+    if kind == "i32":
+        _take_sign(low, target, b)
+
+
+def _take_sign(low: Lowering, target: View, divisor: View) -> None:
+    """Add the divisor where the remainder of a division towards zero has the other sign."""
+    size = low.storage.capacity_words(target)
+    with integer_word(low, 0) as zero, low.storage.scratch(2 * size, "the signs of a remainder") as words:
+        product, moved = low.dense(target, words), low.dense(target, words + size)
+        emit_binary(low, "vmul", (product, target, divisor), "i32")
+        emit_comparison(low, "less", (product, product, everywhere(zero, target)), "i32")
+        emit_binary(low, "vadd", (moved, target, divisor), "i32")
+        emit_select(low, target, moved, product)
 
 
 def lower_cast(low: Lowering, node: Node) -> None:
-    """Lower int to float through the buffer; other casts between floats only rename the value."""
-    source = node.operand(0)
-    if is_token_integer(node.output) or alias(node, node.output, low.axes) is not None:
+    """Lower a conversion that changes words; others only rename the value."""
+    source, result = node.operand(0), node.output
+    if is_token_integer(low.map, result):
         return
-    target = low.storage.define(node.output)
-    if source.producer is None:
-        words = low.axes.words(source)
-        low.emitter.emit("vmap", target.operand, low.storage.words(source).operand, "from_int", words)
+    if is_token_integer(low.map, source):
+        _convert_scalar(low, source, result)
         return
-    low.emitter.emit("sts", target.operand, token_integer(low, source))
-    low.emitter.emit("vmap", target.operand, target.operand, "from_int", 1)
-
-
-def lower_view(low: Lowering, node: Node) -> None:
-    """Lower slice, transpose and expand: nothing for a contiguous part, else a strided copy."""
-    if is_token_integer(node.output) or alias(node, node.output, low.axes) is not None:
-        return
-    source = low.storage.words(node.operand(0))
-    target = low.storage.define(node.output)
-    start, strides = _view_strides(low, node)
-    shape = low.axes.token_shape(node.output)
-    dense = _token_strides(low, node.output, node.output)
-    sizes, steps = _collapse(shape, [dense, strides])
-    sizes, steps = [1] * (2 - len(sizes)) + sizes, [[0] * (2 - len(s)) + s for s in steps]
-    for outer in combinations(*(range(size) for size in sizes[:-2])):
-        to, of = (sum(i * s for i, s in zip(outer, own, strict=False)) for own in steps)
-        place = (target + to).operand, (source + start + of).operand
-        row = [own[-2] for own in steps]
-        step = [own[-1] if sizes[-1] > 1 else 1 for own in steps]
-        _check_steps(node.output, step)
-        low.emitter.emit("vmap", *place, "copy", sizes[-1], sizes[-2], 1.0, 0.0, *row, *step)
-
-
-def _view_strides(low: Lowering, node: Node) -> tuple[int, list[int]]:
-    """(first word, words from element to element along each axis of the result) in the operand's token part."""
-    operand, result = node.operand(0), node.output
-    if node.op == "expand":
-        return 0, _token_strides(low, operand, result)
-    dense = _token_strides(low, operand, operand)
-    token_axis = low.axes.axes.get(operand)
-    full = list(dense)
-    if token_axis is not None:
-        full.insert(token_axis, 0)
-    start = 0
-    if node.op == "transpose":
-        full = [full[axis] for axis in node.attributes["perm"]]
-    else:
-        axis = int(node.attributes["axis"]) % operand.type.rank
-        start = int(node.attributes["start"]) * full[axis]
-        full[axis] *= int(node.attributes["step"])
-    result_axis = low.axes.axes.get(result)
-    return start, [stride for axis, stride in enumerate(full) if axis != result_axis]
-
-
-def lower_concat(low: Lowering, node: Node) -> None:
-    """Lower a concatenation: one copy an operand."""
-    axis = int(node.attributes["axis"]) % node.output.type.rank
-    token_axis = low.axes.axes.get(node.output)
-    shape = low.axes.token_shape(node.output)
-    own_axis = axis - (1 if token_axis is not None and token_axis < axis else 0)
-    inner = _size(shape[own_axis + 1 :])
-    outer = _size(shape[:own_axis])
-    target, place = low.storage.define(node.output), 0
-    for operand in node.inputs:
-        assert operand is not None
-        width = low.axes.token_shape(operand)[own_axis] * inner
-        source = low.storage.words(operand)
-        stride = shape[own_axis] * inner
-        to = (target + place).operand
-        low.emitter.emit("vmap", to, source.operand, len=width, rows=outer, dst_row=stride, a_row=width)
-        place += width
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count
-
-
-def lower_row_mean(low: Lowering, node: Node) -> None:
-    """Lower a sum or mean over the last axis."""
-    source = node.operand(0)
-    shape = low.axes.token_shape(source)
-    axes = {int(axis) % source.type.rank for axis in node.attributes["axes"]}
-    if axes != {source.type.rank - 1}:
-        raise UnsupportedError(f"{node.op} over the axes {sorted(axes)} cannot be lowered", Place(node=node.name))
-    rows, length = _size(shape[:-1]), shape[-1]
-    target = low.storage.define(node.output)
-    low.emitter.emit("rsum", target.operand, low.storage.words(source).operand, length, rows, a_row=length)
-    if node.op == "reduce_mean":
-        low.emitter.emit("vmap", target.operand, target.operand, "copy", rows, scale=1.0 / length)
-
-
-def _map(low: Lowering, result: Value, source: Value, fn: str, scale: float = 1.0, bias: float = 0.0) -> None:
+    view = low.storage.view(source)
     target = low.storage.define(result)
-    words: Words = low.storage.words(source)
-    for offsets, rows, length, row, step in ranges(low, result, [source]):
-        place = (target + offsets[0]).operand, (words + offsets[1]).operand
-        low.emitter.emit("vmap", *place, fn, length, rows, scale, bias, *row, *step)
+    if result.type.dtype == "bool":
+        with integer_word(low, 0) as zero:
+            emit_comparison(low, "not_equal", (target, view, everywhere(zero, view)), word_type(source))
+    elif is_real(result):
+        emit_map(low, target, view, "from_int")
+    else:
+        if is_real(source):
+            emit_map(low, target, view, "to_int")
+        else:
+            low.copy_view(target, view)
+        _wrap(low, target, result.type.dtype)
+
+
+_WIDTHS = {"int8": (256, 128), "uint8": (256, 0)}
+"""Number of values of a narrow type, and how far its range lies below zero."""
+
+
+def _wrap(low: Lowering, target: View, dtype: str) -> None:
+    """Bring integers into the range of a narrow type, as two's complement does."""
+    if dtype not in _WIDTHS:
+        return
+    values, below = _WIDTHS[dtype]
+    size = low.storage.capacity_words(target)
+    with (
+        integer_word(low, values) as count,
+        integer_word(low, below) as offset,
+        integer_word(low, 1 << 24) as positive,
+        low.storage.scratch(size, "a conversion") as words,
+    ):
+        quotient = low.dense(target, words)
+        for number in (offset, positive):
+            emit_binary(low, "vadd", (target, target, everywhere(number, target)), "i32")
+        emit_binary(low, "vdiv", (quotient, target, everywhere(count, target)), "i32")
+        emit_binary(low, "vmul", (quotient, quotient, everywhere(count, target)), "i32")
+        emit_binary(low, "vsub", (target, target, quotient), "i32")
+        emit_binary(low, "vsub", (target, target, everywhere(offset, target)), "i32")
+
+
+def _convert_scalar(low: Lowering, source: Value, result: Value) -> None:
+    """A token's integer from its register to a binary32 word."""
+    register = token_integer(low, source)
+    target = low.storage.define(result)
+    low.emitter.emit("sts", target.words.operand, register)
+    if is_real(result):
+        low.emitter.emit("vmap", target.words.operand, target.words.operand, "from_int", 1)
+
+
+def lower_copy(low: Lowering, node: Node) -> None:
+    """Lower identities and expansions whose result has words of its own."""
+    if is_token_integer(low.map, node.output):
+        return
+    (source,) = operands(low, node)
+    low.copy_view(low.storage.define(node.output), source)
 
 
 def lower_range(low: Lowering, node: Node) -> None:
-    """Lower a float range over the tokens; integer ranges live in registers."""
-    if is_token_integer(node.output):
+    """Lower a range over the tokens; integer ranges of rows live in registers, others count up in the buffer."""
+    if is_token_integer(low.map, node.output):
         return
-    target, register = low.storage.define(node.output), low.emitter.register()
-    range_element(low, register, node.attributes["start"], int(node.attributes["step"]))
-    low.emitter.emit("sts", target.operand, register)
-    low.emitter.emit("vmap", target.operand, target.operand, "from_int", 1)
-    low.emitter.release(register)
+    target = low.storage.define(node.output)
+    start, step = node.attributes["start"], node.attributes["step"]
+    if low.storage.row is not None:
+        register = low.emitter.register()
+        range_element(low, register, start, int(step))
+        low.emitter.emit("sts", target.words.operand, register)
+        low.emitter.release(register)
+    else:
+        _count_up(low, target, node)
+    if is_real(node.output):
+        emit_map(low, target, target, "from_int")
+
+
+def _count_up(low: Lowering, target: View, node: Node) -> None:
+    value = low.extents.register(node.attributes["start"])
+    with low.extents.operand(target.shape[0]) as count, low.emitter.loop(count) as number:
+        low.emitter.emit("sts", Indexed(target.words.word, number), value)
+        with low.extents.operand(node.attributes["step"]) as step:
+            low.emitter.emit("add", value, value, step)
+    low.emitter.release(value)
 
 
 ELEMENTWISE: dict[str, Lower] = {
     **dict.fromkeys(_BINARY, lower_binary),
-    **dict.fromkeys(_UNARY, lower_unary),
+    **dict.fromkeys(_COMPARISONS, lower_comparison),
+    **dict.fromkeys((*_LOGIC, "xor"), lower_logic),
+    **dict.fromkeys(UNARY, lower_unary),
+    "not": lower_not,
+    "is_nan": lower_is_nan,
+    "where": lower_where,
     "gelu": lower_gelu,
     "pow": lower_power,
+    "mod": lower_modulo,
     "cast": lower_cast,
     "range": lower_range,
-    **dict.fromkeys(("slice", "transpose", "expand"), lower_view),
-    "concat": lower_concat,
-    **dict.fromkeys(("reduce_sum", "reduce_mean"), lower_row_mean),
+    **dict.fromkeys(("identity", "expand"), lower_copy),
 }

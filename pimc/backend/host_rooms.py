@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from isa import Machine, NearBank, Place, Port, Region, ResourceLimitError, Symbol, UnsupportedError
-from passes import Cache, Graph, Value
+from isa import Machine, NearBank, Port, Region, ResourceLimitError, Symbol
+from passes import Cache, Dim, Graph, Value
 from pimc.backend.lowering import CacheRooms
 from pimc.backend.storage import Room, Storage
 from pimc.backend.token_rows import TokenRows, row_columns
@@ -53,8 +53,25 @@ def symbol_name(name: str) -> str:
     return clean if re.match(r"[A-Za-z_]", clean) else f"_{clean}"
 
 
+@dataclass(frozen=True)
+class CacheSizes:
+    """How much a KV cache holds.
+
+    Attributes:
+        sequences: Sequences of a batch.
+        tokens: Number of keys of a run in the end, past ones included.
+        most_tokens: Its largest value.
+        first: Register with the number of past tokens, `None` when there are none.
+    """
+
+    sequences: int
+    tokens: Dim
+    most_tokens: int
+    first: int | None
+
+
 def place_caches(
-    graph: Graph, machine: Machine, first_column: int, max_context: int, rooms: HostRooms
+    graph: Graph, machine: Machine, first_column: int, sizes: Mapping[str, CacheSizes], rooms: HostRooms
 ) -> dict[str, CacheRooms]:
     """Give every KV cache its columns in the banks.
 
@@ -66,17 +83,20 @@ def place_caches(
     column = first_column
     for cache in graph.caches.values():
         _check_head(near_bank, cache)
-        groups, width = choose_groups(cache.kv_heads, near_bank.channels, max_context)
-        sizes = (cache.kv_heads, groups, width, near_bank.banks, near_bank.columns_per_row, max_context)
+        size = sizes[cache.name]
+        groups, width = choose_groups(cache.kv_heads, near_bank.channels, size.most_tokens)
+        numbers = (groups, width, near_bank.banks, near_bank.columns_per_row, size.most_tokens, size.sequences)
         keys, values = (
-            KvLayout(kind, sizes[0], dim, *sizes[1:])
+            KvLayout(kind, cache.kv_heads, dim, *numbers)
             for kind, dim in (("key", cache.head_dim), ("value", cache.value_dim))
         )
-        caches[cache.name] = CacheRooms(keys, column, values, column + keys.columns)
-        column += keys.columns + values.columns
+        value_column = column + keys.columns * size.sequences
+        caches[cache.name] = CacheRooms(keys, column, values, value_column, size.first, size.tokens)
+        column = value_column + values.columns * size.sequences
         _cache_ports(graph, cache, caches[cache.name], rooms)
-    check_columns(near_bank, first_column, column, max_context)
-    rooms.regions.append(Region("kv_cache", "bank", first_column, column - first_column, "cache"))
+    check_columns(near_bank, first_column, column, max((size.most_tokens for size in sizes.values()), default=0))
+    if column > first_column:
+        rooms.regions.append(Region("kv_cache", "bank", first_column, column - first_column, "cache"))
     return caches
 
 
@@ -98,12 +118,16 @@ def _check_head(near_bank: NearBank, cache: Cache) -> None:
 
 def _cache_ports(graph: Graph, cache: Cache, place: CacheRooms, rooms: HostRooms) -> None:
     name = symbol_name(cache.name)
-    keys = Symbol(f"{name}.key", "bank", place.key_column, place.keys.columns, place.keys.to_json())
-    values = Symbol(f"{name}.value", "bank", place.value_column, place.values.columns, place.values.to_json())
+    layouts = ((place.keys, place.key_column), (place.values, place.value_column))
+    keys, values = (
+        Symbol(f"{name}.{layout.kind}", "bank", column, layout.columns * layout.sequences, layout.to_json())
+        for layout, column in layouts
+    )
     rooms.symbols += [keys, values]
+    past = "given" if place.first is None else "past"
     ports = (
-        (cache.past_key, "input", "past", keys),
-        (cache.past_value, "input", "past", values),
+        (cache.past_key, "input", past, keys),
+        (cache.past_value, "input", past, values),
         (cache.present_key, "output", "present", keys),
         (cache.present_value, "output", "present", values),
     )
@@ -128,25 +152,31 @@ def check_columns(near_bank: NearBank, weights: int, total: int, max_context: in
     )
 
 
-def place_inputs(graph: Graph, storage: Storage, keys: Sequence[Value], chunk: int, max_context: int) -> list[Symbol]:
-    """Rooms for the graph's inputs: one word (or a padded row) a token, one word a position for key masks."""
+def place_inputs(graph: Graph, storage: Storage, key_masks: Collection[Value]) -> list[Symbol]:
+    """Rooms for the graph's inputs: a padded row a token of the main space, whole tensors for all others."""
     symbols: list[Symbol] = []
     for value in graph.inputs:
-        if value in keys:
-            word = storage.allocator.allocate(max_context, f"the input '{value.name}'")
-            layout = {"kind": "keys", "words": 1, "default": 1}
-            symbols.append(Symbol(symbol_name(value.name), "sb", word, max_context, layout))
-            continue
-        if value not in storage.axes.axes:
-            message = f"the input '{value.name}' has neither a token nor a key axis"
-            raise UnsupportedError(message, Place(node=value.name))
-        words = storage.axes.words(value)
-        size = words if words == 1 else storage.padded(words)
-        word = storage.allocator.allocate(size * chunk, f"the input '{value.name}'")
-        storage.keep(value, Room(word, size, True))
-        layout = {"kind": "tokens", "words": words, "words_per_token": size, **_default(value.name)}
-        symbols.append(Symbol(symbol_name(value.name), "sb", word, size * chunk, layout))
+        own = storage.map.rows.get(value)
+        words = storage.part_words(value)
+        size = words if words == 1 and own is not None else storage.row_room(value)
+        rows = 1 if own is None else storage.rows_of(own)
+        word = storage.allocator.allocate(max(size * rows, 1), f"the input '{value.name}'")
+        storage.keep(value, Room(word, size, own is not None))
+        layout: dict[str, object] = {**_layout(storage, value, words, size), **_default(value.name)}
+        if value in key_masks:
+            layout |= {"kind": "keys", "default": 1}
+        symbols.append(Symbol(symbol_name(value.name), "sb", word, max(size * rows, 1), layout))
     return symbols
+
+
+def _layout(storage: Storage, value: Value, words: int, size: int) -> dict[str, object]:
+    """How the host finds the elements: by rows of the tokens that it counts, else by strides."""
+    own = storage.map.rows.get(value)
+    if own is not None and own.space == storage.map.main:
+        sequences = own.space.batch if own.batch is not None else 1
+        return {"kind": "tokens", "words": words, "words_per_token": size, "sequences": sequences}
+    strides = storage.whole_strides(value, size)
+    return {"kind": "whole", "strides": list(strides)}
 
 
 def _default(name: str) -> dict[str, object]:
@@ -156,17 +186,18 @@ def _default(name: str) -> dict[str, object]:
     return {"default": 0} if re.fullmatch(r"(.*[./])?(token_type|segment)_ids?", name) else {}
 
 
-def place_outputs(graph: Graph, storage: Storage, chunk: int) -> dict[str, Symbol]:
-    """Rooms in the shared buffer for one part of every output and token."""
+def place_outputs(graph: Graph, storage: Storage) -> dict[str, Symbol]:
+    """Rooms in the shared buffer for every output."""
     symbols: dict[str, Symbol] = {}
     for name, value in graph.outputs.items():
-        words = _output_words(storage, name, value)
-        size = storage.padded(words)
-        word = storage.allocator.allocate(size * chunk, f"the output '{name}'")
-        if storage.root(value) == (value, 0) and not storage.is_kept(value):
-            storage.keep(value, Room(word, size, True))
-        layout = {"kind": "tokens", "words": words, "words_per_token": size}
-        symbols[name] = Symbol(symbol_name(name), "sb", word, size * chunk, layout)
+        own = storage.map.rows.get(value)
+        size = storage.row_room(value)
+        rows = 1 if own is None else storage.rows_of(own)
+        word = storage.allocator.allocate(max(size * rows, 1), f"the output '{name}'")
+        if storage.root(value) is value and value.producer is not None and not storage.is_kept(value):
+            storage.keep(value, Room(word, size, own is not None))
+        layout = _layout(storage, value, storage.part_words(value), size)
+        symbols[name] = Symbol(symbol_name(name), "sb", word, max(size * rows, 1), layout)
     return symbols
 
 
@@ -178,7 +209,7 @@ def spill_outputs(
     symbols: dict[str, Symbol] = {}
     column = first_column
     for name, value in graph.outputs.items():
-        words = _output_words(storage, name, value)
+        words = storage.map.words(value)
         columns = row_columns(near_bank, words)
         size = columns * -(-chunk // near_bank.banks)
         layout = {"kind": "token_rows", "words": words, "columns": columns}
@@ -188,12 +219,6 @@ def spill_outputs(
     check_columns(near_bank, first_column, column, chunk)
     rooms.regions.append(Region("spilled_outputs", "bank", first_column, column - first_column, "output"))
     return symbols
-
-
-def _output_words(storage: Storage, name: str, value: Value) -> int:
-    if value not in storage.axes.axes:
-        raise UnsupportedError(f"the output '{name}' has no token axis", Place(node=name))
-    return storage.axes.words(value)
 
 
 def _near_bank(machine: Machine) -> NearBank:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 
 from isa import NearBank, Place, UnsupportedError
-from passes import Graph, Node, Value, constant_scalar
+from passes import Affine, Graph, Node, Value, explain
+from pimc.backend.row_axes import RowMap
 from pimc.backend.scalars import is_token_integer, scalar_problem
-from pimc.backend.schedule import ALIASES
-from pimc.backend.token_axes import TokenAxes, refusals
 
 Problem = str | None
 
@@ -28,19 +27,22 @@ def check_machine(near_bank: NearBank) -> None:
         )
 
 
-def check_operations(graph: Graph, axes: TokenAxes, lowered: Mapping[str, object]) -> None:
-    """Raise `UnsupportedError` that names every node that cannot be lowered, with the reason."""
-    notes = [
-        f"{node.op} '{node.name}'{_origin(node)}: {problem}"
-        for node in graph.nodes
-        for problem in _problems(graph, node, axes, lowered)
+def refusals(graph: Graph) -> list[str]:
+    """Why passes left nodes as they were."""
+    return [
+        f"{finding.pass_name} left '{node}': {reason}" for finding in explain(graph) for node, reason in finding.unfused
     ]
-    notes += [f"output '{name}': {problem}" for name, problem in _output_problems(graph, axes)]
+
+
+def check_operations(graph: Graph, rows: RowMap, lowered: Mapping[str, object]) -> None:
+    """Raise `UnsupportedError` that names every node that cannot be lowered, with the reason."""
+    found = [(node, problem) for node in graph.nodes if (problem := _problem(node, lowered)) is not None]
+    notes = [f"{node.op} '{node.name}'{_origin(node)}: {problem}" for node, problem in found]
+    notes += [f"input '{value.name}': {problem}" for value in graph.inputs if (problem := _batch_problem(value, rows))]
     if notes:
-        first = next((node for node in graph.nodes if any(_problems(graph, node, axes, lowered))), None)
         raise UnsupportedError(
             f"{len(notes)} operations of '{graph.name}' cannot be lowered to instructions",
-            Place(node=first.name) if first else None,
+            Place(node=found[0][0].name) if found else None,
             notes=[*notes, *refusals(graph)],
         )
 
@@ -49,89 +51,36 @@ def _origin(node: Node) -> str:
     return f" from {', '.join(node.origins[:3])}" if node.origins else ""
 
 
-def _problems(graph: Graph, node: Node, axes: TokenAxes, lowered: Mapping[str, object]) -> Iterator[str]:
-    if node.output not in axes.axes:
-        return
-    if node.op not in lowered and node.op not in ALIASES and node.op != "cached_attention":
-        yield "there is no lowering for this operation"
-        return
-    if is_token_integer(node.output):
-        problem = scalar_problem(graph, node, axes)
-    else:
-        problem = _RULES.get(node.op, _no_problem)(graph, node, axes)
-    if problem:
-        yield problem
+def _batch_problem(value: Value, rows: RowMap) -> Problem:
+    """A batch must be a number: its sequences are a loop around the tokens."""
+    shape = value.shape
+    if rows.main is None or value in rows.rows or not shape or len(shape) < 2:
+        return None
+    is_batch = isinstance(shape[0], Affine) and shape[1] == rows.main.tokens
+    return f"its first dimension '{shape[0]}' is not bound: give --dim {shape[0]}=N" if is_batch else None
 
 
-def _no_problem(graph: Graph, node: Node, axes: TokenAxes) -> Problem:
-    integers = [value for value in node.inputs if value is not None and is_token_integer(value)]
-    return "it mixes integers with other values" if integers else None
-
-
-def _gather(graph: Graph, node: Node, axes: TokenAxes) -> Problem:
-    if node.attributes["axis"] != 0 or node.operand(0).type.rank != 2 or not node.operand(0).is_constant:
-        return "only rows of constant tables can be looked up"
-    return None if axes.words(node.operand(1)) == 1 else "only one row a token can be looked up"
-
-
-def _cast(graph: Graph, node: Node, axes: TokenAxes) -> Problem:
-    source = node.operand(0)
-    if is_token_integer(source):
-        is_input = source.producer is None and not source.is_constant
-        return None if is_input or axes.words(source) == 1 else "only one computed integer a token can be converted"
-    return None if source.type.dtype.startswith(("float", "bfloat")) else f"{source.type.dtype} cannot be converted"
-
-
-def _attention(graph: Graph, node: Node, axes: TokenAxes) -> Problem:
-    if float(node.attributes["scale"]) <= 0:
-        return f"the scale {node.attributes['scale']} is not positive"
-    cache = graph.caches[str(node.attributes["cache"])]
-    if not node.attributes["causal"] and cache.past_key is not None:
-        return "attention over a cache must be causal"
-    if node.attributes["window"] and not node.attributes["causal"]:
+def _problem(node: Node, lowered: Mapping[str, object]) -> Problem:
+    if node.op not in lowered and node.op not in ("cached_attention", "transpose"):
+        return "there is no lowering for this operation"
+    if node.op == "cached_attention" and not isinstance(node.operand(0).shape[0], int):
+        batch = node.operand(0).shape[0]
+        return f"its batch '{batch}' is not bound: give --dim {batch}=N"
+    if node.op == "cached_attention" and node.attributes["window"] and not node.attributes["causal"]:
         return "a window needs a causal mask"
     return None
 
 
-def _last_axis(graph: Graph, node: Node, axes: TokenAxes) -> Problem:
-    rank = node.operand(0).type.rank
-    named = node.attributes["axes"] if "axes" in node.attributes else (node.attributes["axis"],)
-    return None if {int(axis) % rank for axis in named} == {rank - 1} else "it works on an axis that is not the last"
-
-
-def _power(graph: Graph, node: Node, axes: TokenAxes) -> Problem:
-    exponent = constant_scalar(node.inputs[1])
-    return "its exponent is not constant" if exponent is None else None
-
-
-def _range(graph: Graph, node: Node, axes: TokenAxes) -> Problem:
-    return scalar_problem(graph, node, axes)
-
-
-_RULES: dict[str, Callable[[Graph, Node, TokenAxes], Problem]] = {
-    "gather": _gather,
-    "cast": _cast,
-    "range": _range,
-    "cached_attention": _attention,
-    "softmax": _last_axis,
-    "reduce_sum": _last_axis,
-    "reduce_mean": _last_axis,
-    "pow": _power,
-}
-
-
-def _output_problems(graph: Graph, axes: TokenAxes) -> Iterator[tuple[str, str]]:
-    for name, value in graph.outputs.items():
-        if value not in axes.axes:
-            yield name, "it has no token axis"
-        elif is_token_integer(value):
-            yield name, "integers cannot be outputs"
-        elif _is_passed_through(value):
-            yield name, "it is an input or a constant under another name"
-
-
-def _is_passed_through(value: Value) -> bool:
-    while value.producer is not None and value.producer.op in (*ALIASES, "slice", "transpose", "cast"):
-        value = value.producer.operand(0)
-    return value.producer is None
-
+def needs_whole_tensors(graph: Graph, node: Node, rows: RowMap, lowered: Mapping[str, object]) -> bool:
+    """Whether there is no code for a node row by row, so that it has to work on whole tensors."""
+    if node.op == "cached_attention":
+        return False
+    if is_token_integer(rows, node.output):
+        return scalar_problem(graph, node, rows)
+    if node.op == "gather":
+        indices = node.operand(1)
+        return indices in rows.rows and rows.words(indices) != 1
+    integers = [value for value in node.inputs if value is not None and is_token_integer(rows, value)]
+    if node.op == "cast" and integers:
+        return rows.words(node.operand(0)) != 1
+    return bool(integers)

@@ -7,10 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from isa import Indexed, Machine, NearBank
-from passes import Graph, MatrixLayout, Node, PlacedMatrix, Placement, Tile, Value
+from passes import Dim, Graph, MatrixLayout, Node, PlacedMatrix, Placement, Tile, Value
 from pimc.backend.emitter import Emitter, Words, indexed
+from pimc.backend.extents import Extents
+from pimc.backend.nest import pieces
+from pimc.backend.row_axes import RowMap
 from pimc.backend.storage import Storage
-from pimc.backend.token_axes import TokenAxes
+from pimc.backend.views import View
 from pimc.kv_layout import KvLayout
 
 
@@ -23,12 +26,31 @@ class CacheRooms:
         key_column: First linear column of the keys.
         values: Layout of the values.
         value_column: First linear column of the values.
+        first: Register with the position of the first token of a run, `None` when that is 0.
+        tokens: Number of keys of a run in the end, past ones included.
     """
 
     keys: KvLayout
     key_column: int
     values: KvLayout
     value_column: int
+    first: int | None
+    tokens: Dim
+
+
+@dataclass(frozen=True)
+class KeyMask:
+    """The additive form of a key mask: 0 for attended positions, far below zero for others.
+
+    Attributes:
+        word: First word; a row of `row_words` words for each sequence.
+        row_words: Words of a row; 0 when all sequences share one.
+        source: Input that is the mask; the host says in the register `masked` whether it excludes anything.
+    """
+
+    word: int
+    row_words: int
+    source: Value | None
 
 
 @dataclass(frozen=True)
@@ -58,12 +80,12 @@ class Lowering:
         near_bank: Its near-bank units.
         emitter: Code so far.
         storage: Rooms in the shared buffer.
-        axes: Token axes of the values.
+        map: What works row by row.
+        extents: Lengths that are known when the program runs.
         placement: Matrices in the banks.
         caches: KV caches in the banks, by name.
         host: Registers that the host sets.
-        max_context: Longest attended length.
-        mask_words: First word of the additive key mask, or `None` when the model has none.
+        masks: Additive form of every key mask.
         absorbed: Nodes that were lowered together with an earlier one.
         token_registers: Registers that hold an integer of the current token, by key; they die with the phase.
     """
@@ -73,20 +95,22 @@ class Lowering:
     near_bank: NearBank
     emitter: Emitter
     storage: Storage
-    axes: TokenAxes
+    map: RowMap
+    extents: Extents
     placement: Placement
     caches: dict[str, CacheRooms]
     host: HostRegisters
-    max_context: int
-    mask_words: int | None = None
+    masks: dict[Value, KeyMask] = field(default_factory=dict[Value, "KeyMask"])
     absorbed: set[Node] = field(default_factory=set[Node])
     token_registers: dict[object, int] = field(default_factory=dict[object, int])
 
-    def position(self) -> int:
-        """Register of the current token's position in the context: kv_length + index in the run."""
-        token = self.storage.token
-        assert token is not None
-        return self.once("position", lambda: self.emitter.scalar("add", token, Indexed(0, self.host.kv_length)))
+    def position(self, first: int | None) -> int:
+        """Register of the current token's position: `first` + index in the run."""
+        row = self.storage.row
+        assert row is not None
+        if first is None:
+            return row.token
+        return self.once(("position", first), lambda: self.emitter.scalar("add", row.token, Indexed(0, first)))
 
     def once(self, key: object, compute: Callable[[], int]) -> int:
         """The register that `compute` gives, computed at its first use for the current token."""
@@ -94,10 +118,13 @@ class Lowering:
             self.token_registers[key] = compute()
         return self.token_registers[key]
 
-    def end_phase(self) -> None:
-        """Registers of the token are free again."""
+    def end_row(self) -> None:
+        """Registers of the row are free again."""
         self.emitter.release(*self.token_registers.values())
         self.token_registers.clear()
+
+    def end_phase(self) -> None:
+        """End a phase."""
         self.storage.end_phase()
 
     def product(self, matrix: PlacedMatrix, source: Words, result: Words, accumulate: bool = False) -> None:
@@ -137,25 +164,62 @@ class Lowering:
             column += width * tile.outputs
 
     @contextmanager
-    def padded(self, value: Value, layout: MatrixLayout) -> Iterator[Words]:
-        """Words of x with finite words behind it, as far as the product reads; a copy when the value's room is short.
+    def padded(self, view: View, layout: MatrixLayout, room: int) -> Iterator[Words]:
+        """Words of x with finite words behind it, as far as the product reads.
 
-        Words behind x meet zero weights, but must not be NaN or infinite.
+        Words behind x meet zero weights, but must not be NaN or infinite. x is copied when it does not lie side by
+        side, or when its room is too short.
+
+        Args:
+            view: Where x is.
+            layout: Of the matrix.
+            room: Words from the first word of x on that belong to it.
         """
-        source, used, read = self.storage.words(value), layout.inputs, layout.padded_inputs
-        if self.storage.free_words(value) >= read or read == used:
-            self.clear(source + used, read - used)
-            yield source
+        used, read = layout.inputs, layout.padded_inputs
+        if view.is_contiguous and (room >= read or read == used):
+            self.clear(view.words + used, read - used)
+            yield view.words
             return
         with self.storage.scratch(read, "a padded vector") as copy:
-            self.copy(copy, source, used)
+            self.copy_view(self.dense(view, copy), view)
             self.clear(copy + used, read - used)
             yield copy
+
+    @contextmanager
+    def contiguous(self, view: View) -> Iterator[Words]:
+        """Words of the elements side by side; a copy when they do not lie so."""
+        if view.is_contiguous:
+            yield view.words
+            return
+        with self.storage.scratch(self.storage.capacity_words(view), "a packed vector") as copy:
+            self.copy_view(self.dense(view, copy), view)
+            yield copy
+
+    def dense(self, view: View, words: Words) -> View:
+        """Room for a view's elements at `words`, dynamic axes at their largest size."""
+        strides, step = [0] * view.rank, 1
+        for axis in range(view.rank - 1, -1, -1):
+            strides[axis] = step
+            step *= self.extents.capacity(view.shape[axis])
+        return View(words, view.shape, tuple(strides))
+
+    def copy_view(self, target: View, source: View) -> None:
+        """Emit target = source, word by word."""
+        for piece in pieces(self.extents, [target, source]):
+            to, of = piece.operands
+            length, rows, to_row, of_row, to_step, of_step = piece.extent
+            self.emitter.emit("vmap", to, of, "copy", length, rows, 1.0, 0.0, to_row, of_row, to_step, of_step)
 
     def clear(self, words: Words, length: int) -> None:
         """Emit words = 0."""
         if length:
             self.emitter.emit("vfill", words.operand, len=length)
+
+    def clear_view(self, view: View) -> None:
+        """Emit view = 0."""
+        for piece in pieces(self.extents, [view]):
+            length, rows, row_stride, step = piece.extent
+            self.emitter.emit("vfill", piece.operands[0], 0.0, length, rows, row_stride, step)
 
     def copy(self, target: Words, source: Words, length: int) -> None:
         """Emit target = source."""

@@ -1,79 +1,74 @@
-"""Normalisation, softmax rows and rotary embedding as short sequences of vector instructions."""
+"""Normalisation, softmax and rotary embedding as short sequences of vector instructions."""
 
 from __future__ import annotations
 
-from isa import OperandValue, Place, UnsupportedError
-from passes import Node
+from isa import OperandValue
+from passes import Node, Value
+from pimc.backend.elementwise import emit_binary, emit_map
 from pimc.backend.emitter import Words
 from pimc.backend.lowering import Lower, Lowering
+from pimc.backend.reductions import reduce_last
+from pimc.backend.views import View
 
 
-def _rows(low: Lowering, node: Node) -> tuple[int, int]:
-    """(rows, length) of a token's part of the operand, normalised over its last axis."""
-    shape = low.axes.token_shape(node.operand(0))
-    rows = 1
-    for size in shape[:-1]:
-        rows *= size
-    return rows, shape[-1]
+def _spread(statistics: View, like: View) -> View:
+    """One word a row under the shape of the rows."""
+    return View(statistics.words, like.shape, (*statistics.strides, 0))
+
+
+def _feature(low: Lowering, value: Value, like: View) -> View:
+    """A vector of weights under the shape of the rows."""
+    return low.storage.view(value).broadcast(like.shape)
 
 
 def lower_rms_norm(low: Lowering, node: Node) -> None:
     """x * rsqrt(mean(x^2) + epsilon) * weight: four instructions."""
-    rows, length = _rows(low, node)
-    source = low.storage.words(node.operand(0))
-    result = low.storage.define(node.output)
-    with low.storage.scratch(rows, "the statistics of a norm") as statistics:
-        low.emitter.emit("rsumsq", statistics.operand, source.operand, length, rows, a_row=length)
-        _scale_rows(low, node, source, result, statistics, float(node.attributes["epsilon"]))
-    _multiply_weight(low, node, result, rows, length)
+    source, result = low.storage.aligned(node.operand(0), node), low.storage.define(node.output)
+    rows = source.without(-1)
+    with low.storage.scratch(low.storage.capacity_words(rows), "the statistics of a norm") as words:
+        statistics = low.dense(rows, words)
+        reduce_last(low, "rsumsq", statistics, source)
+        _scale_rows(low, node, source, result, statistics)
+    emit_binary(low, "vmul", (result, result, _feature(low, node.operand(1), result)), "f32")
 
 
 def lower_layer_norm(low: Lowering, node: Node) -> None:
     """(x - mean) * rsqrt(variance + epsilon) * weight + bias: seven or eight instructions."""
-    rows, length = _rows(low, node)
-    emit = low.emitter.emit
-    source = low.storage.words(node.operand(0))
-    result = low.storage.define(node.output)
-    with low.storage.scratch(rows, "the statistics of a norm") as statistics:
-        emit("rsum", statistics.operand, source.operand, length, rows, a_row=length)
-        emit("vmap", statistics.operand, statistics.operand, "copy", rows, scale=1.0 / length)
-        strides = {"dst_row": length, "a_row": length, "b_row": 1, "b_step": 0}
-        emit("vsub", result.operand, source.operand, statistics.operand, length, rows, **strides)
-        emit("rsumsq", statistics.operand, result.operand, length, rows, a_row=length)
-        _scale_rows(low, node, result, result, statistics, float(node.attributes["epsilon"]))
-    _multiply_weight(low, node, result, rows, length)
+    source, result = low.storage.aligned(node.operand(0), node), low.storage.define(node.output)
+    rows, length = source.without(-1), int(str(source.shape[-1]))
+    with low.storage.scratch(low.storage.capacity_words(rows), "the statistics of a norm") as words:
+        statistics = low.dense(rows, words)
+        reduce_last(low, "rsum", statistics, source)
+        emit_map(low, statistics, statistics, "copy", 1.0 / length)
+        emit_binary(low, "vsub", (result, source, _spread(statistics, result)), "f32")
+        reduce_last(low, "rsumsq", statistics, result)
+        _scale_rows(low, node, result, result, statistics)
+    emit_binary(low, "vmul", (result, result, _feature(low, node.operand(1), result)), "f32")
     bias = node.optional(2)
     if bias is not None:
-        place = low.storage.words(bias).operand
-        emit("vadd", result.operand, result.operand, place, length, rows, dst_row=length, a_row=length)
+        emit_binary(low, "vadd", (result, result, _feature(low, bias, result)), "f32")
 
 
-def _scale_rows(
-    low: Lowering, node: Node, source: Words, result: Words, sum_of_squares: Words, epsilon: float
-) -> None:
-    rows, length = _rows(low, node)
-    place = sum_of_squares.operand
-    low.emitter.emit("vmap", place, place, "rsqrt", rows, scale=1.0 / length, bias=epsilon)
-    strides = {"dst_row": length, "a_row": length, "b_row": 1, "b_step": 0}
-    low.emitter.emit("vmul", result.operand, source.operand, place, length, rows, **strides)
-
-
-def _multiply_weight(low: Lowering, node: Node, result: Words, rows: int, length: int) -> None:
-    weight = low.storage.words(node.operand(1)).operand
-    low.emitter.emit("vmul", result.operand, result.operand, weight, length, rows, dst_row=length, a_row=length)
+def _scale_rows(low: Lowering, node: Node, source: View, result: View, sum_of_squares: View) -> None:
+    length, epsilon = int(str(source.shape[-1])), float(node.attributes["epsilon"])
+    emit_map(low, sum_of_squares, sum_of_squares, "rsqrt", 1.0 / length, epsilon)
+    emit_binary(low, "vmul", (result, source, _spread(sum_of_squares, result)), "f32")
 
 
 def lower_softmax(low: Lowering, node: Node) -> None:
-    """Softmax over the last axis of a token's part: five instructions."""
-    rows, length = _rows(low, node)
-    if int(node.attributes["axis"]) % node.output.type.rank != node.output.type.rank - 1:
-        raise UnsupportedError("softmax over an axis that is not the last cannot be lowered", Place(node=node.name))
-    result = low.storage.define(node.output)
-    source = low.storage.words(node.operand(0))
-    with low.storage.scratch(rows, "the statistics of a softmax") as statistics:
-        softmax_rows(low, source, result, statistics, (rows, length, length), length, 1.0)
-        strides = {"dst_row": length, "a_row": length, "b_row": 1, "b_step": 0}
-        low.emitter.emit("vmul", result.operand, result.operand, statistics.operand, length, rows, **strides)
+    """exp(x - max) / sum along any axis: six instructions."""
+    axis = int(node.attributes["axis"])
+    source = low.storage.aligned(node.operand(0), node).moved_last(axis)
+    result = low.storage.define(node.output).moved_last(axis)
+    rows = source.without(-1)
+    with low.storage.scratch(low.storage.capacity_words(rows), "the statistics of a softmax") as words:
+        statistics = low.dense(rows, words)
+        reduce_last(low, "rmax", statistics, source)
+        emit_binary(low, "vsub", (result, source, _spread(statistics, result)), "f32")
+        emit_map(low, result, result, "exp")
+        reduce_last(low, "rsum", statistics, result)
+        emit_map(low, statistics, statistics, "reciprocal")
+        emit_binary(low, "vmul", (result, result, _spread(statistics, result)), "f32")
 
 
 def softmax_rows(
@@ -110,24 +105,39 @@ def softmax_rows(
 def lower_rotary(low: Lowering, node: Node) -> None:
     """Rotate the first elements of every head; the rest is copied."""
     heads = int(node.attributes["heads"])
-    width = low.axes.words(node.operand(0)) // heads
-    half = low.axes.words(node.operand(1))
-    source, result = low.storage.words(node.operand(0)), low.storage.define(node.output)
-    cosine, sine = low.storage.words(node.operand(1)).operand, low.storage.words(node.operand(2)).operand
+    source, cosine, sine = (low.storage.aligned(node.operand(position), node) for position in range(3))
+    result = low.storage.define(node.output)
+    width = int(str(source.shape[-1])) // heads
+    half = int(str(cosine.shape[-1]))
     apart, step = (1, 2) if node.attributes["interleaved"] else (half, 1)
-    rows = {"dst_row": width, "a_row": width, "dst_step": step, "a_step": step}
-    emit = low.emitter.emit
-    with low.storage.scratch(heads * half, "a rotary product") as product:
-        low_half, high_half = source.operand, (source + apart).operand
-        emit("vmul", result.operand, low_half, cosine, half, heads, **rows)
-        emit("vmul", product.operand, high_half, sine, half, heads, dst_row=half, a_row=width, a_step=step)
-        own = {"dst_row": width, "a_row": width, "b_row": half, "dst_step": step, "a_step": step}
-        emit("vsub", result.operand, result.operand, product.operand, half, heads, **own)
-    emit("vmul", (result + apart).operand, high_half, cosine, half, heads, **rows)
-    emit("vmac", (result + apart).operand, low_half, sine, half, heads, **rows)
+    first, second, low_result, high_result = (
+        _parts(view, heads, width, offset, half, step)
+        for view, offset in ((source, 0), (source, apart), (result, 0), (result, apart))
+    )
+    cosines, sines = (_per_head(view, first) for view in (cosine, sine))
+    with low.storage.scratch(low.storage.capacity_words(first), "a rotary product") as words:
+        product = low.dense(first, words)
+        emit_binary(low, "vmul", (low_result, first, cosines), "f32")
+        emit_binary(low, "vmul", (product, second, sines), "f32")
+        emit_binary(low, "vsub", (low_result, low_result, product), "f32")
+    emit_binary(low, "vmul", (high_result, second, cosines), "f32")
+    emit_binary(low, "vmac", (high_result, first, sines), "f32")
     if width > 2 * half:
-        place = (result + 2 * half).operand, (source + 2 * half).operand
-        emit("vmap", *place, "copy", width - 2 * half, heads, dst_row=width, a_row=width)
+        rest = (_parts(view, heads, width, 2 * half, width - 2 * half, 1) for view in (result, source))
+        low.copy_view(*rest)
+
+
+def _parts(view: View, heads: int, width: int, offset: int, size: int, step: int) -> View:
+    """Elements offset, offset + step, ... of every head: [..., heads, size]."""
+    last = view.strides[-1]
+    shape, strides = (*view.shape[:-1], heads, size), (*view.strides[:-1], width * last, step * last)
+    return View(view.words + offset * last, shape, strides)
+
+
+def _per_head(table: View, like: View) -> View:
+    """A table [..., size], the same for every head."""
+    whole = View(table.words, (*table.shape[:-1], 1, table.shape[-1]), (*table.strides[:-1], 0, table.strides[-1]))
+    return whole.broadcast(like.shape)
 
 
 NORMALIZATION: dict[str, Lower] = {

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
 from isa import (
     Entry,
@@ -31,34 +28,19 @@ from pimc.backend.host_rooms import (
     spill_outputs,
 )
 from pimc.backend.images import bank_segment, buffer_segment
-from pimc.backend.legality import check_machine, check_operations
-from pimc.backend.lowering import HostRegisters, Lowering
+from pimc.backend.key_masks import input_masks
+from pimc.backend.legality import check_machine, check_operations, needs_whole_tensors
+from pimc.backend.lengths import find_lengths
+from pimc.backend.lowering import HostRegisters, KeyMask, Lowering
 from pimc.backend.open_ahead import open_ahead
+from pimc.backend.options import ProgramOptions
 from pimc.backend.roll_loops import Code, roll_loops
+from pimc.backend.row_axes import RowMap, find_rows
+from pimc.backend.scalars import is_token_integer
 from pimc.backend.schedule import make_schedule
 from pimc.backend.shared_buffer import BufferAllocator, BufferFullError
 from pimc.backend.storage import Storage
-from pimc.backend.token_axes import TokenAxes, find_token_axes
 from pimc.backend.token_loop import LOWERINGS, TokenLoop
-
-
-@dataclass(frozen=True)
-class ProgramOptions:
-    """What the user chooses about a program.
-
-    Attributes:
-        max_context: Longest attended length, which the KV cache reserves.
-        chunk: Tokens of one `prefill` run at most.
-        numerics: `machine` or `fp32`.
-        metadata: Further facts to record in the program.
-        weights: Whether the program holds the weights; without them it can only be timed.
-    """
-
-    max_context: int
-    chunk: int
-    numerics: str
-    metadata: Mapping[str, Any]
-    weights: bool = True
 
 
 def build_program(graph: Graph, machine: Machine, options: ProgramOptions) -> Program:
@@ -74,23 +56,22 @@ def build_program(graph: Graph, machine: Machine, options: ProgramOptions) -> Pr
     if machine.near_bank is None:
         raise UnsupportedError(f"the machine '{machine.name}' has no near-bank units to compile for")
     check_machine(machine.near_bank)
-    axes = find_token_axes(graph)
-    check_operations(graph, axes, LOWERINGS)
-    for level in Spill:
+    rows = find_rows(graph, lambda node, found: needs_whole_tensors(graph, node, found, LOWERINGS))
+    check_operations(graph, rows, LOWERINGS)
+    levels = [level for level in Spill if level is not Spill.ALL or _outputs_can_spill(graph, rows)]
+    for level in levels:
         try:
-            return _Builder(graph, machine, options, axes, level).build()
+            return _Builder(graph, machine, options, rows, level).build()
         except BufferFullError:
-            if level is Spill.ALL:
+            if level is levels[-1]:
                 raise
     raise AssertionError("the last level either builds or raises")
 
 
-def _chunk(options: ProgramOptions, axes: TokenAxes, causal: bool) -> int:
-    """Tokens of one run: all of them where attention looks ahead, or where their number is bound."""
-    if not causal:
-        return options.max_context
-    bound = axes.tokens if isinstance(axes.tokens, int) else 0
-    return min(max(options.chunk, bound), options.max_context)
+def _outputs_can_spill(graph: Graph, rows: RowMap) -> bool:
+    """Whether every output has one row for each token of a single sequence."""
+    axes = [rows.rows.get(value) for value in graph.outputs.values()]
+    return all(own is not None and own.space == rows.main and own.space.batch == 1 for own in axes)
 
 
 class Spill(Enum):
@@ -104,20 +85,21 @@ class Spill(Enum):
 class _Builder:
     """One attempt to build the program; every attribute is a part of it."""
 
-    def __init__(self, graph: Graph, machine: Machine, options: ProgramOptions, axes: TokenAxes, spill: Spill) -> None:
+    def __init__(self, graph: Graph, machine: Machine, options: ProgramOptions, rows: RowMap, spill: Spill) -> None:
         near_bank = machine.near_bank
         if near_bank is None:
             raise ResourceLimitError(f"the machine '{machine.name}' has no near-bank units to compile for")
-        self.graph, self.machine, self.options = graph, machine, options
+        self.graph, self.machine, self.options, self.rows = graph, machine, options, rows
         self.near_bank = near_bank
         self.placement: Placement = graph.facts["place_weights"]
-        self.schedule = make_schedule(graph, _global_values(graph, axes))
-        self.causal = len(self.schedule) == 1
-        self.chunk = _chunk(options, axes, self.causal)
+        self.key_masks = input_masks(graph)
+        self.schedule = make_schedule(graph, rows, self.key_masks)
         self.emitter = Emitter()
         self.host = HostRegisters(*(self.emitter.register() for _ in range(4)))
+        self.lengths = find_lengths(graph, rows, self.schedule, self.host, self.emitter, options)
         allocator = BufferAllocator(machine.shared_buffer.capacity_words)
-        self.storage = Storage(self.emitter, allocator, axes, near_bank.channels * near_bank.banks)
+        unit = near_bank.channels * near_bank.banks
+        self.storage = Storage(self.lengths.extents, allocator, rows, unit, self.lengths.tokens)
         self.rooms = HostRooms([Region("weights", "bank", 0, self.placement.columns, "weights")])
         self.spill = spill
 
@@ -125,9 +107,9 @@ class _Builder:
         """Reserve all rooms, emit all code, collect the program."""
         self._place_constants()
         constants = self._end_of_rooms()
-        inputs = self._place_inputs()
-        mask_words = self._place_mask()
-        caches = place_caches(self.graph, self.machine, self.placement.columns, self.options.max_context, self.rooms)
+        self._place_inputs()
+        masks = self._place_masks()
+        caches = place_caches(self.graph, self.machine, self.placement.columns, self.lengths.caches, self.rooms)
         inputs_end = self._end_of_rooms()
         self.outputs = self._place_outputs()
         self._buffer_regions(constants, inputs_end)
@@ -137,14 +119,14 @@ class _Builder:
             self.near_bank,
             self.emitter,
             self.storage,
-            self.storage.axes,
+            self.rows,
+            self.lengths.extents,
             self.placement,
             caches,
             self.host,
-            self.options.max_context,
-            mask_words,
+            masks,
         )
-        entries = self._emit(inputs)
+        entries = self._emit()
         return self._program(entries, constants)
 
     def _end_of_rooms(self) -> int:
@@ -152,30 +134,38 @@ class _Builder:
 
     def _place_constants(self) -> None:
         for node in self.graph.nodes:
+            if is_token_integer(self.rows, node.output):
+                continue
             for position, value in enumerate(node.inputs):
-                if value is None or not value.is_constant or _in_banks(node, position):
-                    continue
-                if value.type.dtype.startswith(("float", "bfloat")) or value in self.storage.axes.axes:
+                if value is not None and value.is_constant and not _in_banks(node, position):
                     self.storage.place_constant(value)
+        for value in self.graph.outputs.values():
+            self.storage.place_constant(value)
 
-    def _place_inputs(self) -> list[Symbol]:
-        keys = self.storage.axes.key_masks
-        symbols = place_inputs(self.graph, self.storage, list(keys), self.chunk, self.options.max_context)
+    def _place_inputs(self) -> None:
+        symbols = place_inputs(self.graph, self.storage, set(self.key_masks.values()))
         for value, symbol in zip(self.graph.inputs, symbols, strict=True):
             self.rooms.add_port(self.graph, value.name, "input", str(symbol.layout["kind"]), symbol)
-        return symbols
 
-    def _place_mask(self) -> int | None:
-        if not self.storage.axes.key_masks:
-            return None
-        return self.storage.allocator.allocate(self.options.max_context, "the key mask")
+    def _place_masks(self) -> dict[Value, KeyMask]:
+        """Room for the additive form of every key mask."""
+        masks: dict[Value, KeyMask] = {}
+        for node in self.graph.nodes:
+            value = node.optional(3) if node.op == "cached_attention" else None
+            if value is None or value in masks:
+                continue
+            sequences, keys = int(str(value.shape[0])), self.lengths.mask_words(value)
+            row = keys if sequences > 1 else 0
+            word = self.storage.allocator.allocate(sequences * keys, "a key mask")
+            masks[value] = KeyMask(word, row, self.key_masks.get(value))
+        return masks
 
     def _place_outputs(self) -> dict[str, Symbol]:
         if self.spill is Spill.ALL:
-            first = self._end_of_banks()
-            symbols = spill_outputs(self.graph, self.storage, self.machine, first, self.chunk, self.rooms)
+            first, chunk = self._end_of_banks(), self.lengths.chunk
+            symbols = spill_outputs(self.graph, self.storage, self.machine, first, chunk, self.rooms)
         else:
-            symbols = place_outputs(self.graph, self.storage, self.chunk)
+            symbols = place_outputs(self.graph, self.storage)
         for name, symbol in symbols.items():
             self.rooms.add_port(self.graph, name, "output", str(symbol.layout["kind"]), symbol)
         return symbols
@@ -190,24 +180,28 @@ class _Builder:
                 self.rooms.regions.append(Region(name, "sb", start, end - start, roles[name]))
             start = end
 
-    def _emit(self, inputs: list[Symbol]) -> dict[str, Entry]:
+    def _emit(self) -> dict[str, Entry]:
         entries: dict[str, Entry] = {}
-        mask = ("masked",) if self.low.mask_words is not None else ()
-        if self.causal:
-            entries["decode"] = Entry("decode", 0, ("kv_length", *mask))
+        others = tuple(symbol.name for symbol in self.lengths.others)
+        mask = ("masked",) if self.key_masks else ()
+        if self.lengths.has_decode:
+            entries["decode"] = Entry("decode", 0, ("kv_length", *mask, *others))
             self.emitter.emit("li", self.host.token_count, 1)
             self.emitter.emit("li", self.host.first_output, 0)
-            registers = ("kv_length", "token_count", "first_output", *mask)
+            registers = ("kv_length", "token_count", "first_output", *mask, *others)
             entries["prefill"] = Entry("prefill", len(self.emitter.code), registers)
         else:
-            entries["encode"] = Entry("encode", 0, ("kv_length", "token_count", *mask))
+            main = ("kv_length", "token_count") if self.rows.main is not None else ()
+            entries["encode"] = Entry("encode", 0, (*main, *mask, *others))
         spills = self.spill is not Spill.NONE
-        crossing = Crossing(self.low, self.schedule, self.chunk, self._end_of_banks() if spills else None)
-        TokenLoop(self.low, self.schedule, self.outputs, self.rooms.spilled, crossing).emit(inputs)
+        first = self._end_of_banks() if spills else None
+        crossing = Crossing(self.low, self.schedule.phases, first, _read_whole(self.graph, self.rows))
+        TokenLoop(self.low, self.schedule.phases, self.outputs, self.rooms.spilled, crossing).emit()
         self.emitter.emit("halt")
         if crossing.columns:
             first = self._end_of_banks()
-            check_columns(self.near_bank, self.placement.columns, first + crossing.columns, self.options.max_context)
+            total = first + crossing.columns
+            check_columns(self.near_bank, self.placement.columns, total, self.options.max_context)
             self.rooms.regions.append(Region("spilled_values", "bank", first, crossing.columns, "scratch"))
         return entries
 
@@ -215,19 +209,25 @@ class _Builder:
         return max(region.address + region.size for region in self.rooms.regions if region.space == "bank")
 
     def _registers(self) -> tuple[RegisterSymbol, ...]:
-        longest = self.options.max_context
-        cached = longest - 1 if self.causal else 0
-        symbols = [
-            RegisterSymbol("kv_length", self.host.kv_length, 0, cached, "tokens in the KV cache"),
-            RegisterSymbol("token_count", self.host.token_count, 1, self.chunk, "valid tokens of this run"),
-        ]
-        if self.causal:
+        symbols: list[RegisterSymbol] = []
+        if self.rows.main is not None:
+            cached = self.options.max_context - 1 if self.lengths.has_past else 0
+            symbols += [
+                RegisterSymbol("kv_length", self.host.kv_length, 0, cached, "tokens in the KV cache"),
+                RegisterSymbol("token_count", self.host.token_count, 1, self.lengths.chunk, "valid tokens of this run"),
+            ]
+        if self.lengths.has_decode:
             meaning = "first token of this run whose outputs are wanted"
-            symbols.append(RegisterSymbol("first_output", self.host.first_output, 0, self.chunk, meaning))
-        if self.low.mask_words is not None:
+            symbols.append(RegisterSymbol("first_output", self.host.first_output, 0, self.lengths.chunk, meaning))
+        if self.key_masks:
             meaning = "1 when the key mask excludes a position"
             symbols.append(RegisterSymbol("masked", self.host.masked, 0, 1, meaning))
-        return tuple(symbols)
+        return (*symbols, *self.lengths.others)
+
+    def _limits(self) -> tuple[RegisterLimit, ...]:
+        if self.rows.main is None:
+            return ()
+        return (RegisterLimit(("kv_length", "token_count"), max(self.options.max_context, self.lengths.chunk)),)
 
     def _program(self, entries: dict[str, Entry], constants: int) -> Program:
         self._name_weights()
@@ -241,7 +241,7 @@ class _Builder:
             code=code.instructions,
             entries=entries,
             registers=self._registers(),
-            limits=(RegisterLimit(("kv_length", "token_count"), self.options.max_context),),
+            limits=self._limits(),
             regions=tuple(self.rooms.regions),
             symbols=tuple(self.rooms.symbols),
             ports=tuple(self.rooms.ports),
@@ -251,7 +251,9 @@ class _Builder:
             metadata={
                 **self.options.metadata,
                 "max_context": self.options.max_context,
-                "chunk": self.chunk,
+                "chunk": self.lengths.chunk,
+                "symbols": self.lengths.symbols,
+                "tokens": "1" if self.rows.main is None else str(self.rows.main.tokens),
                 "spilled": self.spill.value,
                 "shared_buffer_peak_words": self.storage.allocator.peak_words,
             },
@@ -287,11 +289,6 @@ def _in_banks(node: Node, position: int) -> bool:
     return position == 0 and is_bank_table(node)
 
 
-def _global_values(graph: Graph, axes: TokenAxes) -> frozenset[Value]:
-    """Results that belong to no token: key masks and what is derived from them."""
-    return frozenset(
-        value
-        for node in graph.nodes
-        for value in node.outputs
-        if value not in axes.axes and node.op != "cached_attention"
-    )
+def _read_whole(graph: Graph, rows: RowMap) -> frozenset[Value]:
+    """Row values that steps on whole tensors read."""
+    return frozenset(value for node in graph.nodes if node in rows.dense for value in node.inputs if value is not None)

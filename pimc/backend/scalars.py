@@ -5,33 +5,45 @@ from __future__ import annotations
 from isa import Indexed
 from passes import Affine, Dim, Graph, Node, Value, constant_scalar
 from pimc.backend.lowering import Lowering
-from pimc.backend.token_axes import TokenAxes, past_symbols
+from pimc.backend.row_axes import RowMap
 
 _RENAMES = frozenset({"cast", "reshape", "expand", "identity", "transpose"})
 _BINARY = {"add": "add", "sub": "sub", "mul": "mul", "max": "max", "min": "min"}
+_INTEGERS = frozenset({"int64", "int32"})
 
 
-def is_token_integer(value: Value) -> bool:
-    """Whether the value holds integers and so lives in a register."""
-    return value.type.dtype in ("int64", "int32")
+def is_token_integer(rows: RowMap, value: Value) -> bool:
+    """Whether the value is an integer that is computed row by row and so lives in a register."""
+    return value.type.dtype in _INTEGERS and value in rows.rows and value.producer is not None
 
 
-def scalar_problem(graph: Graph, node: Node, axes: TokenAxes) -> str | None:
-    """Why the integer that `node` computes for each token cannot be lowered, `None` when it can."""
-    if axes.words(node.output) != 1 and node.op != "gather":
-        return "only one integer a token can be computed"
+def past_symbols(graph: Graph) -> frozenset[str]:
+    """Symbols that stand for the number of tokens before the run, in the caches that a run appends to."""
+    found: set[str] = set()
+    for node in graph.nodes:
+        if node.op == "cached_attention" and node.optional(1) is not None:
+            kind = graph.signature.get(graph.caches[str(node.attributes["cache"])].past_key or "")
+            found |= {name for dim in (kind.shape if kind else ()) if isinstance(dim, Affine) for name in dim.symbols}
+    return frozenset(found)
+
+
+def scalar_problem(graph: Graph, node: Node, rows: RowMap) -> bool:
+    """Whether the integer that `node` computes for each token needs more than scalar instructions."""
+    if any(_row_words(rows, value) != 1 for value in (node.output, *node.inputs) if value is not None):
+        return True
     if node.op == "range":
         start = node.attributes["start"]
-        known = past_symbols(graph)
-        if isinstance(start, Affine) and not start.symbols <= known:
-            return f"it starts at {start}, which is not a length of the cache"
-        return None if isinstance(node.attributes["step"], int) else "its step is not a number"
+        is_past = not isinstance(start, Affine) or start.symbols <= past_symbols(graph)
+        return not is_past or not isinstance(node.attributes["step"], int)
     if node.op in _RENAMES:
-        return None if is_token_integer(node.operand(0)) else "integers cannot be made from other values"
+        return node.operand(0).type.dtype not in _INTEGERS or node.operand(0) not in rows.rows
     number = constant_scalar(node.inputs[1]) if len(node.inputs) == 2 else None
-    if node.op not in _BINARY:
-        return "there are no scalar instructions for it"
-    return None if number is not None and number == int(number) else "its second operand is not a constant integer"
+    return node.op not in _BINARY or number is None or number != int(number) or node.operand(0) not in rows.rows
+
+
+def _row_words(rows: RowMap, value: Value) -> int:
+    """Elements of the value's part; -1 for whole tensors, which have no part."""
+    return rows.words(value) if value in rows.rows or value.is_constant else -1
 
 
 def token_integer(low: Lowering, value: Value) -> int:
@@ -60,15 +72,10 @@ def _compute(low: Lowering, value: Value) -> int:
 
 
 def range_element(low: Lowering, register: int, start: Dim, step: int) -> None:
-    """Emit register = start + step * token index; symbols of the start are the cache length times their coefficient."""
-    token = low.storage.token
-    assert token is not None
-    low.emitter.emit("mul", register, token, step)
-    if isinstance(start, Affine):
-        for _, factor in start.terms:
-            term = low.emitter.scalar("mul", low.host.kv_length, factor)
-            low.emitter.emit("add", register, register, Indexed(0, term))
-            low.emitter.release(term)
-        start = start.constant
-    if start:
-        low.emitter.emit("add", register, register, start)
+    """Emit register = start + step * token index."""
+    row = low.storage.row
+    assert row is not None
+    low.emitter.emit("mul", register, row.token, step)
+    if start != 0:
+        with low.extents.operand(start) as first:
+            low.emitter.emit("add", register, register, first)

@@ -1,4 +1,4 @@
-"""Where the values of a phase live in the shared buffer, and for how long."""
+"""Where values live in the shared buffer, and for how long."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from passes import Node, Value
-from pimc.backend.emitter import Emitter, Words
+from isa import Indexed, UnsupportedError
+from passes import Dim, Node, Value
+from pimc.backend.emitter import Words
+from pimc.backend.extents import Extents
+from pimc.backend.row_axes import RowAxes, RowMap, Space
 from pimc.backend.schedule import Phase, step_operands
 from pimc.backend.shared_buffer import BufferAllocator
-from pimc.backend.token_axes import TokenAxes
+from pimc.backend.views import View, derived_view
 
 _COLUMN_WORDS = 16
 """Every room is a multiple of this many words, so that a transfer of whole columns stays inside it."""
@@ -29,44 +32,28 @@ class Room:
 
     Attributes:
         word: First word.
-        size: Words of one token's part, padded.
-        per_token: Whether there is a part for every token of the run (`size` words apart), or one that is reused.
+        size: Words of one row's part, or of the whole tensor, padded.
+        per_row: Whether there is a part for every row of the run (`size` words apart).
     """
 
     word: int
     size: int
-    per_token: bool
+    per_row: bool = False
 
 
-def alias(node: Node, value: Value, axes: TokenAxes) -> tuple[Value, int] | None:
-    """(operand, offset) when `value`, a result of `node`, is a contiguous part of one token's part of the operand."""
-    if node.op in ("reshape", "identity"):
-        return node.operand(0), 0
-    if node.op == "cast":
-        same_words = node.operand(0).type.dtype.startswith(("float", "bfloat")) and value.type.dtype.startswith("float")
-        return (node.operand(0), 0) if same_words else None
-    if node.op == "transpose":
-        order = [axis for axis in node.attributes["perm"] if node.operand(0).shape[axis] != 1]
-        return (node.operand(0), 0) if _keeps_order(order, axes.axes.get(node.operand(0))) else None
-    if node.op not in ("split", "slice"):
-        return None
-    axis = int(node.attributes["axis"]) % value.type.rank
-    token_axis = axes.axes.get(value)
-    outer = [dim for position, dim in enumerate(value.shape[:axis]) if position != token_axis]
-    if any(dim != 1 for dim in outer):
-        return None
-    inner = 1
-    for position, dim in enumerate(value.shape[axis + 1 :], start=axis + 1):
-        inner *= dim if isinstance(dim, int) and position != token_axis else 1
-    if node.op == "slice":
-        return (node.operand(0), int(node.attributes["start"]) * inner) if node.attributes["step"] == 1 else None
-    place = node.outputs.index(value)
-    return node.operand(0), sum(int(size) for size in node.attributes["sizes"][:place]) * inner
+@dataclass(frozen=True)
+class CurrentRow:
+    """Registers of a loop over rows.
 
+    Attributes:
+        space: The rows.
+        token: Register of the token's index in the run.
+        sequence: Register of the sequence, `None` when there is one only.
+    """
 
-def _keeps_order(order: list[int], token_axis: int | None) -> bool:
-    rest = [axis for axis in order if axis != token_axis]
-    return rest == sorted(rest)
+    space: Space
+    token: int
+    sequence: int | None
 
 
 @dataclass
@@ -74,27 +61,31 @@ class Storage:
     """Rooms of all values, allocated when they are computed and released after their last use.
 
     Attributes:
-        emitter: Receives the instructions that compute per-token offsets.
+        extents: Lengths; its emitter receives the instructions that compute offsets of rows.
         allocator: The shared buffer.
-        axes: Token axes.
-        unit: Every room is a multiple of this many words, what one accumulator of all banks and channels covers.
+        map: What works row by row.
+        unit: Rooms of products are multiples of this many words, what one accumulator of all banks and channels covers.
+        tokens: For each space the most tokens of a sequence in one run.
         constants: (name, first word, raw words) of constants placed so far.
-        token: Register of the token's index in the run, inside a phase.
+        row: The current row, inside a loop over rows.
         anchors: Values that earlier phases have put into rooms of their own; views of larger values until then.
+        held: Whole tensors that a later phase reads.
     """
 
-    emitter: Emitter
+    extents: Extents
     allocator: BufferAllocator
-    axes: TokenAxes
+    map: RowMap
     unit: int
+    tokens: dict[Space, int]
     constants: list[Constant] = field(default_factory=list[Constant])
-    token: int | None = None
+    row: CurrentRow | None = None
     anchors: set[Value] = field(default_factory=set[Value])
+    held: set[Value] = field(default_factory=set[Value])
     _rooms: dict[Value, Room] = field(default_factory=dict[Value, Room])
     _constant_words: dict[Value, int] = field(default_factory=dict[Value, int])
-    _row_words: dict[Value, int] = field(default_factory=dict[Value, int])
-    _offsets: dict[int, int] = field(default_factory=dict[int, int])
+    _offsets: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
     _uses: dict[Value, list[int]] = field(default_factory=dict[Value, list[int]])
+    _views: dict[Value, View | None] = field(default_factory=dict[Value, "View | None"])
     _step: int = 0
     _kept: set[Value] = field(default_factory=set[Value])
 
@@ -103,48 +94,209 @@ class Storage:
         return -(-words // self.unit) * self.unit
 
     def room_words(self, value: Value) -> int:
-        """Words of one token's part padded for products that read or write it."""
-        words = self.axes.words(value)
+        """Words of one row's part, or of the whole tensor, padded for products that read or write it."""
+        words = 1
+        for dim in self.map.part_shape(value):
+            words *= self.extents.capacity(dim)
         nodes = [value.producer, *value.users]
-        whole = any(node is not None and node.op in ("linear", "feed_forward", "add") for node in nodes)
-        return self.padded(words) if whole else -(-words // _COLUMN_WORDS) * _COLUMN_WORDS
+        by_rows = value in self.map.rows
+        whole = by_rows and any(node is not None and node.op in ("linear", "feed_forward", "add") for node in nodes)
+        return self.padded(words) if whole else max(-(-words // _COLUMN_WORDS) * _COLUMN_WORDS, _COLUMN_WORDS)
 
-    def root(self, value: Value) -> tuple[Value, int]:
-        """The value that owns the words of `value`, and the offset in it."""
-        offset = 0
-        while value.producer is not None and value not in self.anchors:
-            found = alias(value.producer, value, self.axes)
-            if found is None:
-                break
-            value, offset = found[0], offset + found[1]
-        return value, offset
+    def strides(self, value: Value) -> tuple[int, ...]:
+        """Strides of a value in a room of its own: row after row, dynamic axes at their largest size."""
+        shape = self.map.part_shape(value)
+        strides, step = [0] * len(shape), 1
+        for axis in range(len(shape) - 1, -1, -1):
+            strides[axis] = step
+            step *= self.extents.capacity(shape[axis])
+        return tuple(strides)
+
+    def row_room(self, value: Value) -> int:
+        """Words of one row's part, or of the whole tensor, for an input or an output."""
+        return self.padded(self.part_words(value)) if value in self.map.rows else self.room_words(value)
+
+    def rows_of(self, own: RowAxes) -> int:
+        """Rows for which a value with these axes has a part."""
+        return self.tokens[own.space] * (own.space.batch if own.batch is not None else 1)
+
+    def whole_strides(self, value: Value, size: int) -> tuple[int, ...]:
+        """Strides along all axes of a value in a room of its own, whose rows are `size` words apart."""
+        own, strides = self.map.rows.get(value), list(self.strides(value))
+        if own is not None:
+            strides[own.token] = size
+            if own.batch is not None:
+                strides[own.batch] = size * self.tokens[own.space]
+        return tuple(strides)
+
+    def root(self, value: Value) -> Value:
+        """The value that owns the words of `value`."""
+        for link in self.links(value):
+            value = link
+        return value
+
+    def links(self, value: Value) -> Iterator[Value]:
+        """The value, and whatever it is a view of, up to its owner."""
+        yield value
+        while self.is_view(value):
+            assert value.producer is not None
+            value = value.producer.operand(0)
+            yield value
+
+    def is_view(self, value: Value) -> bool:
+        """Whether the value is another view of an operand, so that nothing is computed for it."""
+        return value.producer is not None and value not in self.anchors and self._derived(value) is not None
+
+    def _derived(self, value: Value) -> View | None:
+        """The layout of a value as a view of its root, at word 0 of it; `None` when it has words of its own."""
+        if value not in self._views:
+            self._views[value] = self._derive(value)
+        return self._views[value]
+
+    def _derive(self, value: Value) -> View | None:
+        node = value.producer
+        if node is None or not node.inputs or node.inputs[0] is None:
+            return None
+        operand = node.operand(0)
+        if operand in self.map.rows and value not in self.map.rows and self.map.rows[operand].is_merged:
+            return None
+        below = None if operand in self.anchors else self._derived(operand)
+        view = below if below is not None else self._own_view(operand)
+        return derived_view(node, value, self._shaped(view, operand, value), self._shape(value))
+
+    def _shape(self, value: Value) -> tuple[Dim, ...]:
+        return self.map.part_shape(value)
+
+    def _shaped(self, view: View, operand: Value, value: Value) -> View:
+        """A row value that a node on whole tensors reads shows its rows."""
+        if operand in self.map.rows and value not in self.map.rows:
+            return self._with_rows(view, operand)
+        return view
+
+    def _with_rows(self, view: View, operand: Value) -> View:
+        own = self.map.rows[operand]
+        strides = list(view.strides)
+        size = self._row_words(self.root(operand))
+        strides[own.token] = size
+        if own.batch is not None and not own.is_merged:
+            strides[own.batch] = size * self.tokens[own.space]
+        return View(view.words, operand.shape, tuple(strides))
+
+    def _row_words(self, owner: Value) -> int:
+        """Words from one row's part to the next."""
+        room = self._rooms.get(owner)
+        return room.size if room is not None and room.per_row else self.room_words(owner)
+
+    def _own_view(self, value: Value) -> View:
+        if value.is_constant:
+            strides, step = [], 1
+            for dim in reversed(value.shape):
+                strides.append(step)
+                step *= int(str(dim))
+            return View(Words(0), value.shape, tuple(reversed(strides)))
+        return View(Words(0), self._shape(value), self.strides(value))
 
     def has_room(self, value: Value) -> bool:
         """Whether the value has been computed (or is an input or a constant)."""
-        owner = self.root(value)[0]
+        owner = self.root(value)
         return owner.is_constant or owner in self._rooms
 
     def is_kept(self, value: Value) -> bool:
         """Whether the value has a room that outlives its phase."""
         return value in self._kept
 
-    def words(self, value: Value) -> Words:
-        """Address of the value (of the current token's part)."""
-        owner, offset = self.root(value)
+    def view(self, value: Value) -> View:
+        """Where the elements of the value are: of its part for the current row, or of the whole tensor."""
+        owner = self.root(value)
+        derived = None if value is owner else self._derived(value)
+        layout = derived if derived is not None else self._own_view(value)
         if owner.is_constant:
-            register = self.offset_register(self._row_words[owner]) if owner in self._row_words else None
-            return Words(self._constant_words[owner] + offset, register)
+            return layout.at(self._constant_words[owner])
         room = self._rooms[owner]
-        if not room.per_token:
-            return Words(room.word + offset)
-        return Words(room.word + offset, self.offset_register(room.size))
+        if not room.per_row:
+            return View(Words(room.word + layout.words.word), layout.shape, layout.strides)
+        if self.row is None:
+            shown = layout if value not in self.map.rows else self._with_rows(layout, value)
+            return View(Words(room.word + layout.words.word), shown.shape, shown.strides)
+        return View(Words(room.word + layout.words.word, self._row_offset(owner, room)), layout.shape, layout.strides)
 
-    def define(self, value: Value) -> Words:
+    def _row_offset(self, owner: Value, room: Room) -> int:
+        own = self.map.rows[owner]
+        return self.offset_register("row" if own.batch is not None else "token", room.size)
+
+    def aligned(self, value: Value, node: Node) -> View:
+        """The view of an operand; the current row's part of a whole tensor that lines up with the result's rows."""
+        view = self.view(value)
+        if self.row is None or value in self.map.rows:
+            return view
+        own = self.map.rows[node.output]
+        shift = node.output.type.rank - view.rank
+        for axis, kind in ((own.token, "token"), (own.batch, "sequence")):
+            place = -1 if axis is None else axis - shift
+            if place < 0 or view.shape[place] == 1 or (own.is_merged and kind == "token"):
+                continue
+            view = self._part(view, place, kind)
+        return view
+
+    def row_part(self, value: Value) -> View:
+        """The current row's part of features [batch, tokens, ...], also of a whole tensor."""
+        view = self.view(value)
+        if value in self.map.rows or self.row is None:
+            return view
+        for axis, kind in ((1, "token"), (0, "sequence")):
+            if view.shape[axis] != 1:
+                view = self._part(view, axis, kind)
+        return view
+
+    def bias_row(self, value: Value) -> View:
+        """The current row's part of a bias [batch, heads, tokens, keys]."""
+        view = self.view(value)
+        own = self.map.rows.get(value)
+        for axis, kind in ((2, "token"), (0, "sequence")):
+            if view.shape[axis] != 1 and (own is None or axis not in own.axes):
+                view = self._part(view, axis, kind)
+        return view
+
+    def _part(self, view: View, axis: int, kind: str) -> View:
+        register = self.offset_register(kind, view.strides[axis])
+        words = view.words
+        if register is not None and words.register is not None:
+            register = self.sum_register(words.register, register)
+        shape = (*view.shape[:axis], 1, *view.shape[axis + 1 :])
+        return View(Words(words.word, register), shape, view.strides)
+
+    def element(self, view: View, axis: int, register: int) -> View:
+        """The view without an axis, at the element of that axis that a register says; see `release_element`."""
+        rest, stride = view.without(axis), view.strides[axis]
+        if view.shape[axis] == 1 or stride == 0:
+            return rest
+        offset = self.extents.emitter.scalar("mul", register, stride)
+        if view.words.register is not None:
+            self.extents.emitter.emit("add", offset, offset, Indexed(0, view.words.register))
+        return View(Words(view.words.word, offset), rest.shape, rest.strides)
+
+    def release_element(self, element: View, view: View) -> None:
+        """Give the register back that `element` took for a part of `view`."""
+        if element.words.register is not None and element.words.register != view.words.register:
+            self.extents.emitter.release(element.words.register)
+
+    def sum_register(self, first: int, second: int) -> int:
+        """Register of the sum of two others, computed once for the current row."""
+        key = (f"sum {first}", second)
+        if key not in self._offsets:
+            self._offsets[key] = self.extents.emitter.scalar("add", first, Indexed(0, second))
+        return self._offsets[key]
+
+    def words(self, value: Value) -> Words:
+        """First word of a value whose elements lie side by side."""
+        return self.view(value).words
+
+    def define(self, value: Value) -> View:
         """Make room for a value that is about to be computed, unless `keep` did so before."""
         if value not in self._rooms:
             size = self.room_words(value)
-            self._rooms[value] = Room(self.allocator.allocate(size, f"the value '{value.name}'"), size, False)
-        return self.words(value)
+            self._rooms[value] = Room(self.allocator.allocate(size, f"the value '{value.name}'"), size)
+        return self.view(value)
 
     def keep(self, value: Value, room: Room) -> None:
         """Give a value a room that lives until `forget`."""
@@ -153,18 +305,40 @@ class Storage:
 
     def free_words(self, value: Value) -> int:
         """Words of the value's room from its first word on; 0 for a part of a larger value, whose neighbour lives."""
-        owner, offset = self.root(value)
-        room = self._rooms.get(owner)
-        whole = not offset and self.axes.words(owner) == self.axes.words(value)
-        return room.size if room is not None and whole else 0
+        room = self._rooms.get(self.root(value))
+        is_own = self.row is None or value in self.map.rows
+        return room.size if room is not None and is_own and self.is_whole(value) else 0
+
+    def is_whole(self, value: Value) -> bool:
+        """Whether the value is its owner under another shape."""
+        owner = self.root(value)
+        if owner is value:
+            return True
+        view = self._derived(value)
+        same_size = self.part_words(owner) == self.part_words(value)
+        return view is not None and view.words == Words(0) and same_size and view.is_contiguous
+
+    def part_words(self, value: Value) -> int:
+        """Words of the value's part (at its largest), without padding."""
+        words = 1
+        for dim in self._shape(value):
+            words *= self.extents.capacity(dim)
+        return words
+
+    def capacity_words(self, view: View) -> int:
+        """Words of the elements of a view side by side, dynamic axes at their largest size."""
+        words = 1
+        for dim in view.shape:
+            words *= self.extents.capacity(dim)
+        return words
 
     def take_over(self, value: Value, heir: Value) -> bool:
         """Let `heir` have the room of `value` when nothing else will use it; returns whether that was possible."""
-        owner, offset = self.root(value)
+        owner = self.root(value)
         room = self._rooms.get(owner)
-        if room is None or offset or owner in self._kept or heir in self._rooms or room.per_token:
+        if room is None or room.per_row or heir in self._rooms or not self.is_whole(value):
             return False
-        if room.size != self.room_words(heir):
+        if owner in self._kept or owner in self.held or room.size != self.room_words(heir):
             return False
         defined = min(self._uses[heir])
         if any(use > self._step and use != defined for use in self._uses[owner]):
@@ -176,41 +350,65 @@ class Storage:
         """Release the room of a value."""
         room = self._rooms.pop(value)
         self._kept.discard(value)
-        if not room.per_token:
+        if not room.per_row:
             self.allocator.release(room.word, room.size)
 
-    def begin_phase(self, phase: Phase, token: int) -> None:
-        """Start a token loop: note when each value is used for the last time."""
-        self.token = token
+    def begin_phase(self, phase: Phase, row: CurrentRow | None) -> None:
+        """Start a phase: note when each value is used for the last time."""
+        self.row = row
         self._offsets = {}
         self._uses = {}
+        self._views = {}
         self._step = 0
         for position, step in enumerate(phase.steps):
-            for value in (*step_operands(step), *step.node.outputs):
-                self._uses.setdefault(self.root(value)[0], []).append(position)
+            results = [] if step.part == "append" else step.node.outputs
+            for value in (*step_operands(step), *results):
+                self._uses.setdefault(self.root(value), []).append(position)
 
     def end_step(self) -> None:
         """Release what no later step of the phase uses, and go to the next step."""
         for value, positions in self._uses.items():
-            if positions[-1] == self._step and value in self._rooms and value not in self._kept:
+            is_bound = value in self._kept or value in self.held
+            if positions[-1] == self._step and value in self._rooms and not is_bound:
                 self.forget(value)
         self._step += 1
 
     def end_phase(self) -> None:
-        """End a token loop: offset registers are free again."""
-        self.emitter.release(*self._offsets.values())
+        """End a loop over rows: offset registers are free again."""
+        own = {register for (kind, size), register in self._offsets.items() if not (size == 1 and kind in _BARE)}
+        self.extents.emitter.release(*own)
         self._offsets = {}
-        self.token = None
+        self._views = {}
+        self.row = None
 
-    def offset_register(self, stride: int) -> int:
-        """Register that holds token index * stride; computed at its first use in a phase."""
-        if self.token is None:
-            raise AssertionError("a per-token value is addressed outside a token loop")
-        if stride == 1:
-            return self.token
-        if stride not in self._offsets:
-            self._offsets[stride] = self.emitter.scalar("mul", self.token, stride)
-        return self._offsets[stride]
+    def offset_register(self, kind: str, stride: int) -> int:
+        """Register of an index times `stride`; computed at its first use in a phase.
+
+        Args:
+            kind: `token`, `sequence`, or `row` for the number of the row, sequence * tokens + token.
+            stride: Words.
+        """
+        if self.row is None:
+            raise AssertionError("a part of a row is addressed outside a loop over rows")
+        if kind == "row" and self.row.sequence is None:
+            kind = "token"
+        if (kind, stride) not in self._offsets:
+            self._offsets[kind, stride] = self._index(kind, stride)
+        return self._offsets[kind, stride]
+
+    def _index(self, kind: str, stride: int) -> int:
+        row, emitter = self.row, self.extents.emitter
+        assert row is not None
+        if kind == "token":
+            return row.token if stride == 1 else emitter.scalar("mul", row.token, stride)
+        assert row.sequence is not None
+        if kind == "sequence":
+            return row.sequence if stride == 1 else emitter.scalar("mul", row.sequence, stride)
+        result = emitter.scalar("mul", row.sequence, self.tokens[row.space])
+        emitter.emit("add", result, result, Indexed(0, row.token))
+        if stride != 1:
+            emitter.emit("mul", result, result, stride)
+        return result
 
     @contextmanager
     def scratch(self, size: int, purpose: str) -> Iterator[Words]:
@@ -229,17 +427,20 @@ class Storage:
         return word
 
     def place_constant(self, value: Value) -> None:
-        """Put a constant value into the shared buffer, once; one with a token axis as a row for each token."""
+        """Put a constant value into the shared buffer, once: floats as binary32, integers and bool as int32."""
         if value.constant is None or value in self._constant_words:
             return
-        kind = np.int32 if value.type.dtype.startswith("int") else np.float32
-        array = np.asarray(value.constant, dtype=kind)
-        axis = self.axes.axes.get(value)
-        if axis is not None:
-            rows = np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
-            stride = rows.shape[1] if rows.shape[1] == 1 else -(-rows.shape[1] // _COLUMN_WORDS) * _COLUMN_WORDS
-            array = np.zeros((len(rows), stride), kind)
-            array[:, : rows.shape[1]] = rows
-            self._row_words[value] = stride
-        self._constant_words[value] = self.constant(array, value.name)
+        is_real = value.type.dtype.startswith(("float", "bfloat"))
+        kind = np.float32 if is_real else np.int32
+        if not is_real and value.constant.size and not _fits_words(value.constant):
+            raise UnsupportedError(f"the integers of the constant '{value.name}' do not fit 32 bits")
+        self._constant_words[value] = self.constant(np.asarray(value.constant, dtype=kind), value.name)
 
+
+_BARE = frozenset({"token", "sequence"})
+"""Indices whose register is that of the loop."""
+
+
+def _fits_words(array: NDArray[Any]) -> bool:
+    bounds = np.iinfo(np.int32)
+    return bool(array.min() >= bounds.min and array.max() <= bounds.max)

@@ -1,24 +1,33 @@
-"""The loops over the tokens of a run: one a phase, its steps in order, outputs delivered, unwanted outputs skipped."""
+"""The phases of a program: loops over rows, steps on whole tensors, outputs delivered, unwanted outputs skipped."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from isa import Indexed, Source, Symbol
-from passes import Value
+from passes import Affine, Dim, Value, symbol
 from pimc.backend.attention import attend
 from pimc.backend.cache_append import append_key, append_value
+from pimc.backend.copies import COPIES
 from pimc.backend.crossing import Crossing
-from pimc.backend.elementwise import ELEMENTWISE
+from pimc.backend.elementwise import ELEMENTWISE, emit_map
 from pimc.backend.emitter import Words, indexed
-from pimc.backend.lowering import Lower, Lowering
+from pimc.backend.extents import EARLIER
+from pimc.backend.indexing import INDEXING
+from pimc.backend.lowering import KeyMask, Lower, Lowering
 from pimc.backend.normalization import NORMALIZATION
 from pimc.backend.products import PRODUCTS
+from pimc.backend.reductions import REDUCTIONS
+from pimc.backend.row_axes import Space
+from pimc.backend.scalars import is_token_integer
 from pimc.backend.schedule import Phase, Step
+from pimc.backend.storage import CurrentRow
 from pimc.backend.token_rows import TokenRows
+from pimc.backend.views import View
 
-LOWERINGS: dict[str, Lower] = {**ELEMENTWISE, **NORMALIZATION, **PRODUCTS}
+LOWERINGS: dict[str, Lower] = {**ELEMENTWISE, **NORMALIZATION, **PRODUCTS, **REDUCTIONS, **INDEXING, **COPIES}
 """The function that emits the code of each operation; `cached_attention` is emitted in parts."""
 
 _MASK_DEPTH = 1e30
@@ -43,32 +52,43 @@ class TokenLoop:
     spilled: Mapping[Value, TokenRows]
     crossing: Crossing
 
-    def emit(self, inputs: Sequence[Symbol]) -> None:
-        """Emit the key mask and all phases."""
-        self._emit_mask(inputs)
+    def emit(self) -> None:
+        """Emit the masks that the host gives, and all phases."""
+        for mask in self.low.masks.values():
+            if mask.source is not None:
+                with self.low.emitter.origin(Source("key_mask")), self.low.emitter.unless_zero(self.low.host.masked):
+                    emit_key_mask(self.low, mask.source, mask, self._with_earlier(mask.source.shape[1]))
         for number, phase in enumerate(self.phases):
             self.crossing.begin_phase(number)
-            with self.low.emitter.loop(indexed(0, self.low.host.token_count)) as token:
-                self.low.storage.begin_phase(phase, token)
+            if phase.space is None:
+                self.low.storage.begin_phase(phase, None)
                 self._emit_steps(phase.required)
-                if phase.optional:
-                    with self.low.emitter.unless_zero(self._wanted(token)):
-                        self._emit_steps(phase.optional)
-                self.low.end_phase()
+            else:
+                self._emit_rows(phase, phase.space)
+            self.low.end_phase()
             self.crossing.end_phase(number)
+        self._deliver_inputs()
 
-    def _emit_mask(self, inputs: Sequence[Symbol]) -> None:
-        """The additive key mask from the host's 0 and 1: 0 for attended positions, far below zero for others."""
+    def _with_earlier(self, keys: Dim) -> Dim:
+        """Length of a mask, with the tokens of earlier runs where the model's own dimension leaves them out."""
+        main = self.low.map.main
+        is_run = main is not None and isinstance(main.tokens, Affine) and keys == main.tokens
+        return keys + symbol(EARLIER) if is_run else keys
+
+    def _emit_rows(self, phase: Phase, space: Space) -> None:
         low = self.low
-        keys = [symbol for symbol in inputs if symbol.layout["kind"] == "keys"]
-        if low.mask_words is None or not keys:
-            return
-        with low.emitter.origin(Source("key_mask")), low.emitter.unless_zero(low.host.masked):
-            length = low.emitter.scalar("add", low.host.kv_length, Indexed(0, low.host.token_count))
-            place = low.mask_words, keys[0].address
-            count = indexed(0, length)
-            low.emitter.emit("vmap", *place, "from_int", count, scale=_MASK_DEPTH, bias=-_MASK_DEPTH)
-            low.emitter.release(length)
+        with ExitStack() as loops:
+            sequence = loops.enter_context(low.emitter.loop(space.batch)) if space.batch > 1 else None
+            is_main = space == low.map.main
+            own = loops.enter_context(low.extents.operand(space.tokens))
+            count = indexed(0, low.host.token_count) if is_main else own
+            token = loops.enter_context(low.emitter.loop(count))
+            low.storage.begin_phase(phase, CurrentRow(space, token, sequence))
+            self._emit_steps(phase.required)
+            if phase.optional:
+                with low.emitter.unless_zero(self._wanted(token)):
+                    self._emit_steps(phase.optional)
+            low.end_row()
 
     def _wanted(self, token: int) -> int:
         """Register that is zero while the token comes before the first wanted output."""
@@ -86,15 +106,25 @@ class TokenLoop:
             source = Source(step.node.name, step.node.origins)
             with self.low.emitter.origin(source):
                 self.crossing.before_step(step)
-                if step.node not in self.low.absorbed:
+                if step.node not in self.low.absorbed and not self._is_view(step):
                     self._emit_step(step, steps)
                 self.crossing.after_step(step)
                 self._deliver(step)
+                self._make_masks(step)
             self.low.storage.end_step()
+
+    def _is_view(self, step: Step) -> bool:
+        return step.part == "whole" and all(self.low.storage.is_view(value) for value in step.node.outputs)
+
+    def _make_masks(self, step: Step) -> None:
+        for value, mask in self.low.masks.items():
+            if value in step.node.outputs and mask.source is None:
+                emit_key_mask(self.low, value, mask, value.shape[1])
 
     def _emit_step(self, step: Step, group: Sequence[Step]) -> None:
         node = step.node
-        waits = bool(node.op == "cached_attention" and node.attributes["causal"] and Step(node, "attend") in group)
+        is_causal = node.op == "cached_attention" and bool(node.attributes["causal"])
+        waits = is_causal and Step(node, "attend") in group
         if step.part == "append":
             append_key(self.low, node)
             if not waits:
@@ -106,17 +136,44 @@ class TokenLoop:
 
     def _deliver(self, step: Step) -> None:
         """Bring outputs that the step computed to their place."""
-        low = self.low
         if step.part == "append":
             return
-        for name, value in low.graph.outputs.items():
-            if low.storage.root(value)[0] not in step.node.outputs:
+        for name, value in self.low.graph.outputs.items():
+            if value not in step.node.outputs or is_token_integer(self.low.map, value):
                 continue
-            source, symbol = low.storage.words(value), self.outputs[name]
             if value in self.spilled:
-                self.spilled[value].store(low, source)
-                continue
-            size = int(symbol.layout["words_per_token"])
-            target = Words(symbol.address, low.storage.offset_register(size))
-            if source != target:
-                low.copy(target, source, int(symbol.layout["words"]))
+                with self.low.contiguous(self.low.storage.view(value)) as words:
+                    self.spilled[value].store(self.low, words)
+            else:
+                self._copy_output(name, value)
+
+    def _copy_output(self, name: str, value: Value) -> None:
+        """Copy an output to its room, unless it was computed there."""
+        low, symbol = self.low, self.outputs[name]
+        view = low.storage.view(value)
+        own = low.map.rows.get(value)
+        size = low.storage.row_room(value)
+        if own is None:
+            target = View(Words(symbol.address), view.shape, low.storage.whole_strides(value, size))
+        elif low.storage.row is not None:
+            register = low.storage.offset_register("row" if own.batch is not None else "token", size)
+            target = low.dense(view, Words(symbol.address, register))
+        else:
+            target = View(Words(symbol.address), view.shape, low.storage.whole_strides(value, size))
+        if view.words != target.words:
+            low.copy_view(target, view)
+
+    def _deliver_inputs(self) -> None:
+        """Outputs that are an input or a constant under another name."""
+        for name, value in self.low.graph.outputs.items():
+            if value.producer is None:
+                with self.low.emitter.origin(Source(name)):
+                    self._copy_output(name, value)
+
+
+def emit_key_mask(low: Lowering, value: Value, mask: KeyMask, length: Dim) -> None:
+    """Emit the additive form of a key mask from its 0 and 1: 0 for attended positions, far below zero for others."""
+    view = low.storage.view(value)
+    shape = (view.shape[0], length)
+    source, target = View(view.words, shape, view.strides), View(Words(mask.word), shape, (mask.row_words, 1))
+    emit_map(low, target, source, "from_int", _MASK_DEPTH, -_MASK_DEPTH)

@@ -38,7 +38,7 @@ class TokenRows:
         self._transfer(low, "ldb", "dst", target)
 
     def _transfer(self, low: Lowering, mnemonic: str, operand: str, words: Words) -> None:
-        token = low.storage.offset_register(1)
+        token = low.storage.offset_register("row", 1)
         bank = low.emitter.scalar("remu", token, low.near_bank.banks)
         row = low.emitter.scalar("divu", token, low.near_bank.banks)
         low.emitter.emit("mul", row, row, self.columns)

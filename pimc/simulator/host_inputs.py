@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isa import InputError, Port, Program, ProgramError, Symbol
+from passes import Affine, bind, parse_dim
+from pimc.simulator.host_symbols import bind_symbols
 
 Array = NDArray[Any]
 
@@ -22,11 +24,13 @@ class Request:
         arrays: Given arrays by port name.
         tokens: Tokens of the run.
         past: Length of the given `past` arrays; `None` when none was given.
+        symbols: Sizes of dynamic dimensions that the arrays show.
     """
 
     arrays: Mapping[str, Array]
     tokens: int
     past: int | None
+    symbols: Mapping[str, int]
 
 
 def input_ports(program: Program) -> dict[str, Port]:
@@ -49,16 +53,17 @@ def check_inputs(program: Program, given: Mapping[str, Array]) -> Request:
     ports = input_ports(program)
     unknown = [name for name in given if name not in ports]
     if unknown:
-        raise InputError(
-            f"the model has no input {_quoted(unknown)}", notes=[f"its inputs are {_quoted(ports)}"]
-        )
+        raise InputError(f"the model has no input {_quoted(unknown)}", notes=[f"its inputs are {_quoted(ports)}"])
     arrays = {name: np.asarray(array) for name, array in given.items()}
     problems = [*_missing(program, arrays)]
     for name, array in arrays.items():
         problems += _array_problems(program, ports[name], array) or _range_problems(program, name, array)
     if problems:
         raise InputError(f"{len(problems)} of the inputs cannot be used", notes=problems)
-    return Request(arrays, _tokens(program, arrays), _past(program, arrays))
+    past = _past(program, arrays)
+    tokens = _tokens(program, arrays)
+    symbols = bind_symbols(ports, arrays, {})
+    return Request(arrays, tokens if tokens is not None else _main_tokens(program, symbols), past, symbols)
 
 
 def check_outputs(program: Program, names: Sequence[str] | None) -> tuple[str, ...]:
@@ -86,18 +91,20 @@ def _missing(program: Program, arrays: Mapping[str, Array]) -> list[str]:
         for port in ports.values()
         if port.name not in arrays and _is_required(program, port)
     ]
-    cache = [name for name, port in ports.items() if port.kind == "past"]
+    cache = [name for name, port in ports.items() if port.kind in ("past", "given")]
     absent = [name for name in cache if name not in arrays]
     if absent and len(absent) < len(cache):
         missing.append(f"{len(absent)} of {len(cache)} cache inputs are missing: {_quoted(absent[:4])}")
-    if not any(ports[name].kind == "tokens" for name in arrays):
-        names = _quoted(name for name, port in ports.items() if port.kind == "tokens")
-        missing.append(f"no input says how many tokens there are: give one of {names}")
+    counting = [name for name, port in ports.items() if port.kind == "tokens"]
+    if counting and not any(name in arrays for name in counting):
+        missing.append(f"no input says how many tokens there are: give one of {_quoted(counting)}")
     return missing
 
 
 def _is_required(program: Program, port: Port) -> bool:
-    return port.kind in ("tokens", "once") and "default" not in program.symbol(port.symbol).layout
+    if port.kind == "given":
+        return True
+    return port.kind in ("tokens", "whole") and "default" not in program.symbol(port.symbol).layout
 
 
 def layout_number(symbol: Symbol, key: str) -> int:
@@ -156,22 +163,36 @@ def token_axis(port: Port, shape: Sequence[int], words: int) -> int:
     return fitting[0] if fitting else 0
 
 
-def _tokens(program: Program, arrays: Mapping[str, Array]) -> int:
+def _main_tokens(program: Program, symbols: Mapping[str, int]) -> int:
+    """Tokens of a run whose inputs have no rows of their own, from the sizes of other inputs."""
+    tokens = bind(parse_dim(str(program.metadata.get("tokens", 1))), symbols)
+    if isinstance(tokens, Affine):
+        raise InputError(f"no input says how large the dimension '{tokens}' is")
+    return tokens
+
+
+def _tokens(program: Program, arrays: Mapping[str, Array]) -> int | None:
     ports = input_ports(program)
     counts: dict[str, int] = {}
     for name, array in arrays.items():
         if ports[name].kind == "tokens":
-            words = layout_number(program.symbol(ports[name].symbol), "words")
+            symbol = program.symbol(ports[name].symbol)
+            words = layout_number(symbol, "words") * int(symbol.layout.get("sequences", 1))
             counts[name] = array.shape[token_axis(ports[name], array.shape, words)] if array.ndim else 1
     if len(set(counts.values())) > 1:
         raise InputError(
             "the inputs have different numbers of tokens",
             notes=[f"'{name}': {count} tokens" for name, count in counts.items()],
         )
-    tokens = next(iter(counts.values()))
+    tokens = next(iter(counts.values()), None)
     if tokens == 0:
         raise InputError("the inputs have no tokens", help="give at least one token")
     return tokens
+
+
+def cache_words(symbol: Symbol) -> int:
+    """Elements of one token of all sequences in a cache."""
+    return layout_number(symbol, "kv_heads") * layout_number(symbol, "head_dim") * layout_number(symbol, "sequences")
 
 
 def _past(program: Program, arrays: Mapping[str, Array]) -> int | None:
@@ -180,7 +201,7 @@ def _past(program: Program, arrays: Mapping[str, Array]) -> int | None:
     for name, array in arrays.items():
         if ports[name].kind == "past":
             symbol = program.symbol(ports[name].symbol)
-            words = layout_number(symbol, "kv_heads") * layout_number(symbol, "head_dim")
+            words = cache_words(symbol)
             lengths[name] = array.shape[token_axis(ports[name], array.shape, words)]
     if len(set(lengths.values())) > 1:
         raise InputError(

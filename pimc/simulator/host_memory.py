@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from isa import CACHE_LAYOUTS, Port, ResourceLimitError, Symbol
 from pimc.kv_layout import KvLayout
-from pimc.simulator.host_inputs import layout_number, token_axis
+from pimc.simulator.host_inputs import cache_words, layout_number, token_axis
 from pimc.simulator.state import MachineState
 
 Array = NDArray[Any]
@@ -30,27 +30,39 @@ def from_words(words: NDArray[np.uint32], dtype: np.dtype[Any]) -> Array:
     return words.view(np.float32 if dtype.kind == "f" else np.int32).astype(dtype)
 
 
-def token_rows(port: Port, array: Array, words: int) -> Array:
-    """The elements of each token, [tokens, words]."""
-    return np.moveaxis(array, token_axis(port, array.shape, words), 0).reshape(-1, words) if array.ndim else array
+def token_rows(port: Port, symbol: Symbol, array: Array) -> Array:
+    """The elements of each token, [sequences, tokens, words]."""
+    words, sequences = layout_number(symbol, "words"), int(symbol.layout.get("sequences", 1))
+    if not array.ndim:
+        return array.reshape(1, 1, 1)
+    axis = token_axis(port, array.shape, words * sequences)
+    return by_sequence(array, axis, sequences).reshape(sequences, array.shape[axis], words)
+
+
+def by_sequence(array: Array, axis: int, sequences: int) -> Array:
+    """Axes in the order sequences (when there are several, which count on axis 0), tokens, all others."""
+    return np.moveaxis(array, axis, 1 if sequences > 1 else 0)
 
 
 def default_rows(symbol: Symbol, first_position: int, tokens: int) -> Array:
-    """What an input holds that was not given, [tokens, words]: positions, or a constant."""
-    words = layout_number(symbol, "words")
+    """What an input holds that was not given, [sequences, tokens, words]: positions, or a constant."""
+    words, sequences = layout_number(symbol, "words"), int(symbol.layout.get("sequences", 1))
     default = symbol.layout["default"]
     if default == _POSITION:
-        return np.broadcast_to(np.arange(first_position, first_position + tokens)[:, None], (tokens, words))
-    return np.full((tokens, words), default)
+        positions = np.arange(first_position, first_position + tokens)
+        return np.broadcast_to(positions[None, :, None], (sequences, tokens, words))
+    return np.full((sequences, tokens, words), default)
 
 
-def write_token_rows(state: MachineState, symbol: Symbol, rows: Array) -> None:
-    """Write [tokens, words] to the places of the first tokens of a run; padding behind a row becomes 0."""
+def write_token_rows(state: MachineState, symbol: Symbol, rows: Array, chunk: int) -> None:
+    """Write [sequences, tokens, words] to the places of the first tokens of a run; padding behind a row becomes 0."""
     stride = layout_number(symbol, "words_per_token")
-    _check_size(symbol, len(rows) * stride)
-    padded = np.zeros((len(rows), stride), np.uint32)
-    padded[:, : rows.shape[1]] = as_words(rows)
-    state.shared.view(np.uint32)[symbol.address : symbol.address + padded.size] = padded.reshape(-1)
+    _check_size(symbol, (len(rows) - 1) * chunk * stride + rows.shape[1] * stride)
+    padded = np.zeros((rows.shape[1], stride), np.uint32)
+    for sequence, own in enumerate(rows):
+        padded[:, : rows.shape[2]] = as_words(own)
+        start = symbol.address + sequence * chunk * stride
+        state.shared.view(np.uint32)[start : start + padded.size] = padded.reshape(-1)
 
 
 def _check_size(symbol: Symbol, words: int) -> None:
@@ -62,28 +74,44 @@ def _check_size(symbol: Symbol, words: int) -> None:
         )
 
 
-def write_words(state: MachineState, symbol: Symbol, array: Array) -> None:
-    """Write a whole array to consecutive words."""
-    words = as_words(array).reshape(-1)
-    _check_size(symbol, words.size)
-    state.shared.view(np.uint32)[symbol.address : symbol.address + words.size] = words
+def write_whole(state: MachineState, symbol: Symbol, array: Array) -> None:
+    """Write a whole array to words that lie apart as the strides of the layout say."""
+    if array.size:
+        words = as_words(array).reshape(array.shape)
+        strides = _strides(symbol, array.ndim)
+        _check_size(symbol, 1 + sum((size - 1) * step for size, step in zip(array.shape, strides, strict=True)))
+        _strided(state, symbol, array.shape)[...] = words
 
 
-def read_words(state: MachineState, port: Port, symbol: Symbol, shape: tuple[int, ...]) -> Array:
-    """Read a whole array from consecutive words."""
-    words = state.shared.view(np.uint32)[symbol.address : symbol.address + int(np.prod(shape))]
-    return from_words(words.copy(), np.dtype(port.dtype)).reshape(shape)
+def read_whole(state: MachineState, port: Port, symbol: Symbol, shape: tuple[int, ...]) -> Array:
+    """Read a whole array; the inverse of `write_whole`."""
+    return from_words(np.ascontiguousarray(_strided(state, symbol, shape)), np.dtype(port.dtype))
 
 
-def read_token_rows(state: MachineState, port: Port, symbol: Symbol, first: int, end: int) -> Array:
-    """Outputs of the tokens `first` to `end` - 1 of the latest run, [tokens, words]."""
-    read = _rows_in_banks if symbol.space == "bank" else _rows_in_buffer
-    return from_words(read(state, symbol, first, end), np.dtype(port.dtype))
+def _strides(symbol: Symbol, rank: int) -> list[int]:
+    return list(symbol.layout["strides"]) or [0] * rank
 
 
-def _rows_in_buffer(state: MachineState, symbol: Symbol, first: int, end: int) -> NDArray[np.uint32]:
+def _strided(state: MachineState, symbol: Symbol, shape: tuple[int, ...]) -> NDArray[np.uint32]:
+    """The words of an array as a view of the shared buffer."""
+    words = state.shared.view(np.uint32)[symbol.address : symbol.address + symbol.size]
+    strides = [4 * stride for stride in _strides(symbol, len(shape))]
+    return np.lib.stride_tricks.as_strided(words, shape, strides)
+
+
+def read_token_rows(state: MachineState, port: Port, symbol: Symbol, first: int, end: int, chunk: int) -> Array:
+    """Outputs of the tokens `first` to `end` - 1 of the latest run, [sequences, tokens, words]."""
+    if symbol.space == "bank":
+        rows = _rows_in_banks(state, symbol, first, end)[None]
+    else:
+        sequences = int(symbol.layout.get("sequences", 1))
+        rows = np.stack([_rows_in_buffer(state, symbol, first, end, number * chunk) for number in range(sequences)])
+    return from_words(rows, np.dtype(port.dtype))
+
+
+def _rows_in_buffer(state: MachineState, symbol: Symbol, first: int, end: int, earlier: int) -> NDArray[np.uint32]:
     words, stride = layout_number(symbol, "words"), layout_number(symbol, "words_per_token")
-    start = symbol.address + first * stride
+    start = symbol.address + (earlier + first) * stride
     rows = state.shared.view(np.uint32)[start : start + (end - first) * stride].reshape(end - first, stride)
     return rows[:, :words].copy()
 
@@ -108,7 +136,7 @@ def store_cache(state: MachineState, port: Port, symbol: Symbol, array: Array) -
     """Put a `past` array into the resident cache."""
     layout = KvLayout.from_json(symbol.layout)
     region = _cache_region(state, symbol)
-    heads_first = _heads_first(port, array, layout)
+    heads_first = _heads_first(port, array, symbol, layout)
     layout.store(region.data, symbol.address - region.low, heads_first)
 
 
@@ -123,7 +151,9 @@ def clear_cache(state: MachineState, symbols: Iterable[Symbol], first: int, end:
         if symbol.layout.get("kind") in CACHE_LAYOUTS:
             layout = KvLayout.from_json(symbol.layout)
             region = _cache_region(state, symbol)
-            zeros = np.zeros((layout.kv_heads, end - first, layout.head_dim), np.float32)
+            end_of_cache = min(end, layout.max_tokens)
+            shape = (layout.sequences, layout.kv_heads, max(end_of_cache - first, 0), layout.head_dim)
+            zeros = np.zeros(shape, np.float32)
             layout.store(region.data, symbol.address - region.low, zeros, first)
 
 
@@ -133,22 +163,18 @@ def load_cache(state: MachineState, port: Port, symbol: Symbol, tokens: int) -> 
     region = _cache_region(state, symbol)
     found = layout.load(region.data, symbol.address - region.low, tokens)
     shape = [dim if isinstance(dim, int) else tokens for dim in port.shape]
-    axis = token_axis(port, shape, layout.kv_heads * layout.head_dim)
-    heads, features = found.shape[0], found.shape[2]
-    moved = np.moveaxis(found, 1, 0).reshape(tokens, *_without(shape, axis)) if heads * features else found
-    return np.ascontiguousarray(np.moveaxis(moved, 0, axis)).astype(port.dtype)
+    axis = token_axis(port, shape, cache_words(symbol))
+    place = 1 if layout.sequences > 1 else 0
+    rest = [size for number, size in enumerate(shape) if number != axis]
+    moved = np.moveaxis(found, 2, 1).reshape(*rest[:place], tokens, *rest[place:])
+    return np.ascontiguousarray(np.moveaxis(moved, place, axis)).astype(port.dtype)
 
 
-def _without(shape: list[int], axis: int) -> list[int]:
-    return [size for number, size in enumerate(shape) if number != axis]
-
-
-def _heads_first(port: Port, array: Array, layout: KvLayout) -> Array:
-    """[kv_heads, tokens, head_dim] of a `past` array, whose other axes are heads and elements in this order."""
-    axis = token_axis(port, array.shape, layout.kv_heads * layout.head_dim)
-    tokens = array.shape[axis]
-    rows = np.moveaxis(array, axis, 0).reshape(tokens, layout.kv_heads, layout.head_dim)
-    return np.moveaxis(rows, 0, 1)
+def _heads_first(port: Port, array: Array, symbol: Symbol, layout: KvLayout) -> Array:
+    """[sequences, kv_heads, tokens, head_dim] of a `past` array, whose other axes are in this order."""
+    axis = token_axis(port, array.shape, cache_words(symbol))
+    rows = by_sequence(array, axis, layout.sequences)
+    return np.moveaxis(rows.reshape(layout.sequences, -1, layout.kv_heads, layout.head_dim), 1, 2)
 
 
 def _cache_region(state: MachineState, symbol: Symbol) -> Any:

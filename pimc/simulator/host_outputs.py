@@ -15,10 +15,12 @@ Array = NDArray[Any]
 
 
 def join_rows(port: Port, parts: Sequence[Array]) -> Array:
-    """Rows [tokens, words] of consecutive chunks as one array of the port's shape."""
-    rows = np.concatenate(parts)
-    tokens, words = rows.shape
+    """Rows [sequences, tokens, words] of consecutive chunks as one array of the port's shape."""
+    rows = np.concatenate(parts, axis=1)
+    sequences, tokens, words = rows.shape
     shape = [dim if isinstance(dim, int) else tokens for dim in port.shape]
-    axis = token_axis(port, shape, words)
+    axis = token_axis(port, shape, words * sequences)
+    place = 1 if sequences > 1 else 0
     rest = [size for number, size in enumerate(shape) if number != axis]
-    return np.ascontiguousarray(np.moveaxis(rows.reshape(tokens, *rest), 0, axis))
+    moved = rows.reshape(*rest[:place], tokens, *rest[place:])
+    return np.ascontiguousarray(np.moveaxis(moved, place, axis))

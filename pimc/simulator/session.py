@@ -16,7 +16,7 @@ from isa import (
     ProgramError,
     ResourceLimitError,
     UnsupportedError,
-    load_machine,
+    program_machine,
     section_errors,
 )
 from pimc.simulator.energy import Accounting
@@ -25,7 +25,6 @@ from pimc.simulator.host_inputs import (
     check_inputs,
     check_outputs,
     input_ports,
-    layout_number,
     output_ports,
 )
 from pimc.simulator.host_memory import (
@@ -33,17 +32,21 @@ from pimc.simulator.host_memory import (
     default_rows,
     load_cache,
     read_token_rows,
-    read_words,
+    read_whole,
     store_cache,
     token_rows,
     write_token_rows,
-    write_words,
+    write_whole,
 )
 from pimc.simulator.host_outputs import join_rows
+from pimc.simulator.host_symbols import bind_symbols, shape_of
 from pimc.simulator.simulator import Simulator
 from pimc.simulator.stats import Statistics, as_one_step, total
 
 Array = NDArray[Any]
+
+_ROW_KINDS = ("tokens", "token_rows")
+"""Kinds of ports that have a row for each token."""
 
 
 class Session:
@@ -63,14 +66,14 @@ class Session:
         timing_only: bool = False,
         accounting: Accounting = "faithful",
     ) -> None:
-        """Load the program; `machine` defaults to the bundled one that the program names, `accounting` as `Simulator`.
+        """Load the program; `machine` defaults to the program's own, `accounting` as `Simulator`.
 
         Raises:
             MachineError: the program was compiled for another machine.
             ProgramError: its sections contradict each other, or do not fit the machine.
         """
         self.program = program
-        target = machine if machine is not None else load_machine(program.machine)
+        target = machine if machine is not None else program_machine(program)
         self.simulator = Simulator(target, accounting)
         self.simulator.load(program)
         wrong = section_errors(program, target)
@@ -152,10 +155,13 @@ class Session:
             raise InputError(f"token numbers are {ids.size} values of type {ids.dtype}", help="give integers")
         port = _token_port(self.program)
         shape = tuple(dim if isinstance(dim, int) else ids.size for dim in port.shape)
-        request = Request({port.name: ids.astype(port.dtype).reshape(shape)}, ids.size, None)
-        names = outputs if outputs is not None else [
-            name for name, each in output_ports(self.program).items() if each.kind != "present"
-        ]
+        arrays = {port.name: ids.astype(port.dtype).reshape(shape)}
+        request = Request(arrays, ids.size, None, bind_symbols(input_ports(self.program), arrays, {}))
+        names = (
+            outputs
+            if outputs is not None
+            else [name for name, each in output_ports(self.program).items() if each.kind != "present"]
+        )
         wanted = check_outputs(self.program, names)
         self._prepare_cache(request)
         return self._execute(request, wanted, None, last_only=True)
@@ -181,7 +187,8 @@ class Session:
             clear_cache(self.simulator.state, self.program.symbols, self.kv_length, self._stored)
         self._stored = self.kv_length
         for name, array in request.arrays.items():
-            if ports[name].kind == "past" and past and not self.timing_only:
+            is_past = ports[name].kind == "past" and past
+            if (is_past or ports[name].kind == "given") and not self.timing_only:
                 store_cache(self.simulator.state, ports[name], self.program.symbol(ports[name].symbol), array)
 
     def _check_context(self, past: int, tokens: int) -> None:
@@ -193,13 +200,12 @@ class Session:
                 help="compile with a larger --max-context",
             )
 
-    def _execute(
-        self, request: Request, wanted: Sequence[str], entry: str | None, last_only: bool
-    ) -> dict[str, Array]:
+    def _execute(self, request: Request, wanted: Sequence[str], entry: str | None, last_only: bool) -> dict[str, Array]:
         self._check_context(self.kv_length, request.tokens)
         ports = output_ports(self.program)
-        is_masked = self._write_whole_inputs(request)
-        wants_rows = any(ports[name].kind in ("tokens", "token_rows") for name in wanted)
+        symbols = self._symbols(request)
+        is_masked = self._write_whole_inputs(request, symbols)
+        wants_rows = any(ports[name].kind in _ROW_KINDS for name in wanted)
         first_wanted = 0 if wants_rows and not last_only else request.tokens - (1 if wants_rows else 0)
         rows: dict[str, list[Array]] = {name: [] for name in wanted}
         runs: list[Statistics] = []
@@ -208,17 +214,24 @@ class Session:
             name, count = self._next_entry(entry, request.tokens - start, request.tokens)
             self._write_rows(request, start, count)
             first = min(max(first_wanted - start, 0), count)
-            runs.append(self._run_entry(name, count, first, is_masked))
+            runs.append(self._run_entry(name, count, first, is_masked, symbols))
             if not self.timing_only:
                 self._read_rows(rows, first, count)
             start += count
         self._steps.append(as_one_step(total(runs)))
-        return {} if self.timing_only else {name: self._output(name, rows[name]) for name in wanted}
+        return {} if self.timing_only else {name: self._output(name, rows[name], symbols) for name in wanted}
+
+    def _symbols(self, request: Request) -> dict[str, int]:
+        """Sizes of all dynamic dimensions: those of the arrays, the length of the resident cache, the tokens."""
+        registers: Mapping[str, str] = self.program.metadata.get("symbols", {})
+        host = {"kv_length": self.kv_length, "token_count": request.tokens}
+        counted = {symbol: host[register] for symbol, register in registers.items() if register in host}
+        return {**bind_symbols(input_ports(self.program), request.arrays, counted)}
 
     def _next_entry(self, entry: str | None, left: int, tokens: int) -> tuple[str, int]:
         """Entry for the next tokens, and how many it takes."""
         entries = self.program.entries
-        chunk = int(self.program.metadata.get("chunk", 1))
+        chunk = self._chunk
         single = "decode" if tokens == 1 and "decode" in entries else "prefill"
         name = entry or ("encode" if "encode" in entries else single)
         if name == "encode" and tokens > chunk:
@@ -229,8 +242,10 @@ class Session:
             )
         return name, 1 if name == "decode" else min(left, chunk)
 
-    def _run_entry(self, entry: str, count: int, first: int, is_masked: bool) -> Statistics:
+    def _run_entry(self, entry: str, count: int, first: int, is_masked: bool, symbols: Mapping[str, int]) -> Statistics:
+        names: Mapping[str, str] = self.program.metadata.get("symbols", {})
         available = {
+            **{register: symbols[symbol] for symbol, register in names.items() if symbol in symbols},
             "kv_length": self.kv_length,
             "token_count": count,
             "first_output": first,
@@ -244,27 +259,22 @@ class Session:
             self.kv_length += count
         return statistics
 
-    def _write_whole_inputs(self, request: Request) -> bool:
+    def _write_whole_inputs(self, request: Request, symbols: Mapping[str, int]) -> bool:
         """Write inputs that are not split by tokens; returns whether a mask excludes any position."""
         is_masked = False
         for port in input_ports(self.program).values():
-            array = request.arrays.get(port.name)
-            if array is None or port.kind not in ("once", "keys"):
+            if port.kind not in ("whole", "keys"):
                 continue
-            if port.kind == "keys":
-                self._check_mask(port, array, request.tokens)
+            symbol = self.program.symbol(port.symbol)
+            array = request.arrays.get(port.name)
+            if array is None:
+                array = np.full(shape_of(port, symbols), symbol.layout["default"])
+            elif port.kind == "keys":
                 array = (array != 0).astype(np.int32)
-                is_masked = is_masked or not array.all()
-            write_words(self.simulator.state, self.program.symbol(port.symbol), array)
+            is_masked = is_masked or (port.kind == "keys" and not array.all())
+            if not self.timing_only:
+                write_whole(self.simulator.state, symbol, array)
         return is_masked
-
-    def _check_mask(self, port: Port, array: Array, tokens: int) -> None:
-        attended = self.kv_length + tokens
-        if array.size != attended:
-            raise InputError(
-                f"'{port.name}' has {array.size} positions",
-                notes=[f"allowed: {attended}, for {self.kv_length} tokens in the cache and {tokens} new ones"],
-            )
 
     def _write_rows(self, request: Request, start: int, count: int) -> None:
         for port in input_ports(self.program).values():
@@ -275,26 +285,34 @@ class Session:
             if array is None:
                 rows = default_rows(symbol, self.kv_length, count)
             else:
-                rows = token_rows(port, array, layout_number(symbol, "words"))[start : start + count]
-            write_token_rows(self.simulator.state, symbol, rows)
+                rows = token_rows(port, symbol, array)[:, start : start + count]
+            write_token_rows(self.simulator.state, symbol, rows, self._chunk)
 
     def _read_rows(self, rows: dict[str, list[Array]], first: int, count: int) -> None:
         ports = output_ports(self.program)
         for name, parts in rows.items():
             port = ports[name]
-            if port.kind in ("tokens", "token_rows") and first < count:
+            if port.kind in _ROW_KINDS and first < count:
                 symbol = self.program.symbol(port.symbol)
-                parts.append(read_token_rows(self.simulator.state, port, symbol, first, count))
+                parts.append(read_token_rows(self.simulator.state, port, symbol, first, count, self._chunk))
 
-    def _output(self, name: str, parts: list[Array]) -> Array:
+    @property
+    def _chunk(self) -> int:
+        return int(self.program.metadata.get("chunk", 1))
+
+    def _output(self, name: str, parts: list[Array], symbols: Mapping[str, int]) -> Array:
         port = output_ports(self.program)[name]
         symbol = self.program.symbol(port.symbol)
         if port.kind == "present":
-            return load_cache(self.simulator.state, port, symbol, self._stored)
-        if port.kind == "once":
-            shape = tuple(int(dim) for dim in port.shape)
-            return read_words(self.simulator.state, port, symbol, shape)
+            return load_cache(self.simulator.state, port, symbol, self._present_tokens(port, symbols))
+        if port.kind == "whole":
+            return read_whole(self.simulator.state, port, symbol, shape_of(port, symbols))
         return join_rows(port, parts)
+
+    def _present_tokens(self, port: Port, symbols: Mapping[str, int]) -> int:
+        """Tokens that a cache holds after the run: of its dynamic dimension, else those of the run."""
+        dynamic = [size for dim, size in zip(port.shape, shape_of(port, symbols), strict=True) if isinstance(dim, str)]
+        return dynamic[0] if dynamic else self._stored
 
 
 def _token_port(program: Program) -> Port:

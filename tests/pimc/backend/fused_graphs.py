@@ -37,7 +37,7 @@ class FusedDecoder:
         self.mask: Value | None = None
         if self.key_mask:
             raw = self._input("attention_mask", TensorType("int64", (1, past + tokens if self.causal else tokens)))
-            self.mask = self._node("cast", [raw], "bool", (1, past + tokens), to="bool")
+            self.mask = self._node("cast", [raw], "bool", raw.shape, to="bool")
         table = self._weight((self.vocabulary, self.hidden), 1.0)
         self.cosine, self.sine = self._rotary_tables(positions)
         x = self._node("gather", [table, self.ids], "float32", (1, tokens, self.hidden), axis=0)

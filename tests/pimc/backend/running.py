@@ -47,7 +47,8 @@ class ProgramUnderTest:
         symbol = self.program.symbol(name)
         region = self.engine.state.bank_region("kv_cache")
         layout = KvLayout.from_json(symbol.layout)
-        return layout.load(region.data, symbol.address - self.program.region("kv_cache").address, self.length)
+        tokens = layout.load(region.data, symbol.address - self.program.region("kv_cache").address, self.length)
+        return tokens[0]
 
 
 def oracle_inputs(graph: Graph, ids: NDArray[np.int64], start: int, mask: NDArray[np.int64] | None):  # type: ignore[no-untyped-def]

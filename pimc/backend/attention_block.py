@@ -1,0 +1,58 @@
+"""What the parts of an attention block share: its cache, the attended positions, where the scores are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from passes import Node
+from pimc.backend.emitter import Words
+from pimc.backend.lowering import CacheRooms, Lowering
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Registers that say which positions are attended to.
+
+    Attributes:
+        first: First position, `None` when it is always 0.
+        length: Number of positions from `first` on.
+        end: Position after the last one.
+        slots: Slots that hold positions below `end`.
+    """
+
+    first: int | None
+    length: int
+    end: int
+    slots: int
+
+
+@dataclass(frozen=True)
+class Block:
+    """Everything about one attention block that its parts share.
+
+    Attributes:
+        low: State of the lowering.
+        node: The `cached_attention`.
+        rooms: Its cache.
+        query_heads: Query heads that share a key/value head.
+        extent: Attended positions.
+        scores: Scores, later probabilities: one row of `score_row` words a query head.
+        score_row: Words of a row: all slots of the longest context.
+    """
+
+    low: Lowering
+    node: Node
+    rooms: CacheRooms
+    query_heads: int
+    extent: Extent
+    scores: Words
+    score_row: int
+
+    def head(self, member: int, query: int) -> int:
+        """Row of query head `query` of the group's key/value head `member`, in the first group."""
+        return member * self.query_heads + query
+
+    @property
+    def group_heads(self) -> int:
+        """Query heads of a group of channels."""
+        return self.rooms.keys.heads_per_group * self.query_heads

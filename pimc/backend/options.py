@@ -1,0 +1,26 @@
+"""What the user chooses about a program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ProgramOptions:
+    """What the user chooses about a program.
+
+    Attributes:
+        max_context: Longest attended length, which the KV cache reserves.
+        chunk: Tokens of one `prefill` run at most.
+        numerics: `machine` or `fp32`.
+        metadata: Further facts to record in the program.
+        weights: Whether the program holds the weights; without them it can only be timed.
+    """
+
+    max_context: int
+    chunk: int
+    numerics: str
+    metadata: Mapping[str, Any]
+    weights: bool = True
