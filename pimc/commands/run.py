@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from isa import Program
     from pimc.report.terminal import Terminal
-    from pimc.simulator import Session, Statistics
+    from pimc.simulator import Recording, Session, Statistics
 
     Outputs = dict[str, NDArray[Any]]
 
@@ -29,7 +29,15 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--timing-only", action="store_true", help="time and energy without data")
     sets = "value of a host register; the entry then runs without inputs"
     parser.add_argument("--set", action="append", default=[], type=_register, metavar="NAME=N", help=sets)
+    parser.add_argument(
+        "--accounting",
+        choices=("faithful", "paper"),
+        default="faithful",
+        help="energy that is charged: all, or what published calculations count (default faithful)",
+    )
     parser.add_argument("--stats", metavar="S.json", help="write the statistics")
+    parser.add_argument("--trace", metavar="T.perfetto", help="write what every unit does, for ui.perfetto.dev")
+    parser.add_argument("--log", metavar="COMMANDS.csv", help="write every issued DRAM command")
 
 
 def _register(text: str) -> tuple[str, int]:
@@ -49,26 +57,36 @@ def _run(options: Namespace) -> int:
 
     if options.timing_only and options.outputs is not None:
         raise InputError("--timing-only computes no outputs", help="leave -o or --timing-only out")
-    for path in (options.outputs, options.stats):
+    for path in (options.outputs, options.stats, options.trace, options.log):
         if path is not None:
             check_output(path)
     terminal = Terminal(options.color, options.quiet)
     check_kind(options.program, FileKind.PROGRAM)
     program = load_program(options.program)
     machine = load_machine(options.machine) if options.machine else program_machine(program)
-    session = Session(program, machine, options.timing_only)
-    by_registers = options.set or not any(port.direction == "input" for port in program.ports)
-    with terminal.status(f"running {options.program}"):
-        runs = _run_registers(options, session) if by_registers else _run_inputs(options, session, terminal)
-    outputs, statistics = runs
+    session = Session(program, machine, options.timing_only, options.accounting)
+    outputs, statistics, recording = _execute(options, session, terminal)
     stats = statistics.to_json()
     stats["provenance"]["seed"] = options.seed
     _write(options, outputs, stats)
+    if recording is not None:
+        _write_recording(options, recording, session)
     if options.json:
         print_json(stats)
     else:
         print_run(terminal, stats)
     return 0
+
+
+def _execute(options: Namespace, session: Session, terminal: Terminal) -> tuple[Outputs, Statistics, Recording | None]:
+    """Run what is asked for, recorded when a trace or a log is."""
+    by_registers = options.set or not any(port.direction == "input" for port in session.program.ports)
+    records = options.trace is not None or options.log is not None
+    if records:
+        session.simulator.record()
+    with terminal.status(f"running {options.program}"):
+        runs = _run_registers(options, session) if by_registers else _run_inputs(options, session, terminal)
+    return (*runs, session.simulator.recording() if records else None)
 
 
 def _run_registers(options: Namespace, session: Session) -> tuple[Outputs, Statistics]:
@@ -124,6 +142,21 @@ def _write(options: Namespace, outputs: Outputs, stats: dict[str, Any]) -> None:
         write_text(options.stats, json.dumps(stats, indent=2, allow_nan=False) + "\n")
 
 
+def _write_recording(options: Namespace, recording: Recording, session: Session) -> None:
+    from pimc.files import write_atomically
+    from pimc.report.perfetto import write_perfetto
+    from pimc.simulator import curves, timeline, write_recorded_log
+
+    program, machine = session.program, session.simulator.machine
+    if options.log is not None:
+        with write_atomically(options.log) as log:
+            write_recorded_log(log, recording, program, machine)
+    if options.trace is not None:
+        power = curves(recording, program, machine, options.accounting)
+        with write_atomically(options.trace) as trace:
+            write_perfetto(trace, timeline(recording, program, machine), power, machine)
+
+
 COMMAND = Command(
     name="run",
     summary="run a program: outputs, cycles, joules",
@@ -132,6 +165,7 @@ COMMAND = Command(
         "pimc run t.pim",
         "pimc run t.pim -i in.npz -o out.npz --stats s.json",
         "pimc run t.pim --entry decode --timing-only --set kv_length=128",
+        "pimc run t.pim --entry decode --set kv_length=128 --trace t.perfetto --log commands.csv",
     ),
     add_arguments=_add_arguments,
     run=_run,

@@ -38,7 +38,7 @@ def summary_rows(stats: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "tokens", count(stats["tokens"])
         yield "tokens/s", f"{stats['tokens'] / stats['time_s']:,.0f}"
         yield "energy per token", with_unit(stats["energy_j"] / stats["tokens"], "J")
-    yield "energy", with_unit(stats["energy_j"], "J")
+    yield "energy", f"{with_unit(stats['energy_j'], 'J')} ({provenance['accounting']} accounting)"
     yield "power", with_unit(stats["power_w"], "W")
     for key, name in (("peak_floor_s", "peak floor"), ("row_cycled_floor_s", "row-cycled floor")):
         yield name, floor_text(stats["time_s"], stats["bound"][key])

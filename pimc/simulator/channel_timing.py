@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from isa import INSTRUCTIONS, MachineError
+from isa import INSTRUCTIONS, MachineError, ResourceLimitError
 from pimc.simulator.channel_kernels import ACTIVATE, OPEN, SEQUENCE, STORE_LANE, advance, execute
-from pimc.simulator.dram_layout import CLASSES, MEMBERS, OPEN_BANKS, OPEN_SINCE, WEIGHT, initial_state
+from pimc.simulator.dram_layout import CLASSES, LOG_WIDTH, MEMBERS, OPEN_BANKS, OPEN_SINCE, WEIGHT, initial_state
 from pimc.simulator.dram_tables import COMMAND_COUNT, COMMAND_INDEX, COMMANDS, COUNTERS, OPEN_CYCLES, command_tables
 from pimc.simulator.row_kernels import MEMORY
 
@@ -129,6 +129,34 @@ class ChannelTiming:
         if finish > self._finish:
             self._finish = finish
         return start, finish
+
+    def begin_log(self, most_runs: int) -> None:
+        """Log commands from now on, at most `most_runs` runs of them; cycles stay what they are."""
+        counters = np.zeros((2, COUNTERS + 1 + LOG_WIDTH * most_runs), dtype=np.int64)
+        counters[:, :COUNTERS] = self._counters[:, :COUNTERS]
+        self._counters = counters
+
+    @property
+    def logged_runs(self) -> int:
+        """Runs of commands since `begin_log`."""
+        return int(self._counters[1, COUNTERS])
+
+    def end_log(self) -> NDArray[np.int64]:
+        """The runs [n, LOG_WIDTH] since `begin_log`, see `dram_layout.LOG_WIDTH`; from now on none are logged.
+
+        Raises:
+            ResourceLimitError: there were more than were to be kept.
+        """
+        log = self._counters[1, COUNTERS:]
+        self._counters = self._counters[:, :COUNTERS].copy()
+        room, count = log[1:].size // LOG_WIDTH, int(log[0])
+        if count > room:
+            raise ResourceLimitError(
+                "the command log is too long",
+                notes=[f"demand: {count:,} runs of commands", f"bound: {room:,}"],
+                help="log a shorter run",
+            )
+        return log[1 : 1 + LOG_WIDTH * count].reshape(-1, LOG_WIDTH).copy()
 
     @property
     def kernel_arrays(self) -> tuple[NDArray[np.int64], ...]:

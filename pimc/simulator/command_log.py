@@ -14,6 +14,9 @@ Integers = NDArray[np.int64]
 LOG_RUNS = 1 << 20
 """Runs of commands that a log holds; 56 MiB."""
 
+MOST_COMMANDS = 1 << 23
+"""Commands that a log is spelled out for; about 1 GiB of memory."""
+
 NONE = -1
 """Place of a command that has none: the bank of an all-bank command, the row of a precharge."""
 
@@ -96,6 +99,16 @@ def logged_runs(log: Integers) -> Integers:
     return log[1 : 1 + LOG_WIDTH * int(log[0])].reshape(-1, LOG_WIDTH)
 
 
+def channels_of(runs: Integers) -> Integers:
+    """How many channels each run stands for."""
+    return np.bitwise_count(runs[:, 6]).astype(np.int64)
+
+
+def issued_commands(runs: Integers) -> int:
+    """Commands of all channels in the runs."""
+    return int((runs[:, 4] * channels_of(runs)).sum())
+
+
 def expand(runs: Integers, work: ChannelWork, form: LogFormat) -> CommandEvents:
     """Every command of every channel.
 
@@ -104,12 +117,26 @@ def expand(runs: Integers, work: ChannelWork, form: LogFormat) -> CommandEvents:
         work: What caused them. The column commands of one kind follow it in order in every channel.
         form: How commands fill the fields.
     """
-    parts = [_channel(runs, work, form, channel) for channel in range(form.channels)]
-    channels = np.repeat(np.arange(form.channels), [part.shape[1] for part in parts])
-    table = np.concatenate(parts, axis=1)
-    order = np.argsort(table[0], kind="stable")
-    cycle, command, bank, row, column, node = table[:, order]
-    return CommandEvents(cycle, channels[order], command, bank, row, column, node, work.nodes)
+    parts: list[Integers] = []
+    for alike in _alike_channels(runs, work, form.channels):
+        table = _channel(runs, work, form, alike[0])
+        channels = np.tile(np.array(alike, dtype=np.int64), table.shape[1])
+        parts.append(np.concatenate([np.repeat(table, len(alike), axis=1), channels[np.newaxis]]))
+    table = parts[0]
+    if len(parts) > 1:
+        table = np.concatenate(parts, axis=1)
+        table = table[:, np.argsort(table[0] * form.channels + table[6], kind="stable")]
+    cycle, command, bank, row, column, node, channel = table
+    return CommandEvents(cycle, channel, command, bank, row, column, node, work.nodes)
+
+
+def _alike_channels(runs: Integers, work: ChannelWork, channels: int) -> list[list[int]]:
+    """Channels in lists of those that have the same runs and the same work."""
+    alike: dict[bytes, list[int]] = {}
+    for channel in range(channels):
+        own = np.concatenate([runs[:, 6] >> channel & 1, work.mask >> channel & 1]).astype(np.bool_)
+        alike.setdefault(np.packbits(own).tobytes(), []).append(channel)
+    return list(alike.values())
 
 
 def _channel(runs: Integers, work: ChannelWork, form: LogFormat, channel: int) -> Integers:

@@ -100,7 +100,9 @@ class EnergyModel:
     """Energy of a machine's actions under an accounting.
 
     Attributes:
-        command_energy_pj: Energy of one command, for each of `dram_tables.COMMANDS`; all zero without near-bank units.
+        unit_energy_pj: [commands, units] energy of one command of `dram_tables.COMMANDS` in each of `DRAM_UNITS`; all
+            zero without near-bank units.
+        command_energy_pj: [commands] its sum over the units.
     """
 
     def __init__(self, machine: Machine, accounting: Accounting = "faithful") -> None:
@@ -108,8 +110,8 @@ class EnergyModel:
         self._accounting = accounting
         near_bank = machine.near_bank
         shape = (len(COMMANDS), len(DRAM_UNITS))
-        self._table = np.zeros(shape) if near_bank is None else _command_table(near_bank, accounting)
-        self.command_energy_pj: NDArray[np.float64] = self._table.sum(axis=1)
+        self.unit_energy_pj = np.zeros(shape) if near_bank is None else _command_table(near_bank, accounting)
+        self.command_energy_pj: NDArray[np.float64] = self.unit_energy_pj.sum(axis=1)
 
     def dram_energy_j(self, counts: NDArray[np.int64]) -> DramEnergy:
         """Energy of commands.
@@ -117,7 +119,7 @@ class EnergyModel:
         Args:
             counts: [commands] in the order of `dram_tables.COMMANDS`, as `ChannelTiming.command_counts`.
         """
-        joules = self._table * np.asarray(counts)[:, np.newaxis] * _PJ
+        joules = self.unit_energy_pj * np.asarray(counts)[:, np.newaxis] * _PJ
         by_command = zip(COMMANDS, joules.sum(axis=1).tolist(), strict=True)
         by_unit = zip(DRAM_UNITS, joules.sum(axis=0).tolist(), strict=True)
         return DramEnergy(MappingProxyType(dict(by_command)), MappingProxyType(dict(by_unit)))

@@ -18,6 +18,7 @@ from pimc.simulator.timing_tables import can_be_compiled
 from pimc.simulator.units import VectorUnit, elements
 
 if TYPE_CHECKING:
+    from pimc.simulator.recorder import Recorder
     from pimc.simulator.timing_engine import TimingEngine
 
 _SCALAR_ACCESSES = ("lds", "sts")
@@ -31,6 +32,7 @@ class Engine:
         operations: The instructions, ready to run.
         counters: What happened in the latest run.
         cycle: Cycle at which the latest run ended; the next one begins there.
+        recorder: Gets what units do, while there is one.
     """
 
     def __init__(self, machine: Machine, program: Program, channels: ChannelTiming) -> None:
@@ -41,6 +43,7 @@ class Engine:
         self._period = machine.sequencer.cycles_per_instruction
         self._computes = True
         self._timing: TimingEngine | None = None
+        self.recorder: Recorder | None = None
         self.restart(channels)
 
     def restart(self, channels: ChannelTiming) -> None:
@@ -77,6 +80,8 @@ class Engine:
         self.cycle = max(self._board.clock, self._vector.free, self._channels.finish_cycle)
         self._channels.advance(self.cycle)
         self.counters.commands[-1] += self._channels.last_counts
+        if self.recorder is not None:
+            self.recorder.run_ended(self.cycle, self._channels.logged_runs)
 
     def run_compiled(self, address: int) -> None:
         """As `run` with `timing_only`, many times as fast where the program allows it; MAC sweeps are not counted."""
@@ -92,8 +97,7 @@ class Engine:
 
     def _execute(self) -> None:
         state, board, period = self.state, self._board, self._period
-        operations, executed = self.operations, self.counters.executed
-        registers = state.registers
+        operations, executed, registers = self.operations, self.counters.executed, state.registers
         index = state.program_counter
         operands: list[Any] = []
         try:
@@ -114,6 +118,8 @@ class Engine:
                 else:
                     self._hand_over(operation, operands)
                 board.clock += period
+                if self.recorder is not None:
+                    self.recorder.dispatched(index, board.clock)
         except FaultError as fault:
             raise program_error(fault, self._program, index, operands) from None
         except IndexError:
@@ -138,6 +144,8 @@ class Engine:
             self._count_commands(operation, operands)
         board.record(operation.unit, footprint, start, end)
         self.counters.add(operation, footprint, start, end)
+        if self.recorder is not None:
+            self.recorder.executed(operation, operands, footprint, (start, end), self._channels.logged_runs)
         if self._computes or operation.mnemonic in _SCALAR_ACCESSES:
             operation.semantics(self.state, *operands)
         if operation.loads >= 0:

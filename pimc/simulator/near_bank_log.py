@@ -1,12 +1,16 @@
-"""How commands of near-bank channels are logged, and the work of a trace that they follow from."""
+"""How commands of near-bank channels are logged, and the work of traces and programs that they follow from."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from isa import INSTRUCTIONS
 from pimc.simulator.aim_channel_kernels import COMMAND, COUNT, MASK, NO_COMMAND
+from pimc.simulator.channel_kernels import OPEN, STORE_LANE
+from pimc.simulator.channel_timing import recipe
 from pimc.simulator.command_log import ChannelWork, Integers, LogFormat
 from pimc.simulator.dram_tables import BANK, COMMAND_INDEX, COMMANDS, command_scope
 
@@ -58,3 +62,64 @@ def trace_work(lines: Integers) -> ChannelWork:
         node=given,
         nodes=tuple(f"instruction {number}" for number in range(1, lines.shape[0] + 1)),
     )
+
+
+def program_work(
+    near_bank: NearBank,
+    mnemonics: Sequence[str],
+    operands: Sequence[Sequence[int]],
+    node: Integers,
+    nodes: Sequence[str],
+) -> ChannelWork:
+    """Work of executed near-bank instructions.
+
+    Args:
+        near_bank: The unit.
+        mnemonics: Of each instruction.
+        operands: Resolved operands of each.
+        node: Index in `nodes` of each, or `command_log.NONE`.
+        nodes: Names of graph nodes.
+    """
+    tables: list[Integers] = []
+    for mnemonic in sorted(set(mnemonics)):
+        places = [place for place, name in enumerate(mnemonics) if name == mnemonic]
+        values = np.array([operands[place] for place in places], dtype=np.int64).reshape(len(places), -1)
+        tables += [np.column_stack([places, table]) for table in _work(near_bank, mnemonic, values)]
+    table = np.concatenate([np.zeros((0, 8), np.int64), *tables])
+    place, command, mask, first, columns, ranges, stride, step = table[np.argsort(table[:, 0], kind="stable")].T
+    return ChannelWork(command, mask, first, columns, ranges, stride, step, node[place], tuple(nodes))
+
+
+def _work(near_bank: NearBank, mnemonic: str, values: Integers) -> list[Integers]:
+    """Tables [instructions, 7] of what instructions of one kind do: command to step of `ChannelWork`."""
+    kind, command, (mask, _, address, columns, outputs, stride) = recipe(mnemonic)
+    if kind == OPEN:
+        return []
+    names = [operand.name for operand in INSTRUCTIONS[mnemonic].operands]
+    constants = {"zero": 0, "one": 1, "reads": near_bank.acc_read_bits // 16}
+    ones = np.ones(values.shape[0], np.int64)
+    given = {
+        source: constants[source] * ones if source in constants else values[:, names.index(source)]
+        for source in (mask, address, columns, outputs, stride)
+    }
+    if kind == STORE_LANE:
+        return _lane_work(near_bank, command, given[mask], given[address], given[columns], given[stride])
+    registers = [name for name in ("gb", "acc") if name in names and COMMANDS[command] in _REGISTER_COMMANDS]
+    first = values[:, names.index(registers[0])] if registers else given[address]
+    shape = (given[mask], first, given[columns], given[outputs], given[stride], ones)
+    return [np.column_stack([command * ones, *shape])]
+
+
+def _lane_work(
+    near_bank: NearBank, command: int, mask: Integers, address: Integers, count: Integers, stride: Integers
+) -> list[Integers]:
+    """Full stripes of all banks, then the rest; each is read before it is written where writes have no mask."""
+    full, rest = np.divmod(count, near_bank.banks)
+    zeros, ones = np.zeros_like(mask), np.ones_like(mask)
+    commands = [command] if near_bank.write_mask == "lane" else [COMMAND_INDEX["RD"], command]
+    parts = [(address, near_bank.banks * ones, full), (address + full * stride, rest, ones)]
+    return [
+        np.column_stack([each * ones, mask, first, columns, ranges, stride, zeros])
+        for first, columns, ranges in parts
+        for each in commands
+    ]

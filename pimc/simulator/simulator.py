@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from isa import Entry, InputError, Machine, MachineError, Program, ResourceLimitError
 from pimc.simulator.accounting import Accountant, RunFacts
 from pimc.simulator.channel_timing import ChannelTiming
+from pimc.simulator.command_log import LOG_RUNS
 from pimc.simulator.energy import Accounting
 from pimc.simulator.engine import Engine
+from pimc.simulator.recorder import Recorder, Recording
 from pimc.simulator.state import MachineState
 from pimc.simulator.stats import Statistics
 
@@ -117,6 +119,24 @@ class Simulator:
             timing_only=timing_only,
         )
         return self._accountant.statistics(self._engine.counters, facts)
+
+    def record(self) -> None:
+        """Note from now on what every unit does in each `run`, until `recording`; cycles stay what they are."""
+        self._channels.begin_log(LOG_RUNS)
+        self._engine.recorder = Recorder(self._engine.cycle)
+
+    def recording(self) -> Recording:
+        """What the units did since `record`.
+
+        Raises:
+            InputError: nothing was to be recorded.
+            ResourceLimitError: there were too many commands.
+        """
+        recorder = self._engine.recorder
+        if recorder is None:
+            raise InputError("nothing was recorded", help="call Simulator.record before run")
+        self._engine.recorder = None
+        return recorder.recording(self._channels.end_log())
 
     def sweep(self, entry: str, register_sets: Iterable[Mapping[str, int]], compiled: bool = True) -> Iterator[RunCost]:
         """Run an entry many times without data, one after another.
