@@ -14,6 +14,7 @@ from passes.canonicalize import Canonicalize
 from passes.common_subexpressions import CommonSubexpressions
 from passes.constant_folding import ConstantFolding
 from passes.dead_code import DeadCode
+from passes.expand_attention import ExpandAttention
 from passes.fuse_activation import FuseActivation
 from passes.fuse_attention import FuseAttention
 from passes.fuse_feed_forward import FuseFeedForward
@@ -31,6 +32,7 @@ _PASS_TYPES: tuple[type[Pass], ...] = (
     CommonSubexpressions,
     ConstantFolding,
     DeadCode,
+    ExpandAttention,
     FuseActivation,
     FuseAttention,
     FuseFeedForward,
@@ -48,7 +50,8 @@ _CLEAN_UP = "canonicalize,common_subexpressions,dead_code"
 DEFAULT = (
     f"constant_folding,canonicalize,constant_folding,{_CLEAN_UP},"
     "fuse_norm,fuse_activation,fuse_linear,fuse_rotary,fuse_attention,"
-    f"{_CLEAN_UP},merge_linear,merge_rotary,fuse_feed_forward,kv_cache,{_CLEAN_UP},assign_storage"
+    f"constant_folding,{_CLEAN_UP},merge_linear,merge_rotary,fuse_feed_forward,kv_cache,expand_attention,"
+    f"{_CLEAN_UP},assign_storage"
 )
 PIPELINES: dict[str, tuple[Pass, ...]] = {}
 """Named pipelines: `default`, and `O0` without the optional passes."""
