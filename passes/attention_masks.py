@@ -49,7 +49,7 @@ def resolve(terms: Sequence[MaskTerm], queries: Dim, keys: Dim, shares_positions
     try:
         return _masking(classify(terms, queries, keys, shares_positions))
     except Refusal as refusal:
-        if len(terms) == 1 and terms[0].kind != "additive":
+        if len(terms) == 1 and terms[0].kind != "additive" and len(_conjuncts(terms[0])) == 1:
             return Masking(bias=tuple(terms), reason=str(refusal))
     masks: list[MaskTerm] = []
     bias: list[MaskTerm] = []
@@ -72,16 +72,40 @@ def _separately(masks: list[MaskTerm], queries: Dim, keys: Dim, shares_positions
     except Refusal as refusal:
         result = Masking(reason=str(refusal))
     for term in masks:
-        try:
-            one = classify([term], queries, keys, shares_positions)
-        except Refusal:
-            result = replace(result, bias=(*result.bias, term))
-            continue
-        keys_of_one = () if one.key_mask is None else (one.key_mask,)
-        window = min(filter(None, (result.window, one.window)), default=0)
-        joined = tuple(dict.fromkeys((*result.key_masks, *keys_of_one)))
-        result = replace(result, causal=result.causal or one.causal, window=window, key_masks=joined)
+        parts = _conjuncts(term)
+        if len(parts) > 1:
+            one = _separately(parts, queries, keys, shares_positions)
+        elif len(masks) > 1:
+            one = resolve([term], queries, keys, shares_positions)
+        else:
+            one = Masking(bias=(term,))
+        result = _both(result, one)
     return result
+
+
+def _both(a: Masking, b: Masking) -> Masking:
+    """The masks that allow what both allow."""
+    return Masking(
+        causal=a.causal or b.causal,
+        window=min(filter(None, (a.window, b.window)), default=0),
+        key_masks=tuple(dict.fromkeys((*a.key_masks, *b.key_masks))),
+        bias=(*a.bias, *b.bias),
+        reason=a.reason or b.reason,
+    )
+
+
+def _conjuncts(term: MaskTerm) -> list[MaskTerm]:
+    """What a mask is the conjunction of; itself alone when that is not known."""
+    if term.kind == "additive":
+        node = producer(term.value, "where")
+        zeros = [] if node is None else [constant_scalar(value) == 0.0 for value in (node.operand(1), node.operand(2))]
+        if node is None or not any(zeros):
+            return [term]
+        return _conjuncts(MaskTerm(node.operand(0), "allowed" if zeros[0] else "masked", scores=term.scores))
+    node = producer(term.value, "and" if term.kind == "allowed" else "or")
+    if node is None:
+        return [term]
+    return [part for value in (node.operand(0), node.operand(1)) for part in _conjuncts(replace(term, value=value))]
 
 
 def _parts(term: MaskTerm, queries: Dim, keys: Dim, shares_positions: bool) -> Iterator[MaskTerm]:

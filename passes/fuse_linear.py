@@ -8,6 +8,7 @@ from typing import ClassVar
 from passes.explain import record
 from passes.ir import Graph, Node
 from passes.matching import only_user, operand_pairs
+from passes.ops import FLOAT_DTYPES
 from passes.rewriting import add, origins_of, replace, reshape
 
 
@@ -15,7 +16,7 @@ from passes.rewriting import add, origins_of, replace, reshape
 class FuseLinear:
     """Replace matmul(x, constant matrix) [+ constant vector] by `linear`.
 
-    Precondition: constants are folded, so that transposed weights are constants.
+    Precondition: constants are folded, so that transposed weights are constants. Products of integers stay.
     Effect: a reshape that keeps the last axis may stand between product and vector; it comes behind the linear map.
     Postcondition: no product with a constant matrix [K, N] on the right is a `matmul`.
     """
@@ -34,8 +35,8 @@ class FuseLinear:
 
 
 def _is_product_with_matrix(node: Node) -> bool:
-    """Whether the right operand of a matmul is a constant [K, N]; leading axes of size 1 do not count."""
-    if node.op != "matmul" or node.operand(0).type.rank < 2:
+    """Whether the right operand of a floating-point matmul is a constant [K, N] but for leading axes of size 1."""
+    if node.op != "matmul" or node.operand(0).type.rank < 2 or node.output.type.dtype not in FLOAT_DTYPES:
         return False
     matrix = node.operand(1)
     extra = matrix.type.rank - 2
@@ -45,7 +46,9 @@ def _is_product_with_matrix(node: Node) -> bool:
 
 
 def _is_left_over(node: Node) -> bool:
-    return node.op == "matmul" and (node.operand(0).is_constant or node.operand(1).is_constant)
+    if node.op != "matmul" or node.output.type.dtype not in FLOAT_DTYPES:
+        return False
+    return node.operand(0).is_constant or node.operand(1).is_constant
 
 
 def _to_linear(graph: Graph, node: Node) -> bool:

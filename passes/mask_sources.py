@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from passes.dims import Affine, Dim
 from passes.extraction import extract, needed_nodes
@@ -10,13 +11,26 @@ from passes.ir import Graph, Value
 from passes.matching import Refusal
 
 
-def mask_source(values: Sequence[Value], keys: Dim) -> tuple[Graph, list[Value], Value | None]:
-    """The values as a graph of their own.
+@dataclass(frozen=True)
+class MaskSource:
+    """Values as a graph of their own.
 
-    Returns:
-        The graph, the values in it, and the key mask [B, T] of the original graph that is its only input, `None` when
-        it has no input. The key mask is the model's input where that has one element for each key, otherwise the first
-        such value that all inputs go through.
+    Attributes:
+        part: The graph.
+        values: The values in it.
+        key_mask: The value [B, T] of the original graph that is its only input; `None` when it has no input.
+    """
+
+    part: Graph
+    values: list[Value]
+    key_mask: Value | None
+
+
+def mask_sources(values: Sequence[Value], keys: Dim) -> Iterator[MaskSource]:
+    """Ways to see what the values are computed from, one at least.
+
+    The key mask is the model's input where that has one element for each key, otherwise the first such value that all
+    inputs go through; besides, the last one of them when it is bool.
 
     Raises:
         Refusal: The values depend on something else.
@@ -24,14 +38,22 @@ def mask_source(values: Sequence[Value], keys: Dim) -> tuple[Graph, list[Value],
     part, copies = extract(values)
     names = sorted(value.name for value in part.inputs)
     if not names:
-        return part, copies, None
-    for candidate in _candidates(values, keys):
-        cut, cut_copies = extract(values, (candidate,))
-        if [value.name for value in cut.inputs] == [candidate.name]:
-            return cut, cut_copies, candidate
-    if len(names) > 1:
+        yield MaskSource(part, copies, None)
+        return
+    rows = [source for value in _candidates(values, keys) if (source := _cut_at(values, value)) is not None]
+    if not rows and len(names) > 1:
         raise Refusal(f"the mask depends on several inputs: {', '.join(names)}")
-    raise Refusal(f"the mask depends on '{names[0]}', which does not have one element for each key")
+    if not rows:
+        raise Refusal(f"the mask depends on '{names[0]}', which does not have one element for each key")
+    yield rows[0]
+    yield from (source for source in rows[:0:-1][:1] if source.key_mask and source.key_mask.type.dtype == "bool")
+
+
+def _cut_at(values: Sequence[Value], row: Value) -> MaskSource | None:
+    """The values as computed from one value alone, `None` when they need more."""
+    part, copies = extract(values, (row,))
+    is_only = [value.name for value in part.inputs] == [row.name]
+    return MaskSource(part, copies, row) if is_only else None
 
 
 def _candidates(values: Sequence[Value], keys: Dim) -> Iterator[Value]:

@@ -15,7 +15,7 @@ from passes.dims import Dim, evaluate
 from passes.interpreter import evaluate as evaluate_values
 from passes.ir import Graph, Value
 from passes.mask_lengths import MASKED_BELOW, integer_constants, length_choices, longest_table
-from passes.mask_sources import mask_source
+from passes.mask_sources import mask_sources
 from passes.matching import Refusal
 
 Allowed = NDArray[np.bool_]
@@ -104,16 +104,25 @@ def classify(terms: Sequence[MaskTerm], queries: Dim, keys: Dim, shares_position
     """
     if not terms:
         return Predicate()
-    mask = _mask(terms, queries, keys, shares_positions)
+    reasons: list[str] = []
+    for mask in _masks(terms, queries, keys, shares_positions):
+        try:
+            return _predicate(mask)
+        except Refusal as refusal:
+            reasons.append(str(refusal))
+    raise Refusal(reasons[0])
+
+
+def _predicate(mask: _Mask) -> Predicate:
     constants = integer_constants(mask.part, mask.values)
-    candidates = list(_candidates(constants, mask.key_mask, shares_positions))
+    candidates = list(_candidates(constants, mask.key_mask, mask.shares_positions))
     longest_tested = 0
     for sample in _samples(mask, constants):
         longest_tested = max(longest_tested, sample.keys)
         candidates = [candidate for candidate in candidates if _agrees(candidate, sample)]
         if not candidates:
             raise Refusal("the mask is neither causal, windowed nor full, with or without a key mask")
-    _check_range(constants, longest_tested, longest_table(mask.part), keys)
+    _check_range(constants, longest_tested, longest_table(mask.part), mask.keys)
     return candidates[0]
 
 
@@ -123,15 +132,15 @@ def is_mask(term: MaskTerm, queries: Dim, keys: Dim, shares_positions: bool = Tr
     A term that cannot be evaluated, as it depends on other things than lengths and a key mask, is none.
     """
     try:
-        mask = _mask([term], queries, keys, shares_positions)
+        mask = next(_masks([term], queries, keys, shares_positions))
         return any(True for _ in islice(_samples(mask, integer_constants(mask.part, mask.values)[:2]), 6))
     except Refusal:
         return False
 
 
-def _mask(terms: Sequence[MaskTerm], queries: Dim, keys: Dim, shares_positions: bool) -> _Mask:
-    part, values, key_mask = mask_source([term.value for term in terms], keys)
-    return _Mask(part, values, terms, key_mask, queries, keys, shares_positions)
+def _masks(terms: Sequence[MaskTerm], queries: Dim, keys: Dim, shares_positions: bool) -> Iterator[_Mask]:
+    for source in mask_sources([term.value for term in terms], keys):
+        yield _Mask(source.part, source.values, terms, source.key_mask, queries, keys, shares_positions)
 
 
 def _check_range(constants: list[int], longest_tested: int, longest: int | None, keys: Dim) -> None:

@@ -143,8 +143,9 @@ def piece_of(value: Value) -> Piece | None:
 
 
 def close(number: float | None, target: float) -> bool:
-    """Whether a constant is `target`, as rounded to float32 or to a half precision."""
+    """Whether a constant is `target`, or one over a constant is, as rounded to float32 or to a half precision."""
     if number is None:
         return False
-    halves = (float(np.float16(target)), float(np.asarray(target, BFLOAT16)))
+    halves = [float(np.asarray(target, dtype)) for dtype in (np.float16, BFLOAT16)]
+    halves += [1 / float(np.asarray(1 / target, dtype)) for dtype in (np.float16, BFLOAT16)]
     return abs(number - target) <= 1e-5 * abs(target) or number in halves
