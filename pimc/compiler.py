@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isa import Machine, Place, Program, UnsupportedError, machine_metadata
+from isa import Machine, Place, Program, ResourceLimitError, UnsupportedError, machine_metadata
 from passes import Affine, Graph, Node, PassManager, PassReport, PlaceWeights, Value, parse_pipeline, pipeline
 from pimc.backend import ProgramOptions, build_program
 from pimc.frontend import LoadedModel, import_model, load_model, wrap_model
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 Observer = Callable[[PassReport, Graph], None]
 """Called after every pass."""
 
+_LOG = logging.getLogger(__name__)
+
 DEFAULT_MAX_CONTEXT = 2048
+_LEAST_CONTEXT = 32
 DEFAULT_CHUNK = 16
 
 
@@ -43,7 +47,7 @@ def compile_model(
         machine: The target.
         dims: Numbers for symbolic dimensions.
         max_context: Longest attended length; default: what the model's position tables allow, at most
-            `DEFAULT_MAX_CONTEXT`.
+            `DEFAULT_MAX_CONTEXT`, halved until the program fits the machine.
         numerics: `machine` stores and rounds as the hardware does, `fp32` computes in binary32 throughout.
         pipeline_text: Passes to run instead of a named pipeline, as `a,b{x=1}`.
         optimize: Whether to run the optional passes.
@@ -61,10 +65,17 @@ def compile_model(
     model = load_model(source) if isinstance(source, str | Path) else wrap_model(source)
     graph = fuse_model(model, dims, pipeline_text, optimize, observers, bind)
     PassManager([PlaceWeights(machine)], observers).run(graph)
-    context = _choose_context(graph, max_context)
     chosen = pipeline_text or ("default" if optimize else "O0")
     metadata = {**_metadata(model), "pipeline": chosen, "table_rows": table_rows(graph), **machine_metadata(machine)}
-    return build_program(graph, machine, ProgramOptions(context, chunk, numerics, metadata, weights))
+    contexts = _contexts(graph, max_context)
+    for context in contexts:
+        try:
+            return build_program(graph, machine, ProgramOptions(context, chunk, numerics, metadata, weights))
+        except ResourceLimitError:
+            if context == contexts[-1]:
+                raise
+            _LOG.info("a context of %d tokens does not fit the machine", context)
+    raise AssertionError("the last context either builds or raises")
 
 
 def fuse_model(
@@ -82,16 +93,21 @@ def fuse_model(
     return graph
 
 
-def _choose_context(graph: Graph, wanted: int | None) -> int:
+def _contexts(graph: Graph, wanted: int | None) -> list[int]:
+    """Attended lengths to try, the longest first; only the wanted one when the user gave one."""
     limit = table_limit(graph)
-    context = wanted or min(DEFAULT_MAX_CONTEXT, limit or DEFAULT_MAX_CONTEXT)
-    if limit is not None and context > limit:
+    if wanted is None:
+        contexts = [min(DEFAULT_MAX_CONTEXT, limit or DEFAULT_MAX_CONTEXT)]
+        while contexts[-1] >= 2 * _LEAST_CONTEXT:
+            contexts.append(contexts[-1] // 2)
+        return contexts
+    if limit is not None and wanted > limit:
         raise UnsupportedError(
-            f"a context of {context} tokens is longer than the model's position table with {limit} rows",
+            f"a context of {wanted} tokens is longer than the model's position table with {limit} rows",
             Place(file=graph.name),
             help=f"give --max-context {limit} or less",
         )
-    return context
+    return [wanted]
 
 
 def table_limit(graph: Graph) -> int | None:
@@ -110,8 +126,12 @@ def table_limit(graph: Graph) -> int | None:
     return min(rows, default=None)
 
 
+_KEEPS_ORDER = frozenset({"add", "sub", "cast", "reshape", "expand", "identity", "transpose", "slice"})
+"""Operations that leave positions as far apart as they were."""
+
+
 def _is_position(value: Value) -> bool:
-    """Whether the integers come from a range over the tokens, or from an input that is named after positions."""
+    """Whether the integers count up with a range over the tokens, or with an input that is named after positions."""
     waiting = [value]
     while waiting:
         current = waiting.pop()
@@ -121,7 +141,7 @@ def _is_position(value: Value) -> bool:
                 return True
         elif node.op == "range":
             return True
-        else:
+        elif node.op in _KEEPS_ORDER:
             waiting += [operand for operand in node.inputs if operand is not None]
     return False
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,36 @@ def has_mask(ports: Iterable[Port]) -> bool:
     return any(_role(port) == "mask" for port in inputs_of(ports))
 
 
+def fixed_tokens(ports: Iterable[Port]) -> int | None:
+    """Number of tokens of every run, when the shapes of the inputs leave no other; `None` when it is free."""
+    given = [port for port in inputs_of(ports) if _role(port) != "mask" and len(port.shape) > 1]
+    if not given or _symbols(given):
+        return None
+    return int(given[0].shape[1])
+
+
+def fixed_past(ports: Iterable[Port]) -> int | None:
+    """Length of the cache before every run, when the shapes of its inputs leave no other; `None` when it is free."""
+    ports = tuple(ports)
+    for past in (port for port in ports if port.kind == "past" and not _symbols([port])):
+        axis = _position_axis(past, ports)
+        if axis is not None:
+            return int(past.shape[axis])
+    return None
+
+
+def _position_axis(port: Port, ports: Iterable[Port]) -> int | None:
+    """Axis that runs over tokens or positions: a symbolic one, else that in which a cache grows, else axis 1."""
+    symbolic = [axis for axis, dim in enumerate(port.shape) if isinstance(dim, str)]
+    if symbolic:
+        return symbolic[0]
+    if port.kind in ("past", "present"):
+        shapes = [each.shape for each in ports if each.kind in ("past", "present") and each.symbol == port.symbol]
+        grown = [axis for axis, dims in enumerate(zip(*shapes, strict=True)) if len(set(dims)) > 1]
+        return grown[0] if grown else None
+    return 1 if len(port.shape) > 1 and port.shape[1] == fixed_tokens(ports) else None
+
+
 def symbols_of(ports: Iterable[Port], step: Step) -> dict[str, int]:
     """Numbers for the symbols in the shapes of the input ports.
 
@@ -86,11 +116,15 @@ def step_inputs(
         step: Number of tokens, cache length, masked positions.
         generator: Source of token numbers and real values.
         vocabulary: For inputs that index a table, the number of its rows.
+
+    Returns:
+        Arrays by input name; of the cache only where its length is fixed.
     """
     ports = tuple(ports)
     symbols = symbols_of(ports, step)
     made: dict[str, Array] = {}
-    for port in inputs_of(ports):
+    fixed = [port for port in ports if port.kind == "past" and fixed_past(ports) is not None]
+    for port in (*inputs_of(ports), *fixed):
         shape = _shape(port, symbols)
         if _role(port) == "tokens":
             made[port.name] = generator.integers(0, vocabulary.get(port.name, 2), shape).astype(port.dtype)
@@ -101,6 +135,46 @@ def step_inputs(
     return made
 
 
+def with_defaults(ports: Iterable[Port], given: Mapping[str, Array]) -> dict[str, Array]:
+    """The given arrays with those that may be left out: full masks, running positions, zero types, an empty cache.
+
+    Token numbers and real values follow from nothing and stay missing.
+
+    Args:
+        ports: Of the program.
+        given: Arrays by input name.
+    """
+    ports = tuple(ports)
+    absent = [port for port in ports if port.direction == "input" and port.name not in given]
+    if not absent:
+        return dict(given)
+    step = _given_step(ports, given)
+    numbers = symbols_of(ports, step)
+    complete = dict(given)
+    for port in absent:
+        if port.kind == "past":
+            complete[port.name] = np.zeros(_shape(port, numbers), port.dtype)
+        elif _role(port) in ("mask", "positions", "types"):
+            complete[port.name] = _determined(port, _shape(port, numbers), step)
+    return complete
+
+
+def _given_step(ports: Sequence[Port], given: Mapping[str, Array]) -> Step:
+    """Tokens and cache length that the shapes of given arrays show; else the fixed ones, one token, an empty cache."""
+    past = _symbols(port for port in ports if port.kind == "past")
+    tokens = _symbols(port for port in inputs_of(ports) if _role(port) != "mask") - past
+    sizes = {
+        dim: size
+        for port in ports
+        if port.direction == "input" and port.name in given and len(port.shape) == given[port.name].ndim
+        for dim, size in zip(port.shape, given[port.name].shape, strict=True)
+    }
+    return Step(
+        tokens=next((size for dim, size in sizes.items() if dim in tokens), fixed_tokens(ports) or 1),
+        past=next((size for dim, size in sizes.items() if dim in past), fixed_past(ports) or 0),
+    )
+
+
 def attended(port: Port, ports: Iterable[Port], inputs: Mapping[str, Array], array: Array) -> Any:
     """Index of the part of an output that belongs to positions which the mask keeps; others may hold anything.
 
@@ -108,12 +182,13 @@ def attended(port: Port, ports: Iterable[Port], inputs: Mapping[str, Array], arr
         port: The output.
         ports: Of the program.
         inputs: Arrays of the run, by input name.
-        array: The output, whose axis of positions is found by its symbol.
+        array: The output.
     """
+    ports = tuple(ports)
     masks = (inputs[given.name] for given in inputs_of(ports) if _role(given) == "mask" and given.name in inputs)
     mask = next(masks, None)
-    axis = next((axis for axis, dim in enumerate(port.shape) if isinstance(dim, str)), 0)
-    if mask is None or mask.ndim != 2 or axis == 0 or len(mask) != len(array):
+    axis = _position_axis(port, ports)
+    if mask is None or mask.ndim != 2 or not axis or len(mask) != len(array):
         return ...
     sequences, positions = np.nonzero(mask[:, mask.shape[1] - array.shape[axis] :])
     return (sequences, *(slice(None),) * (axis - 1), positions)
@@ -191,14 +266,20 @@ def table_rows(graph: Graph) -> dict[str, int]:
     return rows
 
 
+_KEEPS_NUMBERS = frozenset({"cast", "reshape", "expand", "identity", "transpose", "slice", "concat", "split"})
+"""Operations behind which an input's numbers stand unchanged."""
+
+
 def _sources(value: Value) -> list[Value]:
-    """The integer graph inputs from which a value is computed."""
+    """The integer graph inputs whose numbers a value holds."""
     inputs: list[Value] = []
     waiting, seen = [value], {value}
     while waiting:
         current = waiting.pop()
         if current.producer is None:
             inputs += [current] if not current.is_constant and current.type.dtype.startswith("int") else []
+            continue
+        if current.producer.op not in _KEEPS_NUMBERS:
             continue
         fresh = [each for each in current.producer.inputs if each is not None and each not in seen]
         seen.update(fresh)

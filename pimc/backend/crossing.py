@@ -48,7 +48,8 @@ class Crossing:
                 for link in storage.links(operand):
                     if link in self._arrays or link in self._rows or link in own:
                         self._last_phase[link] = later
-        storage.held |= {value for value in own if value in self._last_phase and value not in storage.map.rows}
+        whole = {value for value in own if value in self._last_phase and value not in storage.map.rows}
+        storage.held |= {value for value in whole if not storage.is_kept(value)}
         for value, room in self._arrays.items():
             if storage.root(value) is value and value in own:
                 storage.keep(value, room)

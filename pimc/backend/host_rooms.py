@@ -164,7 +164,7 @@ def place_inputs(graph: Graph, storage: Storage, key_masks: Collection[Value]) -
         storage.keep(value, Room(word, size, own is not None))
         layout: dict[str, object] = {**_layout(storage, value, words, size), **_default(value.name)}
         if value in key_masks:
-            layout |= {"kind": "keys", "default": 1}
+            layout = {"kind": "keys", "strides": list(storage.whole_strides(value, size)), "default": 1}
         symbols.append(Symbol(symbol_name(value.name), "sb", word, max(size * rows, 1), layout))
     return symbols
 

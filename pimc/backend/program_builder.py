@@ -290,5 +290,10 @@ def _in_banks(node: Node, position: int) -> bool:
 
 
 def _read_whole(graph: Graph, rows: RowMap) -> frozenset[Value]:
-    """Row values that steps on whole tensors read."""
-    return frozenset(value for node in graph.nodes if node in rows.dense for value in node.inputs if value is not None)
+    """Row values that are read as whole tensors, by steps on these or on other rows."""
+    return frozenset(
+        value
+        for node in graph.nodes
+        for value in node.inputs
+        if value is not None and (own := rows.rows.get(value)) is not None and own.space != rows.space(node)
+    )

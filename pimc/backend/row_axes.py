@@ -143,7 +143,8 @@ def _needed_whole(graph: Graph, found: RowMap) -> Iterator[Node]:
                 yield producer
     for value in graph.outputs.values():
         own = found.rows.get(value)
-        if own is not None and value.producer is not None and own.is_merged:
+        has_words = own is None or (value.type.dtype not in ("int64", "int32") and not own.is_merged)
+        if not has_words and value.producer is not None:
             yield value.producer
 
 
@@ -216,16 +217,15 @@ def _node_rows(node: Node, rows: Mapping[Value, RowAxes], spaces: list[Space], m
     if node.op == "range":
         is_count = main is not None and node.output.shape == (main.tokens,) and isinstance(main.tokens, Affine)
         return RowAxes(main, 0) if is_count and main is not None else None
-    operands = node.inputs[:1] if node.op == "cached_attention" else node.inputs
-    carriers = [value for value in operands if value is not None and value in rows]
+    if node.op == "cached_attention":
+        return _started(node, spaces)
+    carriers = [value for value in node.inputs if value is not None and value in rows]
     own = _agreed(node, carriers, rows) if carriers else _started(node, spaces)
     if own is None or any(not _is_fixed(value, own) for value in node.outputs):
         return None
     if not all(value.type.rank == node.output.type.rank for value in node.outputs):
         return None
-    if node.op == "cached_attention" or _operands_fit(node, own, rows):
-        return own
-    return None
+    return own if _operands_fit(node, own, rows) else None
 
 
 def _started(node: Node, spaces: list[Space]) -> RowAxes | None:
@@ -273,7 +273,7 @@ def _moved(own: RowAxes, axis: Callable[[int], int | None]) -> RowAxes | None:
 
 
 def _elementwise_rows(node: Node, carrier: Value, own: RowAxes) -> RowAxes | None:
-    if node.op in _SAME_AXIS or node.op == "cached_attention":
+    if node.op in _SAME_AXIS:
         return own if carrier.type.rank == node.output.type.rank and carrier is node.inputs[0] else _beside(node, own)
     shift = node.output.type.rank - carrier.type.rank
     return _moved(own, lambda axis: axis + shift)

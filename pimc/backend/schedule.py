@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from passes import Graph, Node, Value
@@ -56,7 +56,7 @@ class Schedule:
     is_incremental: bool
 
 
-def make_schedule(graph: Graph, rows: RowMap, unread: Collection[Value]) -> Schedule:
+def make_schedule(graph: Graph, rows: RowMap, masks: Mapping[Value, Value]) -> Schedule:
     """Cut the graph into phases.
 
     Attention that looks ahead needs all keys before its first query, and whole tensors need all rows.
@@ -64,10 +64,10 @@ def make_schedule(graph: Graph, rows: RowMap, unread: Collection[Value]) -> Sche
     Args:
         graph: The fused graph.
         rows: What works row by row.
-        unread: Key masks that are not computed, as the host gives them.
+        masks: Key masks that are not computed, with the inputs that the host gives.
     """
     steps: list[Step] = []
-    needed_nodes = _needed_nodes(graph, unread)
+    needed_nodes = _needed_nodes(graph, masks)
     for node in graph.nodes:
         if node not in needed_nodes:
             continue
@@ -82,7 +82,7 @@ def make_schedule(graph: Graph, rows: RowMap, unread: Collection[Value]) -> Sche
     for step in steps:
         level[step] = _level(step, level, order[_space(step, rows)])
     main_levels = {level[step] for step in steps if rows.main is not None and _space(step, rows) == rows.main}
-    incremental = len(main_levels) == 1 and _comes_in_pieces(graph, rows, needed_nodes)
+    incremental = len(main_levels) == 1 and _comes_in_pieces(graph, rows, needed_nodes, masks)
     needed = set(steps)
     if incremental:
         needed = _needed_by_caches(steps) | {step for step in steps if level[step] not in main_levels}
@@ -95,7 +95,7 @@ def make_schedule(graph: Graph, rows: RowMap, unread: Collection[Value]) -> Sche
     return Schedule(tuple(phases), incremental)
 
 
-def _needed_nodes(graph: Graph, unread: Collection[Value]) -> set[Node]:
+def _needed_nodes(graph: Graph, masks: Collection[Value]) -> set[Node]:
     """Nodes that an output or a cache depends on."""
     caches = [node for node in graph.nodes if node.op == "cached_attention"]
     waiting = [value for value in graph.outputs.values()] + [value for node in caches for value in node.outputs]
@@ -105,7 +105,8 @@ def _needed_nodes(graph: Graph, unread: Collection[Value]) -> set[Node]:
         if node is None or node in needed:
             continue
         needed.add(node)
-        waiting += [value for value in node.inputs if value is not None and value not in unread]
+        given = node.optional(3) if node.op == "cached_attention" and node.optional(3) in masks else None
+        waiting += [value for value in node.inputs if value is not None and value is not given]
     return needed
 
 
@@ -114,22 +115,19 @@ def _space(step: Step, rows: RowMap) -> Space | None:
     if step.part != "append":
         return rows.space(step.node)
     key = step.node.operand(1)
-    own = rows.rows.get(key)
-    if own is not None:
-        return own.space
     batch = key.shape[0]
     assert isinstance(batch, int)
     return Space(batch, key.shape[1])
 
 
-def _comes_in_pieces(graph: Graph, rows: RowMap, nodes: set[Node]) -> bool:
+def _comes_in_pieces(graph: Graph, rows: RowMap, nodes: set[Node], masks: Mapping[Value, Value]) -> bool:
     """Whether running the tokens piece by piece gives the same as running them at once.
 
     Whole tensors and other spaces must not depend on rows of the main space. Without cache inputs no length says how
     many tokens came before, so that nothing may be computed from lengths.
     """
     main = rows.main
-    if main is None:
+    if main is None or any(source in rows.rows for source in masks.values()):
         return False
     if not any(cache.past_key is not None for cache in graph.caches.values()):
         return not nodes & rows.dense and all(node.op != "range" for node in nodes)

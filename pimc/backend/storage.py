@@ -205,6 +205,11 @@ class Storage:
         """Whether the value has a room that outlives its phase."""
         return value in self._kept
 
+    def is_row(self, value: Value) -> bool:
+        """Whether the value has a part for the current row, instead of being a whole tensor to it."""
+        own = self.map.rows.get(value)
+        return own is not None and self.row is not None and own.space == self.row.space
+
     def view(self, value: Value) -> View:
         """Where the elements of the value are: of its part for the current row, or of the whole tensor."""
         owner = self.root(value)
@@ -215,7 +220,7 @@ class Storage:
         room = self._rooms[owner]
         if not room.per_row:
             return View(Words(room.word + layout.words.word), layout.shape, layout.strides)
-        if self.row is None:
+        if not self.is_row(value):
             shown = layout if value not in self.map.rows else self._with_rows(layout, value)
             return View(Words(room.word + layout.words.word), shown.shape, shown.strides)
         return View(Words(room.word + layout.words.word, self._row_offset(owner, room)), layout.shape, layout.strides)
@@ -227,7 +232,7 @@ class Storage:
     def aligned(self, value: Value, node: Node) -> View:
         """The view of an operand; the current row's part of a whole tensor that lines up with the result's rows."""
         view = self.view(value)
-        if self.row is None or value in self.map.rows:
+        if self.row is None or self.is_row(value):
             return view
         own = self.map.rows[node.output]
         shift = node.output.type.rank - view.rank
@@ -241,7 +246,7 @@ class Storage:
     def row_part(self, value: Value) -> View:
         """The current row's part of features [batch, tokens, ...], also of a whole tensor."""
         view = self.view(value)
-        if value in self.map.rows or self.row is None:
+        if self.is_row(value) or self.row is None:
             return view
         for axis, kind in ((1, "token"), (0, "sequence")):
             if view.shape[axis] != 1:
@@ -251,9 +256,8 @@ class Storage:
     def bias_row(self, value: Value) -> View:
         """The current row's part of a bias [batch, heads, tokens, keys]."""
         view = self.view(value)
-        own = self.map.rows.get(value)
         for axis, kind in ((2, "token"), (0, "sequence")):
-            if view.shape[axis] != 1 and (own is None or axis not in own.axes):
+            if view.shape[axis] != 1:
                 view = self._part(view, axis, kind)
         return view
 
@@ -306,7 +310,7 @@ class Storage:
     def free_words(self, value: Value) -> int:
         """Words of the value's room from its first word on; 0 for a part of a larger value, whose neighbour lives."""
         room = self._rooms.get(self.root(value))
-        is_own = self.row is None or value in self.map.rows
+        is_own = self.row is None or self.is_row(value)
         return room.size if room is not None and is_own and self.is_whole(value) else 0
 
     def is_whole(self, value: Value) -> bool:
