@@ -11,7 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isa import Port, Program
-from pimc.model_inputs import Step, attended, empty_past, has_cache, has_mask, step_inputs
+from pimc.model_inputs import (
+    Step,
+    attended,
+    empty_past,
+    fixed_past,
+    fixed_tokens,
+    has_cache,
+    has_mask,
+    step_inputs,
+    with_defaults,
+)
 
 if TYPE_CHECKING:
     from pimc.reference import Reference
@@ -93,8 +103,8 @@ class Comparison:
         self.session.reset()
         past = empty_past(self.ports)
         for inputs in steps:
-            expected = self.reference.run({**past, **inputs})
             found = self.session.run(inputs)
+            expected = self.reference.run({**past, **inputs})
             past = _next_past(self.ports, expected)
             for name, array in expected.items():
                 kept = attended(self._port(name), self.ports, inputs, array)
@@ -120,14 +130,15 @@ def verify_program(
         program: The compiled program.
         session: The program, loaded into the simulator.
         reference: The model.
-        inputs: Arrays by ONNX input name; `None` makes seeded ones of several shapes.
+        inputs: Arrays by ONNX input name, without those that follow (`with_defaults`); `None` makes seeded ones of
+            several shapes.
         rtol: Largest error allowed, relative to the largest magnitude of the reference output.
         seed: Of the inputs.
         show: Gets one line about the progress before every case.
     """
     comparison = Comparison(session, reference, program.ports)
     if inputs is not None:
-        comparison.run([inputs])
+        comparison.run([with_defaults(program.ports, inputs)])
         lines = ["the given inputs"]
     else:
         generator = np.random.default_rng(seed)
@@ -159,22 +170,25 @@ def seeded_cases(program: Program) -> Iterator[tuple[Step, ...]]:
     """Runs that try short and long, whole and split, empty and filled, padded and not, as the program allows."""
     longest = int(program.metadata["max_context"])
     masks = has_mask(program.ports)
-    if has_cache(program.ports):
-        for lengths in ((1, 1), (16, 1, 17), (33,), (5, 30)):
-            yield tuple(_consecutive(lengths, longest, (0, 0)))
+    tokens, past = fixed_tokens(program.ports), fixed_past(program.ports)
+    if has_cache(program.ports) and past is None:
+        whole = ((1, 1), (16, 1, 17), (33,), (5, 30)) if tokens is None else ((tokens, tokens, tokens),)
+        for lengths in whole:
+            yield tuple(_consecutive(lengths, longest, (0, 0), tokens))
         if masks:
-            yield tuple(_consecutive((12, 1), longest, (0, 3)))
+            yield tuple(_consecutive((12, 1) if tokens is None else (tokens, tokens), longest, (0, 3), tokens))
         return
-    for tokens, masked in ((1, (0, 0)), (17, (0, 0)), (12, (7, 12))):
-        if tokens <= longest and (masks or masked == (0, 0)):
-            yield (Step(tokens, masked=masked),)
+    before = past or 0
+    for count, masked in ((1, (0, 0)), (17, (0, 0)), (12, (7, 12))) if tokens is None else ((tokens, (0, 0)),):
+        if before + count <= longest and (masks or masked == (0, 0)):
+            yield (Step(count, before, masked),)
 
 
-def _consecutive(lengths: Sequence[int], longest: int, masked: tuple[int, int]) -> Iterator[Step]:
+def _consecutive(lengths: Sequence[int], longest: int, masked: tuple[int, int], fixed: int | None) -> Iterator[Step]:
     past = 0
     for wanted in lengths:
         tokens = min(wanted, longest - past)
-        if tokens > 0:
+        if tokens >= (fixed or 1):
             yield Step(tokens, past, masked)
         past += tokens
 

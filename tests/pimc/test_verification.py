@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import pimc
-from isa import MissingPackageError, Segment, load_machine
+from isa import MissingPackageError, Port, Segment, load_machine
 from pimc import cli
-from pimc.model_inputs import Step, attended, step_inputs
+from pimc.model_inputs import Step, attended, step_inputs, with_defaults
 from pimc.reference import Reference
 from pimc.simulator import Session
 from pimc.verification import describe, output_error, seeded_cases, verify_program
@@ -65,6 +65,58 @@ def test_given_inputs_are_used(tmp_path: Path) -> None:
     np.savez(tmp_path / "in.npz", input_ids=np.arange(6)[None], attention_mask=np.ones((1, 6), np.int64),
              position_ids=np.arange(6)[None])  # fmt: skip
     assert cli.main(["verify", str(LLAMA), "-i", str(tmp_path / "in.npz"), "-q"]) == 0
+
+
+@pytest.mark.parametrize("given", [("input_ids",), ("input_ids", "attention_mask"), ("input_ids", "position_ids")])
+def test_inputs_that_follow_may_be_left_out_as_in_run(tmp_path: Path, given: tuple[str, ...]) -> None:
+    arrays = {
+        "input_ids": np.arange(6)[None],
+        "attention_mask": np.array([[0, 1, 1, 1, 1, 1]]),
+        "position_ids": np.arange(3, 9)[None],
+    }
+    np.savez(tmp_path / "in.npz", **{name: arrays[name] for name in given})
+    assert cli.main(["verify", str(LLAMA), "-i", str(tmp_path / "in.npz"), "-q", "--max-context", "48"]) == 0
+
+
+def test_token_numbers_may_not_be_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(tmp_path / "in.npz", attention_mask=np.ones((1, 6), np.int64))
+    assert cli.main(["verify", str(LLAMA), "-i", str(tmp_path / "in.npz"), "-q", "--max-context", "48"]) == 1
+    assert "'input_ids' is missing" in capsys.readouterr().err
+
+
+def test_defaults_are_full_masks_running_positions_zero_types_and_an_empty_cache() -> None:
+    ports = (
+        Port("ids", "input", "int64", (1, "seq"), "tokens", "ids"),
+        Port("mask", "input", "int64", (1, "all"), "keys", "mask"),
+        Port("position_ids", "input", "int64", (1, "seq"), "tokens", "positions"),
+        Port("token_type_ids", "input", "int64", (1, "seq"), "tokens", "types"),
+        Port("k", "input", "float32", (1, 2, "past", 4), "past", "k"),
+        Port("v", "input", "float32", (1, 2, "past", 4), "past", "v"),
+        Port("features", "input", "float32", (1, 3), "once", "features"),
+    )
+    found = with_defaults(ports, {"ids": np.array([[7, 8]]), "k": np.ones((1, 2, 3, 4), np.float32)})
+    assert {name: array.tolist() for name, array in found.items() if name not in ("k", "v")} == {
+        "ids": [[7, 8]],
+        "mask": [[1] * 5],
+        "position_ids": [[3, 4]],
+        "token_type_ids": [[0, 0]],
+    }
+    assert found["v"].shape == (1, 2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("dims", "runs"),
+    [
+        (["past=4"], ["1 token after 4", "17 tokens after 4", "12 tokens after 4, positions 7 to 11 masked out"]),
+        (["seq=3"], ["3 tokens, then 3 tokens after 3, then 3 tokens after 6"]),
+        (["seq=3", "past=5"], ["3 tokens after 5"]),
+    ],
+)
+def test_bound_lengths_are_kept_to(capsys: pytest.CaptureFixture[str], dims: list[str], runs: list[str]) -> None:
+    options = [word for dim in dims for word in ("--dim", dim)]
+    assert cli.main(["verify", str(LLAMA), "--max-context", "48", *options]) == 0
+    out = capsys.readouterr().out
+    assert all(f"  ran {line}\n" in out for line in runs)
 
 
 def test_output_errors_are_relative_to_the_largest_magnitude() -> None:
