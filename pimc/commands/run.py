@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
 
 from pimc.commands.command import Command
+from pimc.commands.registers import add_set, entry_name, entry_registers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,8 +28,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("-m", "--machine", metavar="FILE", help="description of a machine that is not bundled")
     parser.add_argument("--entry", metavar="NAME", help="decode, prefill or encode (default: by the inputs)")
     parser.add_argument("--timing-only", action="store_true", help="time and energy without data")
-    sets = "value of a host register; the entry then runs without inputs"
-    parser.add_argument("--set", action="append", default=[], type=_register, metavar="NAME=N", help=sets)
+    add_set(parser, "value of a host register; the entry then runs without inputs")
     parser.add_argument(
         "--accounting",
         choices=("faithful", "paper"),
@@ -38,13 +38,6 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--stats", metavar="S.json", help="write the statistics")
     parser.add_argument("--trace", metavar="T.perfetto", help="write what every unit does, for ui.perfetto.dev")
     parser.add_argument("--log", metavar="COMMANDS.csv", help="write every issued DRAM command")
-
-
-def _register(text: str) -> tuple[str, int]:
-    name, _, value = text.partition("=")
-    if not name or not value.isdigit():
-        raise ArgumentTypeError(f"'{text}' is not NAME=N, for example kv_length=128")
-    return name, int(value)
 
 
 def _run(options: Namespace) -> int:
@@ -91,21 +84,9 @@ def _execute(options: Namespace, session: Session, terminal: Terminal) -> tuple[
 
 def _run_registers(options: Namespace, session: Session) -> tuple[Outputs, Statistics]:
     """Run an entry for given values of its registers, the others at their lowest, on what the memories hold."""
-    entry = _entry_name(options, session.program)
-    entries = session.program.entries
-    asked = entries[entry].registers if entry in entries else ()
-    defaults = {symbol.name: symbol.low for symbol in session.program.registers if symbol.name in asked}
-    return {}, session.simulator.run(entry, defaults | dict(options.set), options.timing_only)
-
-
-def _entry_name(options: Namespace, program: Program) -> str:
-    from isa import InputError
-
-    if options.entry is not None:
-        return str(options.entry)
-    if len(program.entries) != 1:
-        raise InputError("the program has several entries", help=f"give --entry: {', '.join(program.entries)}")
-    return next(iter(program.entries))
+    entry = entry_name(session.program, options.entry)
+    registers = entry_registers(session.program, entry, options.set)
+    return {}, session.simulator.run(entry, registers, options.timing_only)
 
 
 def _run_inputs(options: Namespace, session: Session, terminal: Terminal) -> tuple[Outputs, Statistics]:

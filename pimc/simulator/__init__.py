@@ -1,5 +1,6 @@
 """Instruction-level simulation: outputs, cycles and energy from one execution."""
 
+from pimc.simulator.aim_export import aim_isr_lines
 from pimc.simulator.kernel_cache import KERNEL_FOLDER
 from pimc.simulator.power import Curves, curves
 from pimc.simulator.recorder import Recording
@@ -29,6 +30,7 @@ __all__ = [
     "Timeline",
     "TraceStatistics",
     "Track",
+    "aim_isr_lines",
     "curves",
     "simulate_trace",
     "timeline",
