@@ -89,7 +89,8 @@ def _divide(a: Array, b: Array) -> Array:
 
 def _power(a: Array, b: Array) -> Array:
     if np.issubdtype(a.dtype, np.integer) and np.issubdtype(b.dtype, np.integer):
-        return np.power(a, np.maximum(b, 0)).astype(a.dtype)
+        inverse = np.where(np.abs(a) == 1, np.where(b % 2 == 0, 1, a), 0)
+        return np.where(b < 0, inverse, np.power(a, np.maximum(b, 0))).astype(a.dtype)
     return np.power(a, b).astype(a.dtype)
 
 

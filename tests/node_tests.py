@@ -26,6 +26,7 @@ from pimc.frontend import import_model
 from pimc.frontend.expansion import EXPANDED
 from pimc.frontend.folding import FOLDED
 from pimc.frontend.operators import IMPORTERS
+from pimc.frontend.tensors import PACKED_BITS
 
 Arrays = Mapping[str, np.ndarray]
 Evaluate = Callable[[onnx.ModelProto, Arrays], Arrays]
@@ -50,7 +51,8 @@ STATIC_OPERANDS = {
     "Trilu": (1,),
     "Unsqueeze": (1,),
 }
-"""Operands that decide shapes: given as weights, since a compiled program's shapes do not depend on data."""
+"""Operands that decide shapes: given as weights, since a compiled program's shapes do not depend on data. Operands of 2
+and 4 bits are given as weights, too."""
 
 REFUSALS = (
     (r"the element type (INT16|UINT16|UINT32|UINT64)\b", "integers of 16 bits, unsigned ones of 32 and 64 bits"),
@@ -154,6 +156,9 @@ def _compilable(model: onnx.ModelProto, inputs: Arrays) -> onnx.ModelProto:
             if index < len(node.input) and node.input[index] in inputs:
                 name = node.input[index]
                 changed.graph.initializer.append(onnx.numpy_helper.from_array(inputs[name], name))
+    for info in model.graph.input:
+        if info.type.tensor_type.elem_type in PACKED_BITS:
+            changed.graph.initializer.append(onnx.numpy_helper.from_array(inputs[info.name], info.name))
     for entry in changed.opset_import:
         entry.version = max(entry.version, 13) if entry.domain == "" else entry.version
     return changed

@@ -13,7 +13,23 @@ from pimc.frontend.folding import fold
 from pimc.frontend.loading import LoadedModel, standard_domain
 from pimc.frontend.onnx_node import OnnxNode, Results, node_attributes
 from pimc.frontend.operators import IMPORTERS
-from pimc.frontend.tensors import tensor_array
+from pimc.frontend.tensors import PACKED_BITS, tensor_array
+
+_WIDENING = ("Cast", "DequantizeLinear", "Shape", "Size")
+"""Operators that may read weights of 2 and 4 bits."""
+_VIEWS = (
+    "Concat",
+    "Constant",
+    "Flatten",
+    "Gather",
+    "Identity",
+    "Reshape",
+    "Slice",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
+)
+"""Operators that may read them and whose results hold such elements."""
 
 
 def live_nodes(graph: onnx.GraphProto) -> list[tuple[str, onnx.NodeProto]]:
@@ -49,7 +65,15 @@ class GraphWalk:
         self._builder = builder
         self._operands: dict[str, Operand] = {}
         self._opset = model.opsets.get("", onnx.defs.onnx_opset_version())
-        self._weights = {tensor.name: tensor for tensor in model.proto.graph.initializer}
+        self._weights: dict[str, onnx.TensorProto] = {}
+        self._narrow: dict[str, int] = {}
+        self._add_weights(model.proto.graph)
+
+    def _add_weights(self, graph: onnx.GraphProto) -> None:
+        for tensor in graph.initializer:
+            self._weights[tensor.name] = tensor
+            if tensor.data_type in PACKED_BITS:
+                self._narrow[tensor.name] = tensor.data_type
 
     def add_inputs(self, types: Mapping[str, TensorType], constants: Mapping[str, Array]) -> None:
         """Add the inputs of the model, and those that are constants by their contents."""
@@ -75,6 +99,7 @@ class GraphWalk:
     def _results(self, name: str, node: onnx.NodeProto, place: Place) -> Results:
         if node.op_type == "If" and standard_domain(node.domain) == "":
             return self._branch(node)
+        self._check_narrow(node, place)
         inputs = tuple(self._operand(tensor) if tensor else None for tensor in node.input)
         key = (standard_domain(node.domain), node.op_type)
         if key not in IMPORTERS:
@@ -89,6 +114,18 @@ class GraphWalk:
         )
         return IMPORTERS[key](seen)
 
+    def _check_narrow(self, node: onnx.NodeProto, place: Place) -> None:
+        """Weights of 2 and 4 bits are held in bytes: only operators for which that is the same may read them."""
+        types = {self._narrow[name] for name in node.input if name in self._narrow}
+        types |= {each.t.data_type for each in node.attribute if each.t.data_type in PACKED_BITS}
+        if not types or node.op_type in _WIDENING:
+            return
+        kind = min(types)
+        if node.op_type not in _VIEWS:
+            name = onnx.TensorProto.DataType.Name(kind)
+            raise UnsupportedError(f"the element type {name} is not supported in {node.op_type}", place)
+        self._narrow.update(dict.fromkeys(filter(None, node.output), kind))
+
     def _branch(self, node: onnx.NodeProto) -> Results:
         """The results of the branch of an `If` that is taken, whose condition must be known."""
         condition = self._operand(node.input[0]).constant
@@ -101,7 +138,7 @@ class GraphWalk:
         branch = next((attribute.g for attribute in node.attribute if attribute.name == wanted), None)
         if branch is None:
             raise InputError(f"the attribute '{wanted}' of If is missing")
-        self._weights.update((tensor.name, tensor) for tensor in branch.initializer)
+        self._add_weights(branch)
         self.add_nodes(branch)
         return tuple(self._operand(info.name) for info in branch.output)
 

@@ -30,6 +30,14 @@ DTYPES: dict[int, str] = {
 }
 """numpy names of the ONNX element types that the compiler takes."""
 
+PACKED_BITS: dict[int, tuple[int, str]] = {
+    TensorProto.INT4: (4, "int8"),
+    TensorProto.UINT4: (4, "uint8"),
+    TensorProto.INT2: (2, "int8"),
+    TensorProto.UINT2: (2, "uint8"),
+}
+"""ONNX element types of less than a byte, which weights may have: bits, and the dtype that holds one element."""
+
 _TYPED_FIELDS = {
     "float32": "float_data",
     "float64": "double_data",
@@ -49,7 +57,7 @@ def dtype_name(element_type: int, place: Place) -> str:
 
 
 def tensor_array(tensor: onnx.TensorProto, files: ExternalFiles, limits: Limits, place: Place) -> Array:
-    """Contents of a tensor as a read-only array.
+    """Contents of a tensor as a read-only array; elements of less than a byte are widened to one.
 
     The number of bytes is compared with shape and type before any data is touched.
 
@@ -67,14 +75,15 @@ def tensor_array(tensor: onnx.TensorProto, files: ExternalFiles, limits: Limits,
 
 
 def _array(tensor: onnx.TensorProto, files: ExternalFiles, limits: Limits, place: Place) -> Array:
-    dtype = np.dtype(dtype_name(tensor.data_type, place))
+    bits, name = PACKED_BITS.get(tensor.data_type) or (0, dtype_name(tensor.data_type, place))
+    dtype = np.dtype(name)
     shape = tuple(tensor.dims)
     check_limit("the rank", len(shape), limits.rank, place)
     if any(size < 0 for size in shape):
         raise InputError(f"the shape {list(shape)} has a negative dimension", place)
     elements = math.prod(shape)
     check_limit("the number of elements", elements, limits.elements, place)
-    needed = elements * dtype.itemsize
+    needed = -(-elements * bits // 8) if bits else elements * dtype.itemsize
     if tensor.data_location == TensorProto.EXTERNAL:
         content: memoryview | bytes = _external(tensor, files, needed, place)
     elif tensor.HasField("raw_data"):
@@ -82,7 +91,9 @@ def _array(tensor: onnx.TensorProto, files: ExternalFiles, limits: Limits, place
         if len(content) != needed:
             raise InputError(f"the shape {list(shape)} takes {needed:,} bytes, but there are {len(content):,}", place)
     else:
-        return _typed(tensor, dtype, shape, place)
+        return _typed(tensor, dtype, shape, place) if not bits else _typed_packed(tensor, bits, dtype, shape, place)
+    if bits:
+        return _unpacked(np.frombuffer(content, np.uint8) if needed else np.zeros(0, np.uint8), bits, dtype, shape)
     array = np.frombuffer(content, dtype) if needed else np.zeros(0, dtype)
     return array.reshape(shape)
 
@@ -117,3 +128,24 @@ def _typed(tensor: onnx.TensorProto, dtype: np.dtype[Any], shape: tuple[int, ...
     array.flags.writeable = False
     return array
 
+
+def _typed_packed(
+    tensor: onnx.TensorProto, bits: int, dtype: np.dtype[Any], shape: tuple[int, ...], place: Place
+) -> Array:
+    """From `int32_data`, whose numbers hold a byte each."""
+    needed = -(-math.prod(shape) * bits // 8)
+    if len(tensor.int32_data) != needed:
+        found = len(tensor.int32_data)
+        raise InputError(f"the shape {list(shape)} takes {needed:,} values, but there are {found:,}", place)
+    return _unpacked(np.array(tensor.int32_data, np.int64).astype(np.uint8), bits, dtype, shape)
+
+
+def _unpacked(packed: Array, bits: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
+    """Elements out of bytes, lowest bits first; signed ones are in two's complement."""
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)
+    codes: Array = ((packed[:, None] >> shifts) & np.uint8((1 << bits) - 1)).reshape(-1)[: math.prod(shape)]
+    if dtype.kind == "i":
+        codes = (codes << np.uint8(8 - bits)).view(np.int8) >> np.int8(8 - bits)
+    array = codes.astype(dtype).reshape(shape)
+    array.flags.writeable = False
+    return array

@@ -7,6 +7,7 @@ from pimc.frontend.operators.attention import ATTENTION
 from pimc.frontend.operators.channel_norms import CHANNEL_NORMS
 from pimc.frontend.operators.contrib import CONTRIB
 from pimc.frontend.operators.contrib_attention import CONTRIB_ATTENTION
+from pimc.frontend.operators.contrib_quantization import CONTRIB_QUANTIZATION
 from pimc.frontend.operators.convolution import CONVOLUTION
 from pimc.frontend.operators.einsum import EINSUM
 from pimc.frontend.operators.elementwise import ELEMENTWISE
@@ -46,6 +47,7 @@ IMPORTERS: dict[tuple[str, str], Importer] = {
     **NORMALIZATION,
     **CONTRIB,
     **CONTRIB_ATTENTION,
+    **CONTRIB_QUANTIZATION,
     **GROUPED_ATTENTION,
 }
 """By domain (the standard one is the empty string) and operator."""

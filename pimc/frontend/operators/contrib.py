@@ -9,10 +9,11 @@ from pimc.frontend.builder import Array, Operand
 from pimc.frontend.onnx_node import Importer, OnnxNode, Results
 from pimc.frontend.operators.attention import heads_apart, heads_joined
 from pimc.frontend.operators.elementwise import cast
+from pimc.frontend.operators.indexing import gathered
 from pimc.frontend.operators.matmul import scaled, transposed
 from pimc.frontend.operators.normalization import layer_norm
 from pimc.frontend.operators.rotary import rotary_tables, rotated
-from pimc.frontend.operators.shape_ops import reshaped
+from pimc.frontend.operators.shape_ops import expanded, reshaped
 
 DOMAIN = "com.microsoft"
 
@@ -78,14 +79,21 @@ def _embed_layer_normalization(node: OnnxNode) -> Results:
     if positions is None:
         row = build.emit("range", [], {"start": 0, "stop": length, "step": 1, "to": "int64"})
         positions = reshaped(build, row, (1, length))
-    if node.optional(7) is not None and node.result_count > 1:
-        raise UnsupportedError("the mask index of EmbedLayerNormalization is not supported")
-    total = build.emit("gather", [node.operand(2), ids], {"axis": 0})
-    total = build.emit("add", [total, build.emit("gather", [node.operand(3), positions], {"axis": 0})])
+    total = gathered(build, node.operand(2), ids, 0)
+    total = build.emit("add", [total, gathered(build, node.operand(3), positions, 0)])
     if segments is not None:
-        total = build.emit("add", [total, build.emit("gather", [node.operand(4), segments], {"axis": 0})])
+        total = build.emit("add", [total, gathered(build, node.operand(4), segments, 0)])
     result = layer_norm(build, total, node.operand(5), node.optional(6), 2, node.number("epsilon", 1e-12))
-    return (result, build.constant(np.zeros(0, np.int32)), total)[: node.result_count]
+    return (result, _mask_index(node, ids), total)[: node.result_count]
+
+
+def _mask_index(node: OnnxNode, ids: Operand) -> Operand:
+    """The number of attended tokens of each sequence, 0 without a mask."""
+    build, mask = node.builder, node.optional(7)
+    if mask is None:
+        return expanded(build, build.scalar(0, "int32"), build.shape(ids)[:1])
+    is_one = build.emit("equal", [mask, build.scalar(1, mask.type.dtype)])
+    return build.emit("reduce_sum", [cast(build, is_one, "int32")], {"axes": (1,), "keepdims": False})
 
 
 def _matmul_nbits(node: OnnxNode) -> Results:

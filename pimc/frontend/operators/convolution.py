@@ -116,14 +116,15 @@ def _quantized_conv(node: OnnxNode) -> Results:
     build, zero = node.builder, node.operand(7)
     x = less_zero(build, node.operand(0), node.operand(2))
     total = convolution(node, x, less_zero(build, node.operand(3), _per_filter(node, 5, 3)), node.optional(8))
-    x_scale, weight_scale, y_scale = node.operand(1), node.operand(4), node.operand(6)
+    weight_scale = node.operand(4)
     if build.rank(weight_scale) == 1 and build.shape(weight_scale) != (1,):
         weight_scale = per_channel(build, total, weight_scale)
     else:
         weight_scale = reshaped(build, weight_scale, ())
-    factor = build.emit("mul", [reshaped(build, x_scale, ()), weight_scale])
-    wide = build.emit("mul", [build.emit("cast", [total], {"to": "float32"}), factor])
-    return quantized(build, wide, reshaped(build, y_scale, ()), reshaped(build, zero, ()), zero.type.dtype)
+    scales = build.emit("mul", [reshaped(build, node.operand(1), ()), weight_scale])
+    ratio = build.emit("div", [scales, reshaped(build, node.operand(6), ())])
+    wide = build.emit("mul", [build.emit("cast", [total], {"to": "float32"}), ratio])
+    return quantized(build, wide, None, reshaped(build, zero, ()), zero.type.dtype)
 
 
 CONVOLUTION: dict[str, Importer] = {

@@ -80,13 +80,17 @@ def _demand(build: Builder, size: Dim, bounds: Interval | None) -> None:
         build.symbols.demand_at_least(size, bounds[1] + 1, build.node_name)
 
 
-def _gather(node: OnnxNode) -> Results:
-    build, x, indices = node.builder, node.operand(0), node.operand(1)
-    axis = node.axis(build.rank(x), 0)
+def gathered(build: Builder, x: Operand, indices: Operand, axis: int) -> Operand:
+    """Positions of an axis, which is demanded to be long enough for them."""
     result = build.emit("gather", [x, indices], {"axis": axis})
     if result.value is not None:
         _demand(build, build.shape(x)[axis], index_bounds(build.value(indices)))
     return result
+
+
+def _gather(node: OnnxNode) -> Results:
+    x = node.operand(0)
+    return gathered(node.builder, x, node.operand(1), node.axis(node.builder.rank(x), 0))
 
 
 def _gather_elements(node: OnnxNode) -> Results:

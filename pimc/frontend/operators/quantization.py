@@ -50,11 +50,11 @@ def _dequantize(node: OnnxNode) -> Results:
     return build.emit("mul", [cast(build, wide, scale.type.dtype), along_axis(node, scale, x)])
 
 
-def quantized(build: Builder, x: Operand, scale: Operand, zero: Operand, dtype: str) -> Operand:
-    """Round(x / scale) + zero point, held within the range of the dtype."""
+def quantized(build: Builder, x: Operand, scale: Operand | None, zero: Operand, dtype: str) -> Operand:
+    """Round(x / scale) + zero point, held within the range of the dtype; no scale is a scale of 1."""
     if dtype not in ("int8", "uint8"):
         raise UnsupportedError(f"quantising to {dtype} is not supported", help="quantise to int8 or uint8")
-    ratio = build.emit("div", [x, scale])
+    ratio = x if scale is None else build.emit("div", [x, scale])
     moved = build.emit("add", [rounded(build, cast(build, ratio, "float32")), cast(build, zero, "float32")])
     limits = np.iinfo(dtype)
     low = build.emit("max", [moved, build.scalar(float(limits.min), "float32")])
@@ -71,18 +71,26 @@ def _quantize(node: OnnxNode) -> Results:
     return quantized(build, x, along_axis(node, node.operand(1), x), offset, dtype)
 
 
-def _dynamic_quantize(node: OnnxNode) -> Results:
-    """To uint8, with a scale and zero point of the range of the operand together with 0."""
-    build, x = node.builder, node.operand(0)
+def dynamically_quantized(build: Builder, x: Operand) -> tuple[Operand, Operand, Operand]:
+    """To uint8: codes, scale and zero point, which are those of the range of the operand together with 0.
+
+    A range of one point has the scale 1, as in ONNX Runtime: the standard's formula would divide 0 by 0.
+    """
     over = {"axes": tuple(range(build.rank(x))), "keepdims": False}
     none, full = build.scalar(0.0, "float32"), build.scalar(255.0, "float32")
     low = build.emit("min", [build.emit("reduce_min", [x], over), none])
     high = build.emit("max", [build.emit("reduce_max", [x], over), none])
+    is_point = build.emit("equal", [high, low])
     scale = build.emit("div", [build.emit("sub", [high, low]), full])
+    scale = build.emit("where", [is_point, build.scalar(1.0, "float32"), scale])
     wanted = rounded(build, build.emit("div", [build.emit("neg", [low]), scale]))
     held = build.emit("min", [build.emit("max", [wanted, none]), full])
     zero = build.emit("cast", [held], {"to": "uint8"})
     return quantized(build, x, scale, zero, "uint8"), scale, zero
+
+
+def _dynamic_quantize(node: OnnxNode) -> Results:
+    return dynamically_quantized(node.builder, node.operand(0))
 
 
 def integer_product(node: OnnxNode, b_index: int, a_zero: Operand | None, b_zero: Operand | None) -> Operand:
@@ -105,16 +113,19 @@ def _matmul_integer(node: OnnxNode) -> Results:
 
 
 def _quantized_matmul(node: OnnxNode) -> Results:
-    """QLinearMatMul: an integer product, scaled and quantised again."""
-    build = node.builder
+    """QLinearMatMul: an integer product, scaled and quantised again; a vector of scales is one a row or a column."""
+    build, zero = node.builder, node.operand(7)
     product = cast(build, integer_product(node, 3, node.operand(2), node.operand(5)), "float32")
-    scales = [cast(build, node.operand(index), "float32") for index in (1, 4, 6)]
-    if any(build.rank(scale) and build.shape(scale) != (1,) for scale in scales):
-        raise UnsupportedError("QLinearMatMul with a scale a row or a column is not supported")
-    a_scale, b_scale, y_scale = (reshaped(build, scale, ()) for scale in scales)
-    factor = build.emit("mul", [a_scale, b_scale])
-    zero = node.operand(7)
-    return quantized(build, build.emit("mul", [product, factor]), y_scale, reshaped(build, zero, ()), zero.type.dtype)
+    a_scale, b_scale, y_scale = (cast(build, node.operand(index), "float32") for index in (1, 4, 6))
+    if build.rank(y_scale) and build.shape(y_scale) != (1,):
+        raise UnsupportedError("QLinearMatMul with a scale a row of its result is not supported")
+    if build.rank(a_scale) == 1:
+        a_scale = reshaped(build, a_scale, (*build.shape(a_scale), 1))
+    scales = build.emit("mul", [a_scale, b_scale])
+    ratio = build.emit("div", [scales, reshaped(build, y_scale, ())])
+    wide = build.emit("mul", [product, ratio])
+    wide = reshaped(build, wide, build.shape(product))
+    return quantized(build, wide, None, reshaped(build, zero, ()), zero.type.dtype)
 
 
 QUANTIZATION: dict[str, Importer] = {

@@ -6,6 +6,7 @@ from passes import Dim
 from pimc.frontend.builder import Builder, Operand
 from pimc.frontend.onnx_node import Importer, OnnxNode, Results
 from pimc.frontend.operators.attention import heads_apart, heads_joined
+from pimc.frontend.operators.indexing import gathered
 from pimc.frontend.operators.shape_ops import expanded, reshaped
 
 
@@ -57,7 +58,7 @@ def rotary_tables(build: Builder, tables: tuple[Operand, Operand], positions: Op
     """Cosines and sines [B or 1, S, R/2], looked up by position when there are positions."""
     if positions is None:
         return list(tables)
-    return [build.emit("gather", [table, positions], {"axis": 0}) for table in tables]
+    return [gathered(build, table, positions, 0) for table in tables]
 
 
 def _rotary_embedding(node: OnnxNode) -> Results:

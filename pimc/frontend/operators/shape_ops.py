@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from isa import InputError, Place, UnsupportedError
-from passes import Dim, product
+from passes import Affine, Dim, product
 from pimc.frontend.builder import Array, Builder, Operand
 from pimc.frontend.dim_products import quotient
 from pimc.frontend.inference import broadcast
 from pimc.frontend.onnx_node import Importer, OnnxNode, Results, normal_axis
+from pimc.frontend.symbols import dimensions_help
 from pimc.frontend.tensors import dtype_name
 
 
@@ -59,8 +60,17 @@ def _squeeze(node: OnnxNode) -> Results:
     build, x = node.builder, node.operand(0)
     axes = node.axes(1, build.rank(x))
     if axes is None:
+        _check_squeezable(build.shape(x))
         axes = tuple(axis for axis, dim in enumerate(build.shape(x)) if dim == 1)
     return reshaped(build, x, tuple(dim for axis, dim in enumerate(build.shape(x)) if axis not in axes))
+
+
+def _check_squeezable(shape: tuple[Dim, ...]) -> None:
+    symbolic = [dim for dim in shape if isinstance(dim, Affine)]
+    if symbolic:
+        listed = ", ".join(map(str, symbolic))
+        message = f"Squeeze without axes drops the dimensions that are 1, but {listed} may be 1 or not"
+        raise UnsupportedError(message, help=dimensions_help(symbolic))
 
 
 def _flatten(node: OnnxNode) -> Results:

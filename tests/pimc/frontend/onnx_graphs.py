@@ -62,6 +62,8 @@ def agree(
     imported = import_model(made)
     verify(imported, "imported")
     results = interpret(imported, inputs)
+    for info in made.graph.output:
+        info.type.tensor_type.elem_type = helper.np_dtype_to_tensor_dtype(results[info.name].dtype)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
