@@ -1,4 +1,4 @@
-"""Random inputs for a graph of the corpus, with ragged padding, and the places of its outputs that padding leaves alone.
+"""Random inputs for a graph of the corpus, with ragged padding, and the places of its outputs that it leaves alone.
 
 Needs numpy alone. Decoders are padded at the left and get the positions that the mask implies; encoders are padded at
 the right. What a graph computes at a padded place differs between correct implementations, so it is not compared.
@@ -51,7 +51,7 @@ def random_case(
         seq: new tokens (an encoder's tokens where the graph is an encoder alone).
         past: tokens in the cache; ignored where the graph has none.
         enc_seq: tokens that the encoder of an encoder-decoder reads; two more than `seq` if not given.
-        padding: padded places per row, at the left for decoders, at the right for encoders; `None` for `ragged`.
+        padding: padded places per row, at the graph's side; `None` for `ragged` where the graph can be padded.
         seed: of the random numbers.
     """
     past = past if graph.has_cache else 0
@@ -67,13 +67,18 @@ def _masks(graph: CorpusGraph, lengths: dict[str, int], padding: Sequence[int] |
     named = next((tensor for tensor in graph.inputs if tensor.name.endswith("attention_mask")), None)
     if named is None:
         return {}
-    batch, length = (lengths[dim] for dim in named.dims)
-    padded = np.array(ragged(batch, length) if padding is None else padding)[:, None]
-    places = np.arange(length)
-    mask = places >= padded if graph.mode in ("plain", "kv") else places < length - padded
+    batch, length = _shape(named, lengths)
+    if padding is None:
+        padding = ragged(batch, length) if graph.padding != "none" else (0,) * batch
+    padded, places = np.array(padding)[:, None], np.arange(length)
+    mask = places >= padded if graph.padding == "left" else places < length - padded
     if named.dims[1] == "total":
         return {"total": mask, "seq": mask[:, lengths["past"] :]}
     return {named.dims[1]: mask}
+
+
+def _shape(tensor: Tensor, lengths: dict[str, int]) -> tuple[int, ...]:
+    return tuple(dim if isinstance(dim, int) else lengths[dim] for dim in tensor.dims)
 
 
 def _array(
@@ -83,13 +88,16 @@ def _array(
     masks: dict[str | int, Array],
     random: np.random.Generator,
 ) -> Array:
-    shape = tuple(dim if isinstance(dim, int) else lengths[dim] for dim in tensor.dims)
+    shape = _shape(tensor, lengths)
     if tensor.name.endswith("attention_mask"):
         return np.broadcast_to(masks[tensor.dims[1]], shape).astype(tensor.dtype)
     if tensor.name == "position_ids":
         mask = masks.get("total", masks.get("seq"))
-        places = np.arange(lengths["total"])[None] if mask is None else mask.cumsum(1) - 1
-        return np.broadcast_to(places[:, lengths["past"] :].clip(0), shape).astype(tensor.dtype)
+        if mask is None:
+            return _filled(lengths)[:, None] + np.arange(lengths["seq"])
+        return (mask.cumsum(1) - 1)[:, lengths["past"] :].clip(0).astype(tensor.dtype)
+    if tensor.name in ("write_indices", "nonpad_kv_seqlen"):
+        return _filled(lengths) + (lengths["seq"] if tensor.name == "nonpad_kv_seqlen" else 0)
     if tensor.name == "use_cache_branch":
         return np.full(shape, lengths["past"] > 0)
     if tensor.name == "token_type_ids":
@@ -97,6 +105,11 @@ def _array(
     if tensor.dtype.startswith("int"):
         return _tokens(graph, shape, masks.get(tensor.dims[1]), random).astype(tensor.dtype)
     return random.standard_normal(shape).astype(tensor.dtype)
+
+
+def _filled(lengths: dict[str, int]) -> Array:
+    """Tokens in each sequence's stretch of a cache of fixed length."""
+    return lengths["past"] - np.array(ragged(lengths["batch"], lengths["past"] + 1))
 
 
 def _tokens(graph: CorpusGraph, shape: tuple[int, ...], mask: Array | None, random: np.random.Generator) -> Array:

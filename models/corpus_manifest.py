@@ -6,6 +6,7 @@ Needs nothing but the standard library, so that any test can ask. `manifest.json
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -55,6 +56,7 @@ class CorpusGraph:
         windowed_layers: the layers whose attention is windowed.
         inputs: inputs in the graph's order.
         outputs: outputs in the graph's order.
+        padding: where a shorter sequence of a batch is padded: `left`, `right`, or `none` where it cannot be.
         relative_tolerance: largest difference that two correct implementations may show, of the largest element.
     """
 
@@ -77,6 +79,7 @@ class CorpusGraph:
     windowed_layers: tuple[int, ...]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    padding: str
     relative_tolerance: float = 1e-4
 
     @property
@@ -93,13 +96,28 @@ class CorpusGraph:
     @property
     def has_cache(self) -> bool:
         """Whether keys and values of earlier tokens are inputs."""
-        return any("past" in tensor.dims for tensor in self.inputs)
+        return any("past" in tensor.dims or tensor.name == "write_indices" for tensor in self.inputs)
+
+    def allows(self, batch: int, seq: int, past: int) -> bool:
+        """Whether the graph can be run with so many sequences, new tokens and tokens in the cache."""
+        ids = next((tensor for tensor in self.inputs if tensor.name == "input_ids"), None)
+        wanted = {"batch": batch, "seq": seq}
+        fixed = dict(zip(wanted, ids.dims, strict=False)) if ids else {}
+        fits = all(dim == wanted[name] for name, dim in fixed.items() if isinstance(dim, int))
+        bounded = not self.positions or past + seq + 2 <= self.positions  # an encoder's text is two tokens longer
+        return fits and bounded and (past == 0 or self.has_cache)
 
 
 def load_manifest(path: Path = MANIFEST) -> tuple[CorpusGraph, ...]:
     """Reads the list, in the order of the files' names."""
     rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     return tuple(_graph_of(row) for row in rows)
+
+
+def add_to_manifest(graphs: Iterable[CorpusGraph], path: Path = MANIFEST) -> None:
+    """Writes the list with the rows of new graphs, in place of those that their files had."""
+    rows = {graph.file: graph for graph in (*load_manifest(path), *graphs)}
+    save_manifest(tuple(rows.values()), path)
 
 
 def save_manifest(graphs: tuple[CorpusGraph, ...], path: Path = MANIFEST) -> None:
@@ -117,6 +135,7 @@ def _row_of(graph: CorpusGraph) -> dict[str, object]:
 
 def _graph_of(row: dict[str, object]) -> CorpusGraph:
     sides = {
-        side: tuple(Tensor(name, dtype, tuple(dims)) for name, dtype, *dims in row[side]) for side in ("inputs", "outputs")
+        side: tuple(Tensor(name, dtype, tuple(dims)) for name, dtype, *dims in row[side])
+        for side in ("inputs", "outputs")
     }
     return CorpusGraph(**row | sides | {"windowed_layers": tuple(row["windowed_layers"])})

@@ -38,6 +38,8 @@ def describe(
     shape: Shape, mode: str, inputs: list[Tensor], outputs: list[Tensor], *, attentions_per_layer: int = 1
 ) -> CorpusGraph:
     """Puts the facts of one graph together; file, exporter and opset come when it is written."""
+    padded = any(tensor.name.endswith("attention_mask") for tensor in inputs)
+    side = "left" if mode in ("plain", "kv") else "right"
     return CorpusGraph(
         file="",
         family=shape.family,
@@ -58,6 +60,7 @@ def describe(
         windowed_layers=shape.windowed_layers,
         inputs=tuple(inputs),
         outputs=tuple(outputs),
+        padding=side if padded else "none",
     )
 
 
@@ -70,7 +73,9 @@ def states(shape: Shape, prefix: str, length: str, part: str = "") -> list[Tenso
     """The keys and values of a cache, as `past_key_values.0.key` or `present.0.decoder.key`."""
     dims = ("batch", shape.kv_heads, length, shape.head_dim)
     return [
-        Tensor(f"{prefix}.{layer}.{part}{kind}", FLOAT, dims) for layer in range(shape.layers) for kind in ("key", "value")
+        Tensor(f"{prefix}.{layer}.{part}{kind}", FLOAT, dims)
+        for layer in range(shape.layers)
+        for kind in ("key", "value")
     ]
 
 

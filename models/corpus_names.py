@@ -19,8 +19,8 @@ def number_values(model: onnx.ModelProto) -> onnx.ModelProto:
     """Gives inner values numbers for names, as some exporters do; inputs, outputs, weights and nodes keep theirs."""
     kept = {value.name for value in (*model.graph.input, *model.graph.output)}
     kept |= {tensor.name for tensor in model.graph.initializer}
-    numbers: dict[str, str] = {}
-    rename_values(model.graph, lambda name: name if name in kept or not name else numbers.setdefault(name, f"v{len(numbers)}"))
+    numbers = {name: name for name in (*kept, "")}
+    rename_values(model.graph, lambda name: numbers.setdefault(name, f"v{len(numbers)}"))
     return model
 
 

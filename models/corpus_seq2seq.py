@@ -23,7 +23,7 @@ TOKENS = {
     "eos_token_id": 2,
     "decoder_start_token_id": 1,
 }
-BART_LIKE = TOKENS | {
+WIDTHS = TOKENS | {
     "d_model": HIDDEN,
     "encoder_layers": LAYERS,
     "decoder_layers": LAYERS,
@@ -31,9 +31,8 @@ BART_LIKE = TOKENS | {
     "decoder_attention_heads": HEADS,
     "encoder_ffn_dim": INNER,
     "decoder_ffn_dim": INNER,
-    "max_position_embeddings": POSITIONS,
-    "forced_eos_token_id": None,
 }
+BART_LIKE = WIDTHS | {"max_position_embeddings": POSITIONS, "forced_eos_token_id": None}
 
 
 @dataclass(frozen=True)
@@ -67,9 +66,7 @@ def exports_of(family: str) -> dict[str, Callable[[], Export]]:
     return {
         "encoder": lambda: _encoder(randomise(row.make()), shape, audio=row.audio),
         "decoder": lambda: cross_decoder(randomise(row.make()), shape, encoder_mask=not row.audio),
-        "decoder_with_past": lambda: cross_decoder_with_past(
-            randomise(row.make()), shape, encoder_mask=not row.audio
-        ),
+        "decoder_with_past": lambda: cross_decoder_with_past(randomise(row.make()), shape, encoder_mask=not row.audio),
     }
 
 
@@ -110,7 +107,7 @@ def marian() -> torch.nn.Module:
 def whisper() -> torch.nn.Module:
     """Whisper: two convolutions before the encoder, learned positions in the decoder."""
     config = hf.WhisperConfig(
-        **{key: value for key, value in BART_LIKE.items() if key not in ("max_position_embeddings", "forced_eos_token_id")},
+        **WIDTHS,
         num_mel_bins=MEL_BINS,
         max_source_positions=FRAMES // 2,
         max_target_positions=POSITIONS,

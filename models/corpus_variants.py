@@ -19,7 +19,7 @@ import numpy as np
 import onnx
 import onnxruntime
 from corpus_inputs import random_case
-from corpus_manifest import CORPUS, CorpusGraph, Tensor, load_manifest, save_manifest
+from corpus_manifest import CORPUS, CorpusGraph, Tensor, add_to_manifest, load_manifest
 from exporters import CHECKED_LENGTHS, FILE_BYTES, relative_difference, small_enough
 from onnx import numpy_helper
 from onnxruntime import quantization
@@ -69,8 +69,7 @@ def main() -> int:
                 failures += 1
                 print(f"{source} {kind}: {type(error).__name__}: {str(error)[:300]}", file=sys.stderr, flush=True)
                 continue
-            known = [each for each in load_manifest(options.output / "manifest.json") if each.file != graph.file]
-            save_manifest((*known, graph), options.output / "manifest.json")
+            add_to_manifest([graph], options.output / "manifest.json")
             print(f"{graph.file:48} {(options.output / graph.file).stat().st_size / 1000:6.1f} kB", flush=True)
     return 1 if failures else 0
 
@@ -118,11 +117,12 @@ def _difference(
     before: CorpusGraph, after: CorpusGraph, model: onnx.ModelProto, batch: int, seq: int, past: int
 ) -> float:
     case = random_case(before, batch, seq, past, seed=past)
-    results = []
+    results: list[dict[str, np.ndarray]] = []
     for graph, content in ((before, before.path.read_bytes()), (after, model.SerializeToString())):
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
         names = [tensor.name for tensor in graph.outputs]
-        results.append(dict(zip(names, session.run(names, {each.name: case.inputs[each.name] for each in graph.inputs}))))
+        values = session.run(names, {tensor.name: case.inputs[tensor.name] for tensor in graph.inputs})
+        results.append(dict(zip(names, values, strict=True)))
     left, right = results
     return max(relative_difference(case.selections[name], left[name], right[name]) for name in right)
 
@@ -168,10 +168,12 @@ def _fuse_by_script(graph: CorpusGraph, source: Path, target: Path, *, one_weigh
 
 def halve(graph: CorpusGraph, source: Path, target: Path) -> None:
     """Half precision inside, single precision at the inputs and outputs."""
-    from onnxruntime.transformers import float16
+    from onnxruntime.transformers import float16, onnx_model
 
     model = onnx.shape_inference.infer_shapes(onnx.load(source))
-    onnx.save(float16.convert_float_to_float16(model, keep_io_types=True), target)
+    halved = onnx_model.OnnxModel(float16.convert_float_to_float16(model, keep_io_types=True))
+    halved.topological_sort()
+    halved.save_model_to_file(str(target))
 
 
 def quantise_dynamically(graph: CorpusGraph, source: Path, target: Path) -> None:
@@ -246,7 +248,10 @@ KINDS = {
     "fused-heads": Kind(fuse_by_script_with_apart_heads, ("bert-optimum",)),
     "float16": Kind(halve, ("bert-torchscript", "gpt2-torchscript", "llama-dynamo"), loss=2e-2, tolerance=1e-2),
     "int8": Kind(
-        quantise_dynamically, ("bert-torchscript", "gpt2-torchscript", "llama-torchscript"), feed_forward=False, **INTEGER
+        quantise_dynamically,
+        ("bert-torchscript", "gpt2-torchscript", "llama-torchscript"),
+        feed_forward=False,
+        **INTEGER,
     ),
     "qdq": Kind(
         quantise_around_nodes,

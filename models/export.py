@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from corpus_manifest import CORPUS, load_manifest, save_manifest
+from corpus_manifest import CORPUS, add_to_manifest
 
 EXPORTERS = ("torchscript", "dynamo")
 
@@ -25,7 +25,6 @@ def main() -> int:
     except ModuleNotFoundError as error:
         print(f"export.py: the package {error.name!r} is missing: pip install 'pimc[zoo]'", file=sys.stderr)
         return 5
-    manifest = options.output / "manifest.json"
     failures = 0
     for job in corpus_plan.jobs():
         wanted = (
@@ -42,8 +41,7 @@ def main() -> int:
             failures += 1
             print(f"{job.file}: {type(error).__name__}: {_first_line(error)}", file=sys.stderr, flush=True)
             continue
-        others = [known for known in load_manifest(manifest) if known.file != graph.file]
-        save_manifest((*others, graph), manifest)
+        add_to_manifest([graph], options.output / "manifest.json")
         size = (options.output / job.file).stat().st_size
         print(f"{job.file:44} {size / 1000:6.1f} kB {time.monotonic() - started:5.1f} s", flush=True)
     return 1 if failures else 0

@@ -21,7 +21,7 @@ import corpus_seq2seq
 import corpus_vision
 import onnx
 import torch
-from corpus_manifest import CORPUS, CorpusGraph, Dim, Tensor, load_manifest, save_manifest
+from corpus_manifest import CORPUS, CorpusGraph, Dim, Tensor, add_to_manifest
 from exporters import CHECKED_LENGTHS, FILE_BYTES, Export, largest_difference, small_enough
 
 OPSET = 18
@@ -84,9 +84,7 @@ def main() -> int:
             failures += 1
             print(f"{family}: {type(error).__name__}: {str(error)[:300]}", file=sys.stderr, flush=True)
             continue
-        known = [graph for graph in load_manifest(options.output / "manifest.json") if graph not in graphs]
-        files = {graph.file for graph in graphs}
-        save_manifest((*(graph for graph in known if graph.file not in files), *graphs), options.output / "manifest.json")
+        add_to_manifest(graphs, options.output / "manifest.json")
     return 1 if failures else 0
 
 
@@ -124,8 +122,8 @@ def _write(plan: Plan, mode: str, proto: onnx.ModelProto, file: str, corpus: Pat
         exporter="optimum",
         opset=OPSET,
         mode=mode,
-        inputs=tuple(_tensor(value, fixed) for value in proto.graph.input),
-        outputs=tuple(_tensor(value, fixed) for value in proto.graph.output),
+        inputs=tuple(_tensor(value, ours.graph, fixed) for value in proto.graph.input),
+        outputs=tuple(_tensor(value, ours.graph, fixed) for value in proto.graph.output),
     )
     if mode != "decoder_merged":
         lengths = {(batch, fixed.get("seq", seq), past) for batch, seq, past in CHECKED_LENGTHS}
@@ -139,12 +137,13 @@ def _write(plan: Plan, mode: str, proto: onnx.ModelProto, file: str, corpus: Pat
     return graph
 
 
-def _tensor(value: onnx.ValueInfoProto, fixed: dict[str, int]) -> Tensor:
-    """An input or output with the corpus's names for its lengths."""
+def _tensor(value: onnx.ValueInfoProto, ours: CorpusGraph, fixed: dict[str, int]) -> Tensor:
+    """An input or output with the corpus's names for its lengths; what optimum leaves open is as in our own export."""
     kind = value.type.tensor_type
+    known = next((tensor.dims for tensor in (*ours.inputs, *ours.outputs) if tensor.name == value.name), ())
     dims: list[Dim] = []
-    for dim in kind.shape.dim:
-        name = DIMS.get(dim.dim_param, dim.dim_param)
+    for axis, dim in enumerate(kind.shape.dim):
+        name = DIMS.get(dim.dim_param, known[axis] if dim.dim_param and known else dim.dim_param)
         dims.append(fixed.get(name, name) if name else dim.dim_value)
     return Tensor(value.name, onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name, tuple(dims))
 

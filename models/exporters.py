@@ -19,7 +19,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from corpus_inputs import Case, random_case
+from corpus_inputs import random_case
 from corpus_manifest import CorpusGraph, Tensor
 from corpus_names import drop_scopes, number_nodes, number_values, strip_wrapper
 from transformers.utils import logging as transformers_logging
