@@ -90,6 +90,11 @@ class Emitter:
         yield
         self.code[place] = self.code[place].with_value("target", len(self.code))
 
+    @property
+    def free_registers(self) -> int:
+        """Scalar registers that nothing uses."""
+        return len(self._free)
+
     def register(self) -> int:
         """A free scalar register."""
         if not self._free:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from isa import Machine, NearBank, Port, Region, ResourceLimitError, Symbol
@@ -152,8 +152,14 @@ def check_columns(near_bank: NearBank, weights: int, total: int, max_context: in
     )
 
 
-def place_inputs(graph: Graph, storage: Storage, key_masks: Collection[Value]) -> list[Symbol]:
-    """Rooms for the graph's inputs: a padded row a token of the main space, whole tensors for all others."""
+def place_inputs(graph: Graph, storage: Storage, masked_keys: Mapping[Value, Dim]) -> list[Symbol]:
+    """Rooms for the graph's inputs: a padded row a token of the main space, whole tensors for all others.
+
+    Args:
+        graph: The graph.
+        storage: Receives the rooms.
+        masked_keys: Number of keys of the attention, for every input that is a key mask.
+    """
     symbols: list[Symbol] = []
     for value in graph.inputs:
         own = storage.map.rows.get(value)
@@ -163,8 +169,9 @@ def place_inputs(graph: Graph, storage: Storage, key_masks: Collection[Value]) -
         word = storage.allocator.allocate(max(size * rows, 1), f"the input '{value.name}'")
         storage.keep(value, Room(word, size, own is not None))
         layout: dict[str, object] = {**_layout(storage, value, words, size), **_default(value.name)}
-        if value in key_masks:
-            layout = {"kind": "keys", "strides": list(storage.whole_strides(value, size)), "default": 1}
+        if value in masked_keys:
+            strides = list(storage.whole_strides(value, size))
+            layout = {"kind": "keys", "strides": strides, "keys": str(masked_keys[value]), "default": 1}
         symbols.append(Symbol(symbol_name(value.name), "sb", word, max(size * rows, 1), layout))
     return symbols
 

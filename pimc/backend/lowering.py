@@ -118,10 +118,11 @@ class Lowering:
             self.token_registers[key] = compute()
         return self.token_registers[key]
 
-    def end_row(self) -> None:
-        """Registers of the row are free again."""
+    def forget_registers(self) -> None:
+        """Registers that hold something of the current row are free again; what is needed again is computed again."""
         self.emitter.release(*self.token_registers.values())
         self.token_registers.clear()
+        self.storage.forget_offsets()
 
     def end_phase(self) -> None:
         """End a phase."""

@@ -16,7 +16,7 @@ from isa import (
     Symbol,
     UnsupportedError,
 )
-from passes import Graph, Node, Placement, Value, is_bank_table
+from passes import Dim, Graph, Node, Placement, Value, is_bank_table
 from pimc.backend.crossing import Crossing
 from pimc.backend.emitter import Emitter
 from pimc.backend.host_rooms import (
@@ -100,7 +100,8 @@ class _Builder:
         allocator = BufferAllocator(machine.shared_buffer.capacity_words)
         unit = near_bank.channels * near_bank.banks
         self.storage = Storage(self.lengths.extents, allocator, rows, unit, self.lengths.tokens)
-        self.rooms = HostRooms([Region("weights", "bank", 0, self.placement.columns, "weights")])
+        columns = self.placement.columns
+        self.rooms = HostRooms([Region("weights", "bank", 0, columns, "weights")] if columns else [])
         self.spill = spill
 
     def build(self) -> Program:
@@ -143,9 +144,17 @@ class _Builder:
             self.storage.place_constant(value)
 
     def _place_inputs(self) -> None:
-        symbols = place_inputs(self.graph, self.storage, set(self.key_masks.values()))
+        symbols = place_inputs(self.graph, self.storage, self._masked_keys())
         for value, symbol in zip(self.graph.inputs, symbols, strict=True):
             self.rooms.add_port(self.graph, value.name, "input", str(symbol.layout["kind"]), symbol)
+
+    def _masked_keys(self) -> dict[Value, Dim]:
+        """Number of keys that each input with a key mask speaks of."""
+        nodes = [
+            node for node in self.graph.nodes if node.op == "cached_attention" and node.optional(3) in self.key_masks
+        ]
+        sizes = self.lengths.caches
+        return {self.key_masks[node.operand(3)]: sizes[str(node.attributes["cache"])].tokens for node in nodes}
 
     def _place_masks(self) -> dict[Value, KeyMask]:
         """Room for the additive form of every key mask."""
@@ -206,7 +215,8 @@ class _Builder:
         return entries
 
     def _end_of_banks(self) -> int:
-        return max(region.address + region.size for region in self.rooms.regions if region.space == "bank")
+        ends = (region.address + region.size for region in self.rooms.regions if region.space == "bank")
+        return max(ends, default=0)
 
     def _registers(self) -> tuple[RegisterSymbol, ...]:
         symbols: list[RegisterSymbol] = []
@@ -261,7 +271,7 @@ class _Builder:
 
     def _segments(self, constants: int) -> tuple[Segment, ...]:
         segments: list[Segment] = []
-        if self.options.weights:
+        if self.options.weights and self.placement.columns:
             segments.append(bank_segment("weights", self.placement, self.near_bank, self.options.numerics))
         if constants:
             segments.append(buffer_segment("constants", constants, self.storage.constants))

@@ -379,11 +379,15 @@ class Storage:
 
     def end_phase(self) -> None:
         """End a loop over rows: offset registers are free again."""
+        self.forget_offsets()
+        self._views = {}
+        self.row = None
+
+    def forget_offsets(self) -> None:
+        """Offset registers are free again; what is needed again is computed again."""
         own = {register for (kind, size), register in self._offsets.items() if not (size == 1 and kind in _BARE)}
         self.extents.emitter.release(*own)
         self._offsets = {}
-        self._views = {}
-        self.row = None
 
     def offset_register(self, kind: str, stride: int) -> int:
         """Register of an index times `stride`; computed at its first use in a phase.

@@ -30,6 +30,9 @@ from pimc.backend.views import View
 LOWERINGS: dict[str, Lower] = {**ELEMENTWISE, **NORMALIZATION, **PRODUCTS, **REDUCTIONS, **INDEXING, **COPIES}
 """The function that emits the code of each operation; `cached_attention` is emitted in parts."""
 
+_REGISTERS_OF_A_STEP = 18
+"""Scalar registers that a step may need besides those that it finds computed."""
+
 _MASK_DEPTH = 1e30
 """What an excluded position loses before the softmax; finite, so that no later product is NaN."""
 
@@ -88,7 +91,7 @@ class TokenLoop:
             if phase.optional:
                 with low.emitter.unless_zero(self._wanted(token)):
                     self._emit_steps(phase.optional)
-            low.end_row()
+            low.forget_registers()
 
     def _wanted(self, token: int) -> int:
         """Register that is zero while the token comes before the first wanted output."""
@@ -103,6 +106,8 @@ class TokenLoop:
 
     def _emit_steps(self, steps: Sequence[Step]) -> None:
         for step in steps:
+            if self.low.emitter.free_registers < _REGISTERS_OF_A_STEP:
+                self.low.forget_registers()
             source = Source(step.node.name, step.node.origins)
             with self.low.emitter.origin(source):
                 self.crossing.before_step(step)
