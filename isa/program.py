@@ -306,6 +306,15 @@ class Program:
     debug: tuple[int, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
+    def __repr__(self) -> str:
+        """What it is in one line, not what it holds."""
+        entries = ", ".join(self.entries) or "none"
+        size = sum(segment.data.nbytes for segment in self.segments)
+        return (
+            f"<Program for {self.machine}, numerics {self.numerics}:"
+            f" {len(self.code)} instructions, entries {entries}, {size:,} bytes of data>"
+        )
+
     def symbol(self, name: str) -> Symbol:
         """The symbol called `name`; raises `KeyError` when there is none."""
         for symbol in self.symbols:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
+_SHOWN_OUTPUTS = 4
+
 
 @dataclass(frozen=True, eq=False)
 class Run:
@@ -35,6 +37,14 @@ class Run:
 
     outputs: Mapping[str, Array]
     stats: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        """Shapes of the outputs, time and energy in one line."""
+        arrays = [f"{name} {array.dtype}{list(array.shape)}" for name, array in self.outputs.items()]
+        shown = ", ".join(arrays[:_SHOWN_OUTPUTS]) or "no outputs"
+        more = f" and {len(arrays) - _SHOWN_OUTPUTS} more" if len(arrays) > _SHOWN_OUTPUTS else ""
+        facts = f"{self.stats['cycles']} cycles, {self.stats['time_s']:.3g} s, {self.stats['energy_j']:.3g} J"
+        return f"<Run: {shown}{more}; {facts}>"
 
     def to_dataframe(self) -> Any:
         """Cycles and energy of every graph node as a pandas `DataFrame`.

@@ -16,6 +16,8 @@ exit codes:
   0 ok   1 input refused   2 usage   3 outputs differ from the reference   4 unsupported operator or feature
   5 optional package missing   6 resource limit   70 internal error   130 interrupted"""
 
+_GLOBAL_NOTE = "'pimc --help' lists the global options: -q -v --json --color --seed --mem-limit --time-limit"
+_FLAG = r"(?<![\w-])--?[a-zA-Z][\w-]*"
 _DEFAULTS = {
     "quiet": False,
     "verbose": 0,
@@ -63,7 +65,7 @@ class _Parser(argparse.ArgumentParser):
             words, allowed = [match[1]], [command.name for command in COMMANDS]
         elif match := re.match(r"unrecognized arguments: (.*)", message):
             words = [word.partition("=")[0] for word in match[1].split() if word.startswith("-")]
-            allowed = re.findall(r"(?<![\w-])--?[a-zA-Z][\w-]*", self.format_help())
+            allowed = re.findall(_FLAG, self.format_help() + _global_options(is_shown=True).format_help())
         else:
             return None
         close = [found for word in words for found in difflib.get_close_matches(word, allowed, 1)]
@@ -71,20 +73,18 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _build_parser() -> _Parser:
-    general = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
-    _add_global_options(general)
     parser = _Parser(
         prog="pimc",
         usage="pimc [options] COMMAND ...",
         description="Compiles transformer models (ONNX) to programs for processing-in-memory hardware and runs them\n"
         "on an instruction-level simulator that gives outputs, cycles and joules.",
         epilog=_EXIT_CODES,
-        parents=[general],
+        parents=[_global_options(is_shown=True)],
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"pimc {__version__}")
-    _add_commands(parser, general)
+    _add_commands(parser, _global_options(is_shown=False))
     return parser
 
 
@@ -95,7 +95,7 @@ def _add_commands(parser: _Parser, general: _Parser) -> None:
             command.name,
             help=command.summary,
             description=command.description,
-            epilog="\n".join(["examples:", *(f"  {example}" for example in command.examples)]),
+            epilog="\n".join(["examples:", *(f"  {example}" for example in command.examples), "", _GLOBAL_NOTE]),
             parents=[general],
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
@@ -104,15 +104,26 @@ def _add_commands(parser: _Parser, general: _Parser) -> None:
         own.set_defaults(command=command, parser=own)
 
 
-def _add_global_options(parser: argparse.ArgumentParser) -> None:
+def _global_options(is_shown: bool) -> _Parser:
+    """Parent of every parser; the help of commands does not repeat it."""
+    parser = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
     group = parser.add_argument_group("global options (before or after the command)")
-    group.add_argument("-q", "--quiet", action="store_true", help="no progress and no notes on stderr")
-    group.add_argument("-v", "--verbose", action="count", help="log the steps on stderr; tracebacks of internal errors")
-    group.add_argument("--json", action="store_true", help="result as JSON on stdout")
-    group.add_argument("--color", choices=("auto", "always", "never"), help="colours (default auto, obeys NO_COLOR)")
-    group.add_argument("--seed", type=int, metavar="N", help="seed of everything random (default 0)")
-    group.add_argument("--mem-limit", type=_bytes, metavar="SIZE", help="stop with exit code 6 above this, e.g. 2G")
-    group.add_argument("--time-limit", type=_seconds, metavar="TIME", help="stop with exit code 6 after this, e.g. 90s")
+
+    def shown(text: str) -> str:
+        return text if is_shown else argparse.SUPPRESS
+
+    group.add_argument("-q", "--quiet", action="store_true", help=shown("no progress and no notes on stderr"))
+    verbose = shown("log the steps on stderr; tracebacks of internal errors")
+    group.add_argument("-v", "--verbose", action="count", help=verbose)
+    group.add_argument("--json", action="store_true", help=shown("result as JSON on stdout"))
+    colors = shown("colours (default auto, obeys NO_COLOR)")
+    group.add_argument("--color", choices=("auto", "always", "never"), help=colors)
+    group.add_argument("--seed", type=int, metavar="N", help=shown("seed of everything random (default 0)"))
+    memory = shown("stop with exit code 6 above this, e.g. 2G")
+    group.add_argument("--mem-limit", type=_bytes, metavar="SIZE", help=memory)
+    time = shown("stop with exit code 6 after this, e.g. 90s")
+    group.add_argument("--time-limit", type=_seconds, metavar="TIME", help=time)
+    return parser
 
 
 def _bytes(text: str) -> int:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pimc.commands.command import Command
 from pimc.commands.model_options import add_model_options, compile_with
 
 if TYPE_CHECKING:
+    from isa import ResourceLimitError
     from pimc.text_model import TextModel
 
 
@@ -57,15 +59,44 @@ def _run(options: Namespace) -> int:
         program = compile_with(options, machine, [Record(show)])
     decoder = Decoder(program, Session(program, machine))
     choose = sampler(options.temperature, options.seed) if options.temperature else likeliest
-    stream = generate(decoder, prompt, options.tokens, choose, text_model.end_tokens)
+    stream = UntilFull(generate(decoder, prompt, options.tokens, choose, text_model.end_tokens))
     if options.json:
         tokens = list(stream)
         print_json({"text": text_model.decode(tokens), "tokens": tokens, **speed_facts(decoder)})
-        return 0
-    print_stream("" if chat else options.prompt, stream, text_model)
-    terminal.line()
-    print_speed(terminal, decoder)
+    else:
+        print_stream("" if chat else options.prompt, stream, text_model)
+        terminal.line()
+        print_speed(terminal, decoder)
+    if stream.problem is not None:
+        raise stream.problem
     return 0
+
+
+@dataclass
+class UntilFull:
+    """Tokens until the context is full; what was generated so far is shown before the error is.
+
+    Attributes:
+        tokens: Raises `ResourceLimitError` when the cache cannot hold a further token.
+        problem: That error, once it was raised; one before the first token, from the prompt, is passed on.
+    """
+
+    tokens: Iterator[int]
+    problem: ResourceLimitError | None = None
+
+    def __iter__(self) -> Iterator[int]:
+        """The tokens, without the error."""
+        from isa import ResourceLimitError
+
+        has_begun = False
+        try:
+            for token in self.tokens:
+                has_begun = True
+                yield token
+        except ResourceLimitError as problem:
+            if not has_begun:
+                raise
+            self.problem = problem
 
 
 def print_stream(start: str, stream: Iterable[int], text_model: TextModel) -> None:

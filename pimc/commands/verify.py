@@ -37,7 +37,7 @@ def _run(options: Namespace) -> int:
     if options.json:
         print_json(found.to_json())
     else:
-        print_verification(terminal, found)
+        print_verification(terminal, found, program.numerics)
     return 0 if found.ok else MismatchError.exit_code
 
 

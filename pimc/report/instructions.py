@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
+from textwrap import fill
 from typing import Any
 
 from isa import EXTENSIONS, INSTRUCTIONS, InputError, InstructionSpec, Kind, Operand, syntax
-from pimc.report.terminal import Terminal
+from pimc.report.terminal import LINE_WIDTH, Terminal
 
 
 def find_instruction(mnemonic: str) -> InstructionSpec:
@@ -23,10 +25,10 @@ def find_instruction(mnemonic: str) -> InstructionSpec:
 
 
 def print_instructions(terminal: Terminal) -> None:
-    """One line an instruction, by extension."""
+    """One line an instruction, by extension, with the operands that must be written."""
     for extension, meaning in EXTENSIONS.items():
         rows = [
-            (row.mnemonic, f"{row.opcode:#04x}", row.unit, " ".join(o.name for o in row.operands), row.meaning)
+            (row.mnemonic, f"{row.opcode:#04x}", row.unit, " ".join(_required(row)), row.meaning)
             for row in INSTRUCTIONS
             if row.extension == extension
         ]
@@ -34,13 +36,18 @@ def print_instructions(terminal: Terminal) -> None:
             columns = ("mnemonic", "opcode", "unit", "operands", "meaning")
             terminal.table(f"extension {extension}: {meaning}", columns, rows)
             terminal.line()
+    terminal.line("Further operands have defaults: pimc isa MNEMONIC shows them, and the bits.")
+
+
+def _required(row: InstructionSpec) -> Iterator[str]:
+    return (operand.name for operand in row.operands if operand.default is None)
 
 
 def print_instruction(terminal: Terminal, row: InstructionSpec) -> None:
     """Operands and bit fields of one instruction."""
-    terminal.line(f"{row.mnemonic}: {row.meaning}")
+    terminal.line(fill(f"{row.mnemonic}: {row.meaning}", LINE_WIDTH, subsequent_indent="  "))
     terminal.line(f"opcode {row.opcode:#04x}, extension {row.extension}, unit {row.unit}")
-    terminal.line(f"written {syntax(row)}")
+    terminal.line(fill(f"written {syntax(row)}", LINE_WIDTH, subsequent_indent=" " * len("written ")))
     rows = [
         (
             field.operand.name,

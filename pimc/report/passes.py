@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from textwrap import fill
 from typing import Any
 
 from passes import PASSES, PIPELINES, Pass
-from pimc.report.terminal import Terminal
+from pimc.report.terminal import LINE_WIDTH, Terminal
 
 
 def print_passes(terminal: Terminal) -> None:
@@ -23,10 +24,10 @@ def print_pass(terminal: Terminal, kind: type[Pass]) -> None:
     """The whole description of a pass, and its options."""
     terminal.line(f"{kind.name} ({_nature(kind)})")
     terminal.line()
-    terminal.line(inspect.getdoc(kind) or "")
+    for paragraph in (inspect.getdoc(kind) or "").split("\n\n"):
+        terminal.line(_wrapped(paragraph) + "\n")
     options = [(field.name, str(field.default)) for field in _fields(kind)]
     if options:
-        terminal.line()
         terminal.table("", ("option", "default"), options)
 
 
@@ -43,6 +44,14 @@ def pass_facts(kind: type[Pass]) -> dict[str, Any]:
 
 def _fields(kind: type[Pass]) -> list[dataclasses.Field[Any]]:
     return list(dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else []
+
+
+def _wrapped(paragraph: str) -> str:
+    """A paragraph of a docstring in lines of the terminal's width; lists keep their lines."""
+    lines = paragraph.splitlines()
+    if any(line.startswith(" ") for line in lines[1:]) or max(map(len, lines), default=0) <= LINE_WIDTH:
+        return paragraph
+    return fill(" ".join(lines), LINE_WIDTH)
 
 
 def _nature(kind: type[Pass]) -> str:

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-_WIDTH_OF_FILES = 140
-"""Columns when the output goes to a file or a pipe, where no terminal says how wide it is."""
+LINE_WIDTH = 100
+"""Columns of running text; of tables too where no terminal says how wide it is, in a file or a pipe."""
 
 
 class Terminal:
@@ -86,7 +86,7 @@ def print_json(value: Any) -> None:
 
 
 def _console(stream: IO[str], color: str) -> Console:
-    width = None if stream.isatty() or "COLUMNS" in os.environ else _WIDTH_OF_FILES
+    width = None if stream.isatty() or "COLUMNS" in os.environ else LINE_WIDTH
     return Console(
         file=stream,
         width=width,

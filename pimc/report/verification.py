@@ -8,8 +8,8 @@ from pimc.verification import Verification
 _SHOWN = 12
 
 
-def print_verification(terminal: Terminal, verification: Verification) -> None:
-    """The errors of the outputs, the worst first, and the verdict."""
+def print_verification(terminal: Terminal, verification: Verification, numerics: str) -> None:
+    """The errors of the outputs, the worst first, and the verdict; what the `numerics` of the program make of it."""
     worst_first = sorted(verification.outputs, key=lambda output: -output.max_rel_error)
     rows = [
         (
@@ -30,3 +30,5 @@ def print_verification(terminal: Terminal, verification: Verification) -> None:
         terminal.line(f"  ran {case}")
     relation = "equal" if verification.ok else "differ from"
     terminal.line(f"outputs {relation} ONNX Runtime's (tolerance {verification.rtol:g} of the largest magnitude)")
+    if numerics == "machine":
+        terminal.line("machine numerics round as the hardware does; --numerics fp32 tests the program without that")
