@@ -9,6 +9,7 @@ from typing import ClassVar
 from isa import GraphError
 from passes import canonical_arithmetic as arithmetic
 from passes import canonical_layout as layout
+from passes import canonical_lookup as lookup
 from passes.ir import Graph, Node, Value
 from passes.rewriting import replace
 
@@ -35,6 +36,8 @@ _LAYOUT: dict[str, tuple[Rule, ...]] = {
     "expand": (layout.simplify_expand,),
     "slice": (layout.simplify_slice, layout.slice_of_constant),
     "gather": (layout.gather_one,),
+    "gather_nd": (lookup.gather_nd_of_rows,),
+    "gather_elements": (lookup.gather_elements_of_rows,),
     "concat": (layout.simplify_concat,),
     "split": (layout.simplify_split,),
     "linear": (layout.reshape_behind_linear,),
@@ -54,7 +57,7 @@ RULES = {op: _rules(op) for op in (*_ARITHMETIC, *_LAYOUT, *arithmetic.BROADCAST
 
 @dataclass(frozen=True)
 class Canonicalize:
-    """Apply the rules of `canonical_arithmetic` and `canonical_layout` until none applies.
+    """Apply the rules of `canonical_arithmetic`, `canonical_layout` and `canonical_lookup` until none applies.
 
     Precondition: none.
     Effect: results stay the same bit for bit, but for the sign of zeros.

@@ -20,7 +20,8 @@ class FuseFeedForward:
     """Replace linear(act(linear(x))) and linear(act(linear(x)) * linear(x)) by `feed_forward`.
 
     Precondition: linear maps and activations are fused.
-    Effect: the value between the linear maps does not exist in the graph any more.
+    Effect: the value between the linear maps does not exist in the graph any more. Blocks that choose among experts are
+    counted, but stay as they are.
     Postcondition: no such block is left, but for those listed in the facts.
     """
 
@@ -31,6 +32,7 @@ class FuseFeedForward:
     def run(self, graph: Graph) -> bool:
         """Fuse every block; returns whether there was one."""
         counts = {"plain": 0, "gated": 0}
+        experts = sum(1 for node in graph.nodes if node.op == "topk" and _chooses_experts(node))
         unfused: list[tuple[str, str]] = []
         for node in graph.nodes:
             if node not in graph or node.op != "linear" or producer(node.operand(0), *_ACTIVATION_OPS) is None:
@@ -42,8 +44,20 @@ class FuseFeedForward:
                 continue
             counts["plain" if block.gate is None else "gated"] += 1
             _rewrite(graph, block)
-        record(graph, self.name, counts, unfused)
+        record(graph, self.name, {**counts, "experts": experts}, unfused)
         return any(counts.values())
+
+
+def _chooses_experts(node: Node) -> bool:
+    """Whether the positions of a `topk` look up weight matrices."""
+    waiting = [node.outputs[1]]
+    while waiting:
+        for user in waiting.pop().users:
+            if user.op in ("reshape", "cast", "transpose", "expand", "slice", "split", "where"):
+                waiting += user.outputs
+            elif user.op in ("gather", "gather_nd") and user.operand(0).is_constant and user.operand(0).type.rank == 3:
+                return True
+    return False
 
 
 @dataclass(frozen=True)

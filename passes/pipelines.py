@@ -25,6 +25,7 @@ from passes.kv_cache import KVCache
 from passes.manager import Pass
 from passes.merge_linear import MergeLinear
 from passes.merge_rotary import MergeRotary
+from passes.select_columns import SelectColumns
 
 _PASS_TYPES: tuple[type[Pass], ...] = (
     AssignStorage,
@@ -42,6 +43,7 @@ _PASS_TYPES: tuple[type[Pass], ...] = (
     KVCache,
     MergeLinear,
     MergeRotary,
+    SelectColumns,
 )
 PASSES: dict[str, type[Pass]] = {kind.name: kind for kind in _PASS_TYPES}
 """All passes by name."""
@@ -50,7 +52,7 @@ _CLEAN_UP = "canonicalize,common_subexpressions,dead_code"
 DEFAULT = (
     f"constant_folding,canonicalize,constant_folding,{_CLEAN_UP},"
     "fuse_norm,fuse_activation,fuse_linear,fuse_rotary,fuse_attention,"
-    f"constant_folding,{_CLEAN_UP},merge_linear,merge_rotary,fuse_feed_forward,kv_cache,expand_attention,"
+    f"constant_folding,{_CLEAN_UP},select_columns,merge_linear,merge_rotary,fuse_feed_forward,kv_cache,expand_attention,"
     f"{_CLEAN_UP},assign_storage"
 )
 PIPELINES: dict[str, tuple[Pass, ...]] = {}

@@ -7,7 +7,7 @@ import pytest
 from tests_graphs import PAST, SEQ, TOTAL, Net, assert_same_meaning, operations, run_passes
 
 from isa import GraphError
-from passes import Graph, Node, Value
+from passes import Graph, Node, TensorType, Value
 from passes.canonicalize import RULES, Canonicalize
 from passes.constant_folding import ConstantFolding
 from passes.dead_code import DeadCode
@@ -54,6 +54,24 @@ def transposed_angles(net: Net, x: Value) -> Value:
     return net.op("add", x, net.op("transpose", product, perm=(0, 2, 1)))
 
 
+def rows_by_nd(net: Net, x: Value) -> Value:
+    """gather_nd of whole rows."""
+    places = net.input("ids", SEQ, 1, dtype="int64")
+    kind = TensorType("float32", (SEQ, 4))
+    node = net.graph.add_node("gather_nd", [net.weights(2, 4), places], [kind], {"batch_dims": 0})
+    return net.op("add", x, node.output)
+
+
+def rows_by_elements(net: Net, x: Value) -> Value:
+    """gather_elements of a table that is repeated for each sequence, with repeated positions."""
+    table = net.constant(np.broadcast_to(np.arange(8.0).reshape(1, 2, 4), (3, 2, 4)))
+    places = net.op("reshape", net.input("ids", 3, SEQ, dtype="int64"), shape=(3, SEQ, 1, 1))
+    repeated = net.op("reshape", net.op("expand", places, shape=(3, SEQ, 4, 1)), shape=(3, SEQ, 4))
+    kind = TensorType("float32", (3, SEQ, 4))
+    node = net.graph.add_node("gather_elements", [table, repeated], [kind], {"axis": 1})
+    return net.op("add", x, node.output)
+
+
 CASES: dict[str, tuple[Body, list[str]]] = {
     "neutral addition": (lambda n, x: n.op("add", n.op("sub", x, 0.0), 0.0), []),
     "neutral product": (lambda n, x: n.op("div", n.op("mul", x, 1.0), 1.0), []),
@@ -91,6 +109,8 @@ CASES: dict[str, tuple[Body, list[str]]] = {
     "constant positions": (position_rows, ["range", "reshape", "gather", "add"]),
     "constant types": (same_row, ["add"]),
     "first token": (lambda n, x: n.op("gather", x, n.constant(0, "int64"), axis=1), ["slice", "reshape"]),
+    "rows by coordinates": (rows_by_nd, ["reshape", "gather", "add"]),
+    "rows by elements": (rows_by_elements, ["gather", "add"]),
     "outer product": (transposed_angles, ["range", "cast", "reshape", "mul", "add"]),
     "linear of a reshape": (
         lambda n, x: n.op("linear", n.op("reshape", x, shape=(SEQ, 4)), n.weights(4, 3)),

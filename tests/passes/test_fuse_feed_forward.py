@@ -44,7 +44,7 @@ def test_plain(name: str, bias: bool) -> None:
     (node,) = after.nodes
     assert node.attributes == {"activation": name}
     assert [value is not None for value in node.inputs] == [True, True, bias, False, False, True, bias]
-    assert after.facts["fuse_feed_forward"]["fused"] == {"plain": 1, "gated": 0}
+    assert after.facts["fuse_feed_forward"]["fused"] == {"plain": 1, "gated": 0, "experts": 0}
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)

@@ -1,5 +1,6 @@
 import numpy as np
-from tests_attention_graphs import HEAD_DIM, UNCACHED, WIDTH, attention_block, both, causal, key_mask
+import pytest
+from tests_attention_graphs import HEAD_DIM, HEADS, UNCACHED, WIDTH, attention_block, both, causal, key_mask
 from tests_graphs import PAST, SEQ, TOTAL, Net, assert_same_meaning, operations, run_passes
 
 from passes import Cache, Graph, interpret
@@ -91,3 +92,41 @@ def test_nothing_is_left_to_convert() -> None:
     graph = run_passes(attention_block(), *BEFORE)
     assert KVCache().run(graph)
     assert not KVCache().run(graph)
+
+
+def encoder_keys(net: Net, returned: bool) -> Graph:
+    """Cross-attention whose keys and values are inputs alone."""
+    query = net.input("x", 1, SEQ, WIDTH)
+    given = [net.input(f"encoder.{name}", 1, HEADS, 7, HEAD_DIM) for name in "kv"]
+    attributes = {"heads": HEADS, "kv_heads": HEADS, "scale": 1.0, "causal": False, "window": 0, "softcap": 0.0}
+    kinds = [query.type, given[0].type, given[1].type]
+    node = net.graph.add_node("attention", [query, None, None, *given], kinds, attributes)
+    net.output("y", node.output)
+    if returned:
+        net.output("again.k", given[0])
+        net.output("again.v", given[1])
+    return net.graph
+
+
+@pytest.mark.parametrize("returned", [False, True])
+def test_keys_of_an_encoder_are_a_cache_that_does_not_grow(returned: bool) -> None:
+    after = assert_same_meaning(lambda: encoder_keys(Net(), returned), KVCache(), tolerance=1e-6)
+    names = ("again.k", "again.v") if returned else (None, None)
+    assert after.caches["kv0"] == Cache("kv0", HEADS, HEAD_DIM, HEAD_DIM, "encoder.k", "encoder.v", *names)
+    (node,) = after.nodes
+    assert node.inputs == after.inputs
+
+
+def test_conversions_of_past_and_present_fall_away() -> None:
+    net = Net()
+    x = net.input("x", 1, SEQ, WIDTH, dtype="float16")
+    past = [net.op("cast", net.input(f"past.{name}", 1, 1, PAST, WIDTH), to="float16") for name in "kv"]
+    kept = type(x.type)("float16", (1, 1, TOTAL, WIDTH))
+    attributes = {"heads": 1, "kv_heads": 1, "scale": 1.0, "causal": True, "window": 0, "softcap": 0.0}
+    node = net.graph.add_node("attention", [x, x, x, *past], [x.type, kept, kept], attributes)
+    net.output("y", node.output)
+    for name, value in zip("kv", node.outputs[1:], strict=True):
+        net.output(f"present.{name}", net.op("cast", value, to="float32"))
+    graph = run_passes(net.graph, KVCache())
+    assert operations(graph) == ["cached_attention"]
+    assert graph.caches["kv0"] == Cache("kv0", 1, WIDTH, WIDTH, "past.k", "past.v", "present.k", "present.v")
