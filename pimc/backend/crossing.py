@@ -22,17 +22,18 @@ class Crossing:
         low: State of the lowering.
         phases: The schedule.
         first_column: First free linear column of the banks, `None` to keep everything in the shared buffer.
-        unspillable: Values that steps on whole tensors read, and so stay in the shared buffer.
+        read_whole: Row values that are read as whole tensors, and so stay in the shared buffer.
         columns: Linear columns taken so far for spilled values.
     """
 
     low: Lowering
     phases: Sequence[Phase]
     first_column: int | None
-    unspillable: frozenset[Value]
+    read_whole: frozenset[Value]
     columns: int = 0
     _arrays: dict[Value, Room] = field(default_factory=dict[Value, Room])
     _rows: dict[Value, TokenRows] = field(default_factory=dict[Value, TokenRows])
+    _pinned: set[Value] = field(default_factory=set[Value])
     _last_phase: dict[Value, int] = field(default_factory=dict[Value, int])
 
     def begin_phase(self, number: int) -> None:
@@ -40,6 +41,9 @@ class Crossing:
         storage = self.low.storage
         results = [value for step in self.phases[number].steps for value in _results(step)]
         own = {storage.root(value) for value in results}
+        later_steps = (step for phase in self.phases[number + 1 :] for step in phase.steps)
+        whole = {value for step in later_steps for value in step_operands(step) if value in self.read_whole}
+        self._pinned = {self._view(value) for value in whole}
         for later in range(number + 1, len(self.phases)):
             for operand in (v for step in self.phases[later].steps for v in step_operands(step)):
                 value = self._view(operand)
@@ -48,8 +52,8 @@ class Crossing:
                 for link in storage.links(operand):
                     if link in self._arrays or link in self._rows or link in own:
                         self._last_phase[link] = later
-        whole = {value for value in own if value in self._last_phase and value not in storage.map.rows}
-        storage.held |= {value for value in whole if not storage.is_kept(value)}
+        tensors = {value for value in own if value in self._last_phase and value not in storage.map.rows}
+        storage.held |= {value for value in tensors if not storage.is_kept(value)}
         for value, room in self._arrays.items():
             if storage.root(value) is value and value in own:
                 storage.keep(value, room)
@@ -110,7 +114,7 @@ class Crossing:
         own = storage.map.rows.get(value)
         if value in self._arrays or value in self._rows or own is None or is_token_integer(storage.map, value):
             return
-        if self.first_column is None or value in self.unspillable:
+        if self.first_column is None or value in self._pinned:
             size = storage.room_words(value)
             word = storage.allocator.allocate(size * storage.rows_of(own), f"the value '{value.name}' of all tokens")
             self._arrays[value] = Room(word, size, True)
