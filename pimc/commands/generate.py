@@ -39,18 +39,13 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 def _run(options: Namespace) -> int:
     from isa import load_machine
-    from pimc.file_kinds import FileKind, check_kind
-    from pimc.frontend import load_model
     from pimc.generation import Decoder, generate, likeliest, sampler
     from pimc.observing import Record
     from pimc.report.generation import print_speed, speed_facts
     from pimc.report.terminal import Terminal, print_json
     from pimc.simulator import Session
-    from pimc.text_model import load_text_model
 
-    check_kind(options.model, FileKind.MODEL)
-    properties = {entry.key: entry.value for entry in load_model(options.model).proto.metadata_props}
-    text_model = load_text_model(options.model, properties)
+    text_model = _text_model(options.model)
     chat = text_model.chat_template is not None if options.chat is None else options.chat
     prompt = text_model.encode(options.prompt, chat)
     machine = load_machine(options.machine)
@@ -70,6 +65,17 @@ def _run(options: Namespace) -> int:
     if stream.problem is not None:
         raise stream.problem
     return 0
+
+
+def _text_model(model: str) -> TextModel:
+    """The tokenizer beside the model, with what the model's metadata say about it."""
+    from pimc.file_kinds import FileKind, check_kind
+    from pimc.frontend import load_model
+    from pimc.text_model import load_text_model
+
+    check_kind(model, FileKind.MODEL)
+    properties = {entry.key: entry.value for entry in load_model(model).proto.metadata_props}
+    return load_text_model(model, properties)
 
 
 @dataclass
