@@ -58,6 +58,7 @@ class Builder:
         self.symbols = symbols
         self.node_name = ""
         self._values: dict[Operand, Value] = {}
+        self._undecided: dict[Operand, tuple[str, tuple[Operand, ...], Mapping[str, Any]]] = {}
 
     def shape(self, operand: Operand) -> tuple[Dim, ...]:
         """Shape with all equalities that are known by now."""
@@ -110,7 +111,7 @@ class Builder:
         Raises:
             UnsupportedError: The contents depend on data.
         """
-        elements = self.elements(operand)
+        elements = self._assumed(operand)
         if elements is None:
             raise UnsupportedError(
                 f"cannot find the {what} at compile time: computed from data, or not affine in the dimensions",
@@ -164,7 +165,26 @@ class Builder:
         values = [None if operand is None else self.value(operand) for operand in operands]
         origins = [self.node_name] if self.node_name else []
         node = self.graph.add_node(op, values, results, attributes, name=self.node_name or op, origins=origins)
-        return tuple(Operand(value.type, value) for value in node.outputs)
+        made = tuple(Operand(value.type, value) for value in node.outputs)
+        if len(made) == 1 and _is_small(made[0].type) and made[0].type.dtype in _SHAPE_DTYPES:
+            self._undecided[made[0]] = (op, tuple(present), attributes)
+        return made
+
+    def _assumed(self, operand: Operand) -> Elements | None:
+        """Contents of an operand that a shape needs: a length is taken to be within what it is held to by `min`."""
+        elements = self.elements(operand)
+        if elements is not None or operand not in self._undecided:
+            return elements
+        op, operands, attributes = self._undecided[operand]
+        known = [contents for each in operands if (contents := self._assumed(each)) is not None]
+        if len(known) < len(operands):
+            return None
+        if op == "min":
+            return shape_values.evaluate_minimum(known[0], known[1], self._demand_at_least)
+        return shape_values.evaluate(op, known, attributes)
+
+    def _demand_at_least(self, larger: Dim, smaller: Dim) -> None:
+        self.symbols.demand_at_least(larger, smaller, self.node_name)
 
     def _folded(
         self, op: str, operands: list[Operand], attributes: Mapping[str, Any], results: list[TensorType]

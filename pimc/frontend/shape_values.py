@@ -133,6 +133,28 @@ def _smaller(a: Dim, b: Dim) -> Dim:
     return a if _at_most(a, b) else b
 
 
+def evaluate_minimum(a: Elements, b: Elements, demand: Callable[[Dim, Dim], None]) -> Elements | None:
+    """The smaller elements, where a length is taken to be at most the number that it is compared with.
+
+    Args:
+        a: One operand.
+        b: The other one.
+        demand: Told of each (number, length) where the number must be the larger one.
+    """
+
+    def smaller(x: Dim, y: Dim) -> Dim:
+        if isinstance(x, int) != isinstance(y, int) and not at_most(x, y) and not at_most(y, x):
+            number, length = (x, y) if isinstance(x, int) else (y, x)
+            demand(number, length)
+            return length
+        return _smaller(x, y)
+
+    try:
+        return _objects(np.frompyfunc(smaller, 2, 1)(a, b))
+    except Undecided:
+        return None
+
+
 def _absolute(a: Dim) -> Dim:
     low, high = lower_bound(a), lower_bound(-a)
     if low is not None and low >= 0:

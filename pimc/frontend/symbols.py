@@ -116,7 +116,7 @@ class SymbolTable:
                     self._replace(gaining[0], needed)
         open_demands: dict[tuple[Dim, Dim], AtLeast] = {}
         for demand in self.demands:
-            larger, smaller = self.resolve(demand.larger), self.resolve(demand.smaller)
+            larger, smaller = _sides(self.resolve(demand.larger) - self.resolve(demand.smaller))
             if not at_most(smaller, larger):
                 open_demands.setdefault((larger, smaller), AtLeast(larger, smaller, demand.node))
         return tuple(open_demands.values())
@@ -142,6 +142,17 @@ class SymbolTable:
     def _replace(self, name: str, dim: Dim) -> None:
         self._replaced[name] = dim
         self._replaced = {old: self.resolve(new) for old, new in self._replaced.items()}
+
+
+def _sides(excess: Dim) -> tuple[Dim, Dim]:
+    """The demand `excess >= 0` without minus signs: what must be at least what."""
+    if isinstance(excess, int):
+        return max(0, excess), max(0, -excess)
+    larger, smaller = max(0, excess.constant), max(0, -excess.constant)
+    sides: list[Dim] = [larger, smaller]
+    for name, factor in excess.terms:
+        sides[factor < 0] = sides[factor < 0] + symbol(name) * abs(factor)
+    return sides[0], sides[1]
 
 
 def dimensions_help(dims: Iterable[Dim]) -> str:

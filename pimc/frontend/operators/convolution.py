@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 
 from isa import InputError, UnsupportedError
-from passes import Dim, product
+from passes import Affine, Dim, product
 from pimc.frontend.builder import Builder, Operand
 from pimc.frontend.onnx_node import Importer, OnnxNode, Results
 from pimc.frontend.operators.padding import cut
 from pimc.frontend.operators.quantization import less_zero, quantized
 from pimc.frontend.operators.shape_ops import reshaped
 from pimc.frontend.operators.windows import Windows, pieces, windows_of
+from pimc.frontend.symbols import dimensions_help
 
 
 def convolution(node: OnnxNode, x: Operand, weight: Operand, bias: Operand | None = None) -> Operand:
@@ -26,6 +27,7 @@ def convolution(node: OnnxNode, x: Operand, weight: Operand, bias: Operand | Non
     said = node.integers("kernel_shape")
     if build.rank(x) != len(shape) or len(shape) < 3 or (said is not None and said != tuple(kernel)):
         raise InputError(f"filters {weight.type} do not fit {x.type}")
+    _check_bound(build, x)
     groups, channels = node.integer("group", 1), build.shape(x)[1]
     if groups < 1 or filters % groups or channels != depth * groups:
         raise InputError(f"{groups} groups of filters {weight.type} do not fit {x.type}")
@@ -35,6 +37,14 @@ def convolution(node: OnnxNode, x: Operand, weight: Operand, bias: Operand | Non
     if bias is not None:
         found = build.emit("add", [found, bias])
     return _folded(build, found, windows, filters)
+
+
+def _check_bound(build: Builder, x: Operand) -> None:
+    """Channels must be a number, and of the spatial axes all but one: sizes are multiplied."""
+    symbolic = [dim for dim in build.shape(x)[1:] if isinstance(dim, Affine)]
+    if isinstance(build.shape(x)[1], Affine) or len(symbolic) > 1:
+        message = f"the channels of {x.type} and all but one of its spatial dimensions must be numbers"
+        raise UnsupportedError(message, help=dimensions_help(symbolic))
 
 
 def _number(dim: Dim) -> int:

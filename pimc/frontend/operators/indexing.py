@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from isa import UnsupportedError
-from passes import Dim
+from passes import Affine, Dim
 from pimc.frontend.builder import Builder, Operand
 from pimc.frontend.index_bounds import Interval, component_bounds, index_bounds
 from pimc.frontend.onnx_node import Importer, OnnxNode, Results, normal_axis
 from pimc.frontend.operators.shape_ops import reshaped
-from pimc.frontend.symbols import at_most, lower_bound
+from pimc.frontend.symbols import at_most, dimensions_help, lower_bound
 
 _TO_THE_END = (1 << 31) - 1
 """Slice ends at or above this number, or below its negative, mean `to the end`: limits of int32 or int64."""
@@ -56,9 +56,12 @@ def _position(build: Builder, given: Dim, size: Dim, lowest: Dim, highest: Dim) 
         low, high = lower_bound(given), lower_bound(-given)
         if low is None and high is not None and high >= 0:
             position = given + size
+        elif low is None and high is not None:
+            lengths = Affine(tuple((name, -factor) for name, factor in given.terms if factor < 0))
+            build.symbols.demand_at_least(given + lengths, lengths, build.node_name)
         elif low is None or low < 0:
-            help = "bind its dimensions with --dim"
-            raise UnsupportedError(f"the slice position '{given}' may be negative", help=help)
+            message = f"the slice position '{given}' may be negative"
+            raise UnsupportedError(message, help=dimensions_help([given]))
     return _clamped(build, position, lowest, highest)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from onnx_graphs import model, node, scalar, tensor
+from onnx_graphs import ints, model, node, scalar, tensor
 
 from isa import InputError, UnsupportedError
 from passes import interpret, verify
@@ -108,3 +108,19 @@ def test_contents_that_are_needed_name_inputs_and_dimensions() -> None:
         import_model(made)
     assert caught.value.help == "bind what it depends on: --dim seq=N --bind n=VALUE"
     assert str(import_model(made, {"seq": 4}, {"n": 3}).outputs["y"].type) == "int64[12]"
+
+
+@pytest.mark.parametrize("relation", ["min", "sub"])
+def test_a_length_is_taken_to_be_within_its_bound(relation: str) -> None:
+    """rows[16 - min(seq, 16) : 16], as relative positions are cut: longer sequences than 16 are not taken."""
+    nodes = [
+        node("Shape", ["x"], ["shape"]),
+        node("Min", ["shape", "bound"], ["length"]) if relation == "min" else node("Identity", ["shape"], ["length"]),
+        node("Sub", ["bound", "length"], ["start"]),
+        node("Slice", ["rows", "start", "bound"], ["y"]),
+    ]
+    weights = [ints("bound", 16), onnx.numpy_helper.from_array(np.arange(16, dtype=np.float32), "rows")]
+    graph = import_model(model(nodes, [tensor("x", ("seq",))], ["y"], weights))
+    demands = graph.facts["frontend"].demands
+    assert [(demand.larger, str(demand.smaller)) for demand in demands] == [(16, "seq")]
+    assert interpret(graph, {"x": np.zeros(3, np.float32)})["y"].tolist() == [13, 14, 15]

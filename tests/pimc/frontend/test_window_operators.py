@@ -106,6 +106,21 @@ def test_a_length_that_must_be_bound_is_named() -> None:
     assert import_model(made, {"length": 6}).outputs["y"].type == TensorType("float32", (1, 6, 3))
 
 
+def test_dimensions_of_images_must_be_bound() -> None:
+    made = model(
+        [node("Conv", ["x", "w"], ["y"], strides=[4, 4])],
+        [tensor("x", ("batch", "channels", "height", "width"))],
+        ["y"],
+        [from_array(floats(8, 3, 4, 4), "w")],
+    )
+    with pytest.raises(UnsupportedError, match="must be numbers") as caught:
+        import_model(made)
+    assert caught.value.help is not None
+    assert caught.value.help.endswith("--dim channels=N --dim height=N --dim width=N")
+    dims = {"channels": 3, "height": 8, "width": 12}
+    assert str(import_model(made, dims).outputs["y"].type) == "float32[1, 8, 2, 3]"
+
+
 @pytest.mark.parametrize(
     ("shape", "attributes", "message"),
     [
