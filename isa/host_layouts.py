@@ -90,6 +90,8 @@ def _whole_errors(port: Port, symbol: Symbol) -> Iterator[str]:
     last = sum((size - 1) * stride for size, stride in fixed)
     if all(size for size, _ in fixed) and last >= symbol.size:
         yield f"its last element lies at word {last}, symbol '{symbol.name}' has {symbol.size} words"
+    if not isinstance(symbol.layout.get("keys", ""), str):
+        yield f"'keys' in the layout of symbol '{symbol.name}' is not a text"
     if not _is_default(symbol.layout.get("default", 0)):
         yield f"'default' in the layout of symbol '{symbol.name}' is neither a number of 32 bits nor \"position\""
 

@@ -68,7 +68,7 @@ def write_token_rows(state: MachineState, symbol: Symbol, rows: Array, chunk: in
 def _check_size(symbol: Symbol, words: int) -> None:
     if words > symbol.size:
         raise ResourceLimitError(
-            f"the input '{symbol.name}' is too large",
+            f"the array '{symbol.name}' is too large",
             notes=[f"demand: {words} words", f"bound: {symbol.size} words of the shared buffer"],
             help="compile with a larger --max-context",
         )
@@ -77,10 +77,7 @@ def _check_size(symbol: Symbol, words: int) -> None:
 def write_whole(state: MachineState, symbol: Symbol, array: Array) -> None:
     """Write a whole array to words that lie apart as the strides of the layout say."""
     if array.size:
-        words = as_words(array).reshape(array.shape)
-        strides = _strides(symbol, array.ndim)
-        _check_size(symbol, 1 + sum((size - 1) * step for size, step in zip(array.shape, strides, strict=True)))
-        _strided(state, symbol, array.shape)[...] = words
+        _strided(state, symbol, array.shape)[...] = as_words(array).reshape(array.shape)
 
 
 def read_whole(state: MachineState, port: Port, symbol: Symbol, shape: tuple[int, ...]) -> Array:
@@ -93,10 +90,12 @@ def _strides(symbol: Symbol, rank: int) -> list[int]:
 
 
 def _strided(state: MachineState, symbol: Symbol, shape: tuple[int, ...]) -> NDArray[np.uint32]:
-    """The words of an array as a view of the shared buffer."""
+    """The words of an array as a view of the shared buffer, all of them inside the symbol."""
     words = state.shared.view(np.uint32)[symbol.address : symbol.address + symbol.size]
-    strides = [4 * stride for stride in _strides(symbol, len(shape))]
-    return np.lib.stride_tricks.as_strided(words, shape, strides)
+    strides = _strides(symbol, len(shape))
+    if all(shape):
+        _check_size(symbol, 1 + sum((size - 1) * step for size, step in zip(shape, strides, strict=True)))
+    return np.lib.stride_tricks.as_strided(words, shape, [4 * stride for stride in strides])
 
 
 def read_token_rows(state: MachineState, port: Port, symbol: Symbol, first: int, end: int, chunk: int) -> Array:

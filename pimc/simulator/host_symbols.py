@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from isa import InputError, Port
+from isa import InputError, Port, Program, ResourceLimitError
 from passes import Affine, bind, parse_dim
 
 Array = NDArray[Any]
@@ -53,6 +53,30 @@ def _equations(ports: Mapping[str, Port], arrays: Mapping[str, Array]) -> Iterat
             parsed = parse_dim(dim) if isinstance(dim, str) else dim
             if isinstance(parsed, Affine):
                 yield name, parsed, size
+
+
+def bind_masks(program: Program, arrays: Mapping[str, Array], sizes: Symbols) -> dict[str, int]:
+    """Sizes of the symbols together with those that only masks of keys have, which count the keys.
+
+    Raises:
+        InputError: a mask has not one position for each key.
+        ResourceLimitError: there are more keys than room for a mask.
+    """
+    found = dict(sizes)
+    for port in program.ports:
+        layout = program.symbol(port.symbol).layout if port.kind == "keys" else {}
+        if "keys" not in layout or not port.shape:
+            continue
+        keys = _size(port, layout["keys"], sizes)
+        if not 0 <= keys <= program.symbol(port.symbol).size:
+            raise ResourceLimitError(f"the mask '{port.name}' has no room for {keys} keys")
+        if port.name in arrays and arrays[port.name].shape[-1] != keys:
+            message = f"'{port.name}' has {arrays[port.name].shape[-1]} positions"
+            raise InputError(message, notes=[f"allowed: {keys}, for {layout['keys']} keys"])
+        dim = parse_dim(str(port.shape[-1]))
+        if isinstance(dim, Affine) and dim.terms == ((str(dim), 1),):
+            found.setdefault(str(dim), keys)
+    return found
 
 
 def shape_of(port: Port, symbols: Symbols) -> tuple[int, ...]:

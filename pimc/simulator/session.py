@@ -39,7 +39,7 @@ from pimc.simulator.host_memory import (
     write_whole,
 )
 from pimc.simulator.host_outputs import join_rows
-from pimc.simulator.host_symbols import bind_symbols, shape_of
+from pimc.simulator.host_symbols import bind_masks, bind_symbols, shape_of
 from pimc.simulator.simulator import Simulator
 from pimc.simulator.stats import Statistics, as_one_step, total
 
@@ -226,7 +226,8 @@ class Session:
         registers: Mapping[str, str] = self.program.metadata.get("symbols", {})
         host = {"kv_length": self.kv_length, "token_count": request.tokens}
         counted = {symbol: host[register] for symbol, register in registers.items() if register in host}
-        return {**bind_symbols(input_ports(self.program), request.arrays, counted)}
+        sizes = bind_symbols(input_ports(self.program), request.arrays, counted)
+        return bind_masks(self.program, request.arrays, sizes)
 
     def _next_entry(self, entry: str | None, left: int, tokens: int) -> tuple[str, int]:
         """Entry for the next tokens, and how many it takes."""

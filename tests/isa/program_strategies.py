@@ -93,12 +93,12 @@ def programs(draw: st.DrawFn) -> Program:
             draw(st.sampled_from(["sb", "bank", "gb", "acc"])),
             draw(st.integers(0, 60)),
             draw(st.integers(0, 50)),
-            draw(st.dictionaries(TEXTS, JSON, max_size=2)),
+            {**draw(st.dictionaries(TEXTS, JSON, max_size=2)), "strides": [draw(st.integers(0, 1))]},
         )
         for name in draw(st.lists(NAMES, max_size=5, unique=True))
     )
     ports = tuple(
-        Port(draw(TEXTS), "input", "float32", (draw(st.integers(0, each.size)),), "once", each.name)
+        Port(draw(TEXTS), "input", "float32", (draw(st.integers(0, each.size)),), "whole", each.name)
         if each.space == "sb"
         else Port(draw(TEXTS), "input", "bool", tuple(draw(st.lists(st.integers(0, 9) | TEXTS))), "ignored", "")
         for each in symbols[:2]

@@ -21,6 +21,7 @@ CACHE = {
     "banks": 16,
     "row_columns": 64,
     "max_tokens": 5000,
+    "sequences": 1,
 }
 
 
@@ -34,15 +35,15 @@ def _program(machine: isa.Machine) -> isa.Program:
         regions=(isa.Region("banks", "bank", 0, 220, "cache"),),
         symbols=(
             isa.Symbol("rows", "sb", 0, 64, ROW),
-            isa.Symbol("mask", "sb", 64, 40, {"kind": "keys", "words": 1, "default": 1}),
-            isa.Symbol("whole", "sb", 104, 6, {}),
+            isa.Symbol("mask", "sb", 64, 40, {"kind": "keys", "strides": [40, 1], "keys": "past + seq", "default": 1}),
+            isa.Symbol("whole", "sb", 104, 6, {"kind": "whole", "strides": [3, 1]}),
             isa.Symbol("spilled", "bank", 0, 1, SPILLED),
             isa.Symbol("cache", "bank", 10, 192, CACHE),
         ),
         ports=(
             isa.Port("rows", "input", "float32", (1, "seq", 3), "tokens", "rows"),
             isa.Port("mask", "input", "int64", (1, "total"), "keys", "mask"),
-            isa.Port("whole", "input", "float32", (2, 3), "once", "whole"),
+            isa.Port("whole", "input", "float32", (2, 3), "whole", "whole"),
             isa.Port("spilled", "output", "float32", (1, "seq", 5), "token_rows", "spilled"),
             isa.Port("cache", "output", "float32", (1, 2, "past + seq", 20), "present", "cache"),
         ),
@@ -75,7 +76,13 @@ def test_good_layouts_pass(machine: isa.Machine) -> None:
         ("rows", {"words": 4}, "port 'rows': the shape [1, 'seq', 3] does not have 4 elements for each token"),
         ("rows", {"default": "first"}, "port 'rows': 'default' in the layout of symbol 'rows' is neither a number of"),
         ("rows", {"default": 1 << 31}, "port 'rows': 'default' in the layout of symbol 'rows' is neither a number of"),
-        ("mask", {"words": 2}, "port 'mask': the layout of symbol 'mask' must have one word for each position"),
+        ("rows", {"sequences": 0}, "port 'rows': 'sequences' in the layout of symbol 'rows' is not a positive integer"),
+        ("mask", {"strides": [1]}, "port 'mask': the layout of symbol 'mask' needs a stride for each of 2 axes"),
+        ("mask", {"strides": [40, -1]}, "port 'mask': the layout of symbol 'mask' needs a stride for each of 2 axes"),
+        ("mask", {"keys": 40}, "port 'mask': 'keys' in the layout of symbol 'mask' is not a text"),
+        ("mask", {"default": "all"}, "port 'mask': 'default' in the layout of symbol 'mask' is neither a number of"),
+        ("whole", {"strides": 3}, "port 'whole': the layout of symbol 'whole' needs a stride for each of 2 axes"),
+        ("whole", {"strides": [4, 1]}, "port 'whole': its last element lies at word 6, symbol 'whole' has 6 words"),
         ("spilled", {"columns": 0}, "port 'spilled': 'columns' in the layout of symbol 'spilled' is not a positive"),
         ("spilled", {"columns": 2}, "port 'spilled': the layout of symbol 'spilled' needs a size of 2, it has 1"),
         ("cache", {"kind": "keys"}, "port 'cache': the layout of symbol 'cache' is not that of a cache"),
@@ -85,6 +92,8 @@ def test_good_layouts_pass(machine: isa.Machine) -> None:
         ("cache", {"kv_heads": 3}, "symbol 'cache': 3 key/value heads do not fall into 2 groups"),
         ("cache", {"head_dim": 2000}, "symbol 'cache': a head of 2000 elements does not fit 64 columns of a row"),
         ("cache", {"max_tokens": 9000}, "symbol 'cache': its layout takes 320 columns, it has 192"),
+        ("cache", {"sequences": 0}, "symbol 'cache': 'sequences' in its layout is not an integer from 1 to 2147483647"),
+        ("cache", {"sequences": 2}, "symbol 'cache': its layout takes 384 columns, it has 192"),
         ("cache", {"head_dim": 21}, "port 'cache': the shape [1, 2, 'past + seq', 20] does not have 42 elements for"),
     ],
 )
@@ -103,8 +112,8 @@ def test_layouts_that_the_host_cannot_use_are_named(
         ("rows", {"shape": (1, "seq", -3)}, "port 'rows': the sizes of its shape are integers from 0 to 2147483647"),
         ("rows", {"shape": ("batch", "seq", 3)}, "port 'rows': the shape ['batch', 'seq', 3] does not have 3 elements"),
         ("rows", {"symbol": "spilled"}, "port 'rows': a port of kind 'tokens' lies in space sb, not bank"),
-        ("whole", {"shape": (2, "seq")}, "port 'whole': a port of kind 'once' has a shape of integers"),
-        ("whole", {"shape": (2, 4)}, "port 'whole': it has 8 elements, symbol 'whole' has 6 words"),
+        ("whole", {"shape": (2,)}, "port 'whole': the layout of symbol 'whole' needs a stride for each of 1 axes"),
+        ("whole", {"shape": (3, 3)}, "port 'whole': its last element lies at word 8, symbol 'whole' has 6 words"),
     ],
 )
 def test_ports_that_the_host_cannot_use_are_named(

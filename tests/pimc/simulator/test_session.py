@@ -220,7 +220,7 @@ def test_the_context_is_a_limit():
             ["'ids' is float64, allowed: int64", "'states' has the shape [1, 3, 4], allowed: [1, seq, 3]"],
         ),
         ({"ids": np.zeros((1, 2), np.int64)}, ["'ids': 2 tokens", "'states': 3 tokens"]),
-        ({"mask": np.ones((1, 2), np.int64)}, ["allowed: 3, for 0 tokens in the cache and 3 new ones"]),
+        ({"mask": np.ones((1, 2), np.int64)}, ["allowed: 3, for past + seq keys"]),
         ({"token": np.zeros(1)}, ["its inputs are 'ids', 'position_ids', 'states', 'mask', 'unused', 'past'"]),
     ],
 )

@@ -81,13 +81,17 @@ def token_program(numerics: str = "machine", encoder: bool = False, cached: bool
             Symbol("ids", "sb", IDS, CHUNK, rounded),
             Symbol("position_ids", "sb", POSITIONS, CHUNK, {**rounded, "default": "position"}),
             Symbol("states", "sb", STATES, 16 * CHUNK, {**rounded, "words": 3, "words_per_token": 16, "default": 0}),
-            Symbol("mask", "sb", MASK, CONTEXT, {"kind": "keys", "words": 1, "default": 1}),
+            Symbol(
+                "mask",
+                "sb",
+                MASK,
+                CONTEXT,
+                {"kind": "keys", "strides": [CONTEXT, 1], "keys": "past + seq", "default": 1},
+            ),
             Symbol("sums", "sb", SUMS, 16 * CHUNK, {**rounded, "words": 3, "words_per_token": 16}),
             Symbol("rows", "bank", SPILLED, 1, {"kind": "token_rows", "words": 5, "columns": 1}),
             Symbol("keys", "bank", KEYS, LAYOUT.columns, LAYOUT.to_json()),
         ),
         ports=tuple(port for port in ports if (cached and not encoder) or port.kind not in ("past", "present")),
-        metadata={"max_context": CONTEXT, "chunk": CHUNK},
+        metadata={"max_context": CONTEXT, "chunk": CHUNK, "symbols": {"seq": "token_count", "past": "kv_length"}},
     )
-
-
