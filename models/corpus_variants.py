@@ -260,7 +260,7 @@ KINDS = {
         feed_forward=False,
         **INTEGER,
     ),
-    "qoperator": Kind(quantise_operators, ("bert-torchscript",), attention=False, feed_forward=False, **INTEGER),
+    "qoperator": Kind(quantise_operators, ("bert-torchscript",), feed_forward=False, **INTEGER),
     "nbits": Kind(quantise_weights_to_4_bits, ("llama-dynamo", "bert-dynamo"), loss=1.0),
     "int4": Kind(dequantise_4_bit_blocks, ("llama-dynamo",), loss=1.0),
     "int8-weights": Kind(store_int8, ("llama-dynamo", "bert-dynamo"), loss=0.1),
