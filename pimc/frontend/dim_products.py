@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from isa import InputError, UnsupportedError
 from passes import Affine, Dim, product
-from pimc.frontend.symbols import SymbolTable
+from pimc.frontend.symbols import SymbolTable, dimensions_help
 
 Factors = tuple[int, Counter[Affine]]
 """A number times symbolic factors, each without a common divisor of its coefficients."""
@@ -26,7 +26,7 @@ def quotient(symbols: SymbolTable, dividend: Sequence[Dim], divisor: Sequence[Di
     if other_factors or sum(factors.values()) > 1 or (factors and not divides):
         raise UnsupportedError(
             f"the dimension {_written(dividend)} / {_written(divisor)} is not affine",
-            help="bind its dimensions with --dim",
+            help=dimensions_help((*dividend, *divisor)),
         )
     if not divides:
         raise InputError(f"{_written(dividend)} elements cannot be divided into pieces of {_written(divisor)}")
@@ -48,7 +48,7 @@ def same_product(symbols: SymbolTable, a: Sequence[Dim], b: Sequence[Dim]) -> No
     if sum(factors.values()) > 1 or sum(other_factors.values()) > 1:
         raise UnsupportedError(
             f"it is not known whether {_written(a)} and {_written(b)} are the same number of elements",
-            help="bind the dimensions with --dim",
+            help=dimensions_help((*a, *b)),
         )
     left, right = product((number, *factors)), product((other_number, *other_factors))
     symbols.unify(left, right, f"giving {_written(a)} elements the shape {_written(b)}")

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping
 
 import onnx
 
-from isa import InputError, PimcError, Place, UnsupportedError
-from passes import TensorType
+from isa import GraphError, InputError, PimcError, Place, UnsupportedError
+from passes import Dim, TensorType
 from pimc.frontend.builder import Array, Builder, Operand
 from pimc.frontend.folding import fold
 from pimc.frontend.loading import LoadedModel, standard_domain
 from pimc.frontend.onnx_node import OnnxNode, Results, node_attributes
 from pimc.frontend.operators import IMPORTERS
+from pimc.frontend.symbols import dimensions_help
 from pimc.frontend.tensors import PACKED_BITS, tensor_array
 
 _WIDENING = ("Cast", "DequantizeLinear", "Shape", "Size")
@@ -92,6 +93,9 @@ class GraphWalk:
             self._builder.node_name = name
             try:
                 self._keep(node, self._results(name, node, place))
+            except GraphError as problem:  # an expression that is not affine
+                note = f"{node.op_type} reads {_types(self, node)}"
+                raise UnsupportedError(problem.message, place, [note], dimensions_help(self._dims(node))) from None
             except PimcError as problem:
                 _blame(problem, place, f"{node.op_type} reads {_types(self, node)}")
                 raise
@@ -154,6 +158,10 @@ class GraphWalk:
     def type_of(self, name: str) -> TensorType:
         """Type of a tensor that was imported already."""
         return self._builder.symbols.resolve_type(self._operand(name).type)
+
+    def _dims(self, node: onnx.NodeProto) -> list[Dim]:
+        """All dimensions of a node's operands."""
+        return [dim for name in node.input if name in self._operands for dim in self.type_of(name).shape]
 
     def _keep(self, node: onnx.NodeProto, results: Results) -> None:
         operands = results if isinstance(results, tuple) else (results,)

@@ -8,7 +8,7 @@ from typing import Any
 from isa import InputError, UnsupportedError
 from passes import FLOAT_DTYPES, Dim, TensorType
 from pimc.frontend.dim_products import same_product
-from pimc.frontend.symbols import SymbolTable
+from pimc.frontend.symbols import SymbolTable, dimensions_help
 
 Attributes = Mapping[str, Any]
 Rule = Callable[[SymbolTable, Sequence[TensorType], Attributes], list[TensorType]]
@@ -168,7 +168,8 @@ def span_length(start: Dim, stop: Dim, step: Dim) -> Dim:
         return max(0, -(-span // step))
     if isinstance(step, int) and abs(step) == 1:
         return span * step
-    raise UnsupportedError(f"the length of {start}:{stop}:{step} is not affine", help="bind its dimensions with --dim")
+    message = f"the length of {start}:{stop}:{step} is not affine"
+    raise UnsupportedError(message, help=dimensions_help((start, stop, step)))
 
 
 def _concat(symbols: SymbolTable, kinds: Sequence[TensorType], attributes: Attributes) -> list[TensorType]:

@@ -12,6 +12,7 @@ import onnx
 from isa import InputError, UnsupportedError
 from passes import Dim
 from pimc.frontend.builder import Array, Builder, Operand
+from pimc.frontend.symbols import dimensions_help
 
 Results = Operand | tuple[Operand, ...]
 Importer = Callable[["OnnxNode"], Results]
@@ -116,7 +117,7 @@ class OnnxNode:
         numbers: list[int] = []
         for dim in self.dims(index, what):
             if not isinstance(dim, int):
-                raise UnsupportedError(f"the {what} '{dim}' must be a number", help="bind its dimensions with --dim")
+                raise UnsupportedError(f"the {what} '{dim}' must be a number", help=dimensions_help([dim]))
             numbers.append(dim)
         return numbers
 

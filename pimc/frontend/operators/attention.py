@@ -12,6 +12,7 @@ from pimc.frontend.onnx_node import Importer, OnnxNode, Results
 from pimc.frontend.operators.elementwise import cast
 from pimc.frontend.operators.matmul import scaled, transposed
 from pimc.frontend.operators.shape_ops import expanded, reshaped
+from pimc.frontend.symbols import dimensions_help
 from pimc.frontend.tensors import dtype_name
 
 
@@ -26,7 +27,7 @@ def heads_joined(build: Builder, x: Operand) -> Operand:
     """[B, heads, S, D] as [B, S, heads*D]."""
     batch, heads, length, width = build.shape_of_rank(x, 4)
     if not isinstance(heads, int):
-        raise UnsupportedError(f"the number of heads '{heads}' must be a number", help="bind it with --dim")
+        raise UnsupportedError(f"the number of heads '{heads}' must be a number", help=dimensions_help([heads]))
     together = build.emit("transpose", [x], {"perm": (0, 2, 1, 3)})
     return reshaped(build, together, (batch, length, width * heads))
 
@@ -223,7 +224,7 @@ def usual_scale(node: OnnxNode, query: Operand) -> float:
     """Factor on the scores of query [B, H, S, D] where none is given: 1 / sqrt(D)."""
     width = node.builder.shape(query)[3]
     if not isinstance(width, int) or width < 1:
-        raise UnsupportedError(f"the head size '{width}' must be a number", help="bind its dimensions with --dim")
+        raise UnsupportedError(f"the head size '{width}' must be a number", help=dimensions_help([width]))
     return 1 / math.sqrt(width)
 
 

@@ -49,7 +49,7 @@ def _check_bound(build: Builder, x: Operand) -> None:
 
 def _number(dim: Dim) -> int:
     if not isinstance(dim, int):
-        raise UnsupportedError(f"the size '{dim}' of a filter must be a number", help="bind its dimensions with --dim")
+        raise UnsupportedError(f"the size '{dim}' of a filter must be a number", help=dimensions_help([dim]))
     return dim
 
 

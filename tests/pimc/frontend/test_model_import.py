@@ -265,7 +265,8 @@ def test_shapes_from_data_are_refused_with_the_node() -> None:
             [node("Flatten", ["cube"], ["y"], "/f", axis=2)],
             [],
             "net: node '/f': error: the dimension [seq, past] / [] is not affine\n"
-            "note: Flatten reads 'cube' float32[seq, past, 2]\nhelp: bind its dimensions with --dim",
+            "note: Flatten reads 'cube' float32[seq, past, 2]\n"
+            "help: bind the dimensions that it depends on: --dim past=N --dim seq=N",
         ),
     ],
 )
