@@ -3,7 +3,7 @@
 from passes.assign_storage import Storage
 from passes.dims import Affine, Dim, bind, product, symbol
 from passes.dims import parse as parse_dim
-from passes.explain import Finding, explain
+from passes.explain import Finding, explain, recognised_counts
 from passes.interpreter import apply_operation, evaluate, interpret
 from passes.interpreter_symbols import Caches, bind_symbols
 from passes.ir import Cache, Graph, Node, TensorType, Value, constant_scalar
@@ -57,6 +57,7 @@ __all__ = [
     "pipeline",
     "print_graph",
     "product",
+    "recognised_counts",
     "symbol",
     "verify",
 ]

@@ -102,7 +102,7 @@ def joined(
 def is_input(operand: Operand) -> bool:
     """Whether keys or values are an input of the model as it stands: what an encoder left for cross-attention."""
     value = operand.value
-    is_plain = value.producer is None and not value.is_constant and not operand.swapped and operand.scale == 1.0
+    is_plain = value.producer is None and not value.is_constant and not operand.swapped
     return is_plain and value.shape == operand.shape
 
 

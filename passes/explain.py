@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,3 +50,27 @@ def explain(graph: Graph) -> tuple[Finding, ...]:
 
 def _is_of_fusion(facts: Any) -> bool:
     return isinstance(facts, dict) and {"fused", "unfused"} <= facts.keys() and isinstance(facts["fused"], dict)
+
+
+_COUNTED = {
+    "attention": ("attention",),
+    "feed_forward": ("plain", "gated"),
+    "experts": ("experts",),
+    "norm": ("layer_norm", "rms_norm"),
+    "rotary": ("rotary",),
+    "cache": ("resident",),
+}
+
+
+def recognised_counts(graph: Graph) -> dict[str, int]:
+    """How many blocks of each kind the fusion passes found.
+
+    Returns:
+        Counts of `attention`, `feed_forward` (with one choice of weights), `experts` (feed-forward blocks that choose
+        among experts, which stay operation by operation), `norm` (spelled-out ones), `rotary` and `cache` (resident
+        keys and values that the model takes as inputs).
+    """
+    found: Counter[str] = Counter()
+    for finding in explain(graph):
+        found[finding.pattern] += finding.fused
+    return {kind: sum(found[pattern] for pattern in patterns) for kind, patterns in _COUNTED.items()}

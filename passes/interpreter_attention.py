@@ -52,7 +52,7 @@ def attend(
     batch, _, length, head_dim = apart.shape
     total, past = keys.shape[2], 0 if past_key is None else past_key.shape[2]
     grouped = apart.reshape(batch, kv_heads, heads // kv_heads, length, head_dim)
-    scores = grouped @ np.swapaxes(widened(keys), -1, -2)[:, :, None] * np.float32(scale)
+    scores = np.matmul(grouped, np.swapaxes(widened(keys), -1, -2)[:, :, None]) * np.float32(scale)
     scores = _adjusted(scores.reshape(batch, heads, length, total), softcap, bias)
     allowed = _allowed(length, total, past, causal, window)[None, None]
     if key_mask is not None:
@@ -60,7 +60,7 @@ def attend(
     weights = softmax(np.where(allowed, scores, np.float32(-np.inf)), axis=-1)
     weights = np.where(np.isnan(weights) & ~np.isnan(scores), np.float32(0), weights)
     weights = weights.reshape(batch, kv_heads, heads // kv_heads, length, total)
-    mixed = (weights @ widened(values)[:, :, None]).reshape(batch, heads, length, values.shape[-1])
+    mixed = np.matmul(weights, widened(values)[:, :, None]).reshape(batch, heads, length, values.shape[-1])
     result = np.swapaxes(mixed, 1, 2).reshape(batch, length, heads * values.shape[-1])
     return result.astype(query.dtype), keys, values
 
