@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import onnx
@@ -9,15 +10,8 @@ import onnx
 from isa import InputError, Place
 from pimc.frontend.loading import LoadedModel
 
-EXPANDED = frozenset({
-    "AffineGrid", "Celu", "CenterCropPad", "DepthToSpace", "Elu", "GroupNormalization", "HardSigmoid", "HardSwish",
-    "MeanVarianceNormalization", "Mish", "PRelu", "Selu", "Softsign", "SpaceToDepth", "SwiGLU",
-    "ThresholdedRelu",
-})  # fmt: skip
+EXPANDED = frozenset({"AffineGrid", "CenterCropPad", "GroupNormalization", "MeanVarianceNormalization"})
 """Operators of the standard domain without an importer, whose definition in the onnx package is taken."""
-
-_NESTING = 3
-"""Definitions use others of the list at most so deep: HardSwish uses HardSigmoid, Celu uses Elu."""
 
 
 def expand(model: LoadedModel) -> LoadedModel:
@@ -33,12 +27,34 @@ def expand(model: LoadedModel) -> LoadedModel:
         from onnx.inliner import inline_local_functions
 
         proto = inline_local_functions(proto)
-    for _ in range(_NESTING):
-        present = sorted({node.op_type for node in proto.graph.node if node.domain == ""} & EXPANDED)
-        if not present:
-            break
+    present = [operator for operator in sorted(EXPANDED) if _is_defined(proto, operator)]
+    if present:
         proto = _expanded(model.name, proto, present)
     return model if proto is model.proto else replace(model, proto=proto)
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """All nodes, also those inside branches."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            yield from _nodes(attribute.g)
+
+
+def _is_defined(proto: onnx.ModelProto, operator: str) -> bool:
+    """Whether a model has an operator that its operator set knows, too."""
+    if not any(node.op_type == operator and node.domain == "" for node in _nodes(proto.graph)):
+        return False
+    try:
+        onnx.defs.get_schema(operator, _version(proto), "")
+    except onnx.defs.SchemaError:
+        return False
+    return True
+
+
+def _version(proto: onnx.ModelProto) -> int:
+    newest = onnx.defs.onnx_opset_version()
+    return next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), newest)
 
 
 def _expanded(name: str, proto: onnx.ModelProto, operators: list[str]) -> onnx.ModelProto:
@@ -55,10 +71,10 @@ def _expanded(name: str, proto: onnx.ModelProto, operators: list[str]) -> onnx.M
 
 def _with_defaults(proto: onnx.ModelProto, operators: list[str]) -> onnx.ModelProto:
     """The model with the attributes of the operators spelled out: the inliner leaves out those that are not given."""
-    version = next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
+    version = _version(proto)
     changed = onnx.ModelProto()
     changed.CopyFrom(proto)
-    for node in changed.graph.node:
+    for node in _nodes(changed.graph):
         if node.domain != "" or node.op_type not in operators:
             continue
         given = {attribute.name for attribute in node.attribute}

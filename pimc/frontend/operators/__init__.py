@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pimc.frontend.onnx_node import Importer
+from pimc.frontend.operators.activations import ACTIVATIONS
 from pimc.frontend.operators.attention import ATTENTION
 from pimc.frontend.operators.channel_norms import CHANNEL_NORMS
 from pimc.frontend.operators.contrib import CONTRIB
@@ -25,6 +26,7 @@ from pimc.frontend.operators.selection import SELECTION
 from pimc.frontend.operators.shape_ops import SHAPE_OPS
 
 _STANDARD = (
+    ACTIVATIONS,
     ATTENTION,
     CHANNEL_NORMS,
     CONVOLUTION,

@@ -10,7 +10,7 @@ from pimc.frontend.builder import Builder, Operand
 from pimc.frontend.onnx_node import Importer, OnnxNode, Results
 from pimc.frontend.operators.padding import cut
 from pimc.frontend.operators.quantization import less_zero, quantized
-from pimc.frontend.operators.shape_ops import reshaped
+from pimc.frontend.operators.shape_ops import expanded, reshaped
 from pimc.frontend.operators.windows import Windows, pieces, windows_of
 from pimc.frontend.symbols import dimensions_help
 
@@ -137,7 +137,33 @@ def _quantized_conv(node: OnnxNode) -> Results:
     return quantized(build, wide, None, reshaped(build, zero, ()), zero.type.dtype)
 
 
+def _causal_convolution(node: OnnxNode) -> Results:
+    """CausalConvWithState: every channel by itself, over the last k positions; the state is what the next run needs."""
+    build, x, weight, state = node.builder, node.operand(0), node.operand(1), node.optional(3)
+    batch, channels, length = build.shape_of_rank(x, 3)
+    filters, _, size = (_number(dim) for dim in build.shape_of_rank(weight, 3))
+    if filters != channels:
+        raise InputError(f"the filters {weight.type} do not fit {x.type}")
+    if state is None:
+        state = expanded(build, build.scalar(0, x.type.dtype), (batch, channels, size - 1))
+    seen = build.emit("concat", [state, x], {"axis": 2})
+    total = build.scalar(0, x.type.dtype)
+    for position in range(size):
+        piece = cut(build, seen, 2, position, length + position)
+        factor = reshaped(build, cut(build, weight, 2, position, position + 1), (channels, 1))
+        product = build.emit("mul", [piece, factor])
+        total = product if position == 0 else build.emit("add", [total, product])
+    if node.optional(2) is not None:
+        total = build.emit("add", [total, reshaped(build, node.operand(2), (channels, 1))])
+    activation = node.text("activation", "none")
+    if activation not in ("none", "silu", "swish"):
+        raise InputError(f"the activation '{activation}' of {node.operator} must be none, silu or swish")
+    result = total if activation == "none" else build.emit("silu", [total])
+    return result, cut(build, seen, 2, length, length + size - 1)
+
+
 CONVOLUTION: dict[str, Importer] = {
+    "CausalConvWithState": _causal_convolution,
     "Conv": _conv,
     "ConvInteger": _conv_integer,
     "QLinearConv": _quantized_conv,

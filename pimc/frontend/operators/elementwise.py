@@ -108,18 +108,6 @@ def _where(node: OnnxNode) -> Results:
     return node.builder.emit("where", [node.operand(0), node.operand(1), node.operand(2)])
 
 
-def _gelu(node: OnnxNode) -> Results:
-    return node.builder.emit("gelu", [node.operand(0)], {"approximate": node.text("approximate", "none")})
-
-
-def _swish(node: OnnxNode) -> Results:
-    build, x, alpha = node.builder, node.operand(0), node.number("alpha", 1.0)
-    if alpha == 1.0:
-        return build.emit("silu", [x])
-    scaled = build.emit("mul", [x, build.scalar(alpha, x.type.dtype)])
-    return build.emit("mul", [x, build.emit("sigmoid", [scaled])])
-
-
 def _clip(node: OnnxNode) -> Results:
     result = node.operand(0)
     for index, op in ((1, "max"), (2, "min")):
@@ -140,21 +128,6 @@ def _is_inf(node: OnnxNode) -> Results:
     return build.emit("and", [build.emit("is_nan", [x]), build.scalar(False, "bool")])
 
 
-def _leaky_relu(node: OnnxNode) -> Results:
-    build, x = node.builder, node.operand(0)
-    scaled = build.emit("mul", [x, build.scalar(node.number("alpha", 0.01), x.type.dtype)])
-    negative = build.emit("less", [x, build.scalar(0, x.type.dtype)])
-    return build.emit("where", [negative, scaled, x])
-
-
-def _softplus(node: OnnxNode) -> Results:
-    """log(1 + exp(x)) as max(x, 0) + log(1 + exp(-|x|)), which does not overflow."""
-    build, x = node.builder, node.operand(0)
-    decay = build.emit("exp", [build.emit("neg", [build.emit("abs", [x])])])
-    logarithm = build.emit("log", [build.emit("add", [decay, build.scalar(1, x.type.dtype)])])
-    return build.emit("add", [build.emit("relu", [x]), logarithm])
-
-
 ELEMENTWISE: dict[str, Importer] = {
     **{name: partial(_unary, op) for name, op in _UNARY.items()},
     **{name: partial(_binary, op) for name, op in _BINARY.items()},
@@ -166,10 +139,6 @@ ELEMENTWISE: dict[str, Importer] = {
     "Cast": _cast,
     "CastLike": _cast_like,
     "Where": _where,
-    "Gelu": _gelu,
-    "Swish": _swish,
     "Clip": _clip,
     "IsInf": _is_inf,
-    "LeakyRelu": _leaky_relu,
-    "Softplus": _softplus,
 }

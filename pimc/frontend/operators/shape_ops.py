@@ -184,6 +184,34 @@ def _trilu(node: OnnxNode) -> Results:
     return node.builder.emit("trilu", [node.operand(0)], attributes)
 
 
+def _block(node: OnnxNode) -> tuple[Dim, Dim, Dim, Dim, int]:
+    """Batch, channels, height, width and the size of a block."""
+    size = node.integer("blocksize")
+    if size < 1:
+        raise InputError(f"the attribute 'blocksize' of {node.operator} is {size}, but must be above 0")
+    batch, channels, height, width = node.builder.shape_of_rank(node.operand(0), 4)
+    return batch, channels, height, width, size
+
+
+def _depth_to_space(node: OnnxNode) -> Results:
+    """Channels become blocks of pixels; in mode CRD the channel of the result varies slowest."""
+    build, (batch, channels, height, width, size) = node.builder, _block(node)
+    depth, is_last = channels // (size * size), node.text("mode", "DCR") == "CRD"
+    apart = (batch, depth, size, size, height, width) if is_last else (batch, size, size, depth, height, width)
+    perm = (0, 1, 4, 2, 5, 3) if is_last else (0, 3, 4, 1, 5, 2)
+    turned = build.emit("transpose", [reshaped(build, node.operand(0), apart)], {"perm": perm})
+    return reshaped(build, turned, (batch, depth, height * size, width * size))
+
+
+def _space_to_depth(node: OnnxNode) -> Results:
+    """Blocks of pixels become channels; in mode CRD the channel of the operand varies slowest."""
+    build, (batch, channels, height, width, size) = node.builder, _block(node)
+    apart = reshaped(build, node.operand(0), (batch, channels, height // size, size, width // size, size))
+    perm = (0, 1, 3, 5, 2, 4) if node.text("mode", "DCR") == "CRD" else (0, 3, 5, 1, 2, 4)
+    turned = build.emit("transpose", [apart], {"perm": perm})
+    return reshaped(build, turned, (batch, channels * (size * size), height // size, width // size))
+
+
 def _eye_like(node: OnnxNode) -> Results:
     build, x = node.builder, node.operand(0)
     rows, columns = build.shape_of_rank(x, 2)
@@ -211,4 +239,6 @@ SHAPE_OPS: dict[str, Importer] = {
     "Range": _range,
     "Trilu": _trilu,
     "EyeLike": _eye_like,
+    "DepthToSpace": _depth_to_space,
+    "SpaceToDepth": _space_to_depth,
 }
