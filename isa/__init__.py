@@ -5,7 +5,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from isa.control_flow import control_flow_errors, loop_ends
 from isa.costs import (
     accumulator_reads,
     mac_stream_cycles,
@@ -49,36 +48,37 @@ from isa.program import (
     instruction,
 )
 from isa.spec import REGISTER_COUNT, InstructionSpec, Kind, Operand
+from isa.verification.control_flow import control_flow_errors, loop_ends
 
 if TYPE_CHECKING:
-    from isa.assembler import assemble
+    from isa.assembly.assembler import assemble
+    from isa.assembly.disassembler import disassemble, save_assembly
+    from isa.assembly.instruction_text import InstructionFormat, format_instruction, labels_of
     from isa.container import load_program, save_program
-    from isa.disassembler import disassemble, save_assembly
     from isa.dram_device import AttaccController, DramDevice, HbmPimController
     from isa.encoding import decode_instructions, encode_instructions
     from isa.instruction_manual import EXTENSIONS, manual, syntax
-    from isa.instruction_text import InstructionFormat, format_instruction, labels_of
     from isa.machine import Machine
     from isa.machine_loader import load_machine, machine_names, machine_schema
     from isa.machine_lookup import machine_metadata, program_machine
     from isa.near_bank import NearBank
     from isa.sections import section_errors
-    from isa.verifier import Diagnostic, check_program, require_valid
+    from isa.verification.verifier import Diagnostic, check_program, require_valid
     from isa.yaml_loader import YamlFile, parse_yaml, read_yaml
 
 _LAZY = {
     "EXTENSIONS": "isa.instruction_manual",
     "manual": "isa.instruction_manual",
     "syntax": "isa.instruction_manual",
-    "InstructionFormat": "isa.instruction_text",
-    "format_instruction": "isa.instruction_text",
-    "labels_of": "isa.instruction_text",
-    "Diagnostic": "isa.verifier",
-    "check_program": "isa.verifier",
-    "require_valid": "isa.verifier",
-    "assemble": "isa.assembler",
-    "disassemble": "isa.disassembler",
-    "save_assembly": "isa.disassembler",
+    "InstructionFormat": "isa.assembly.instruction_text",
+    "format_instruction": "isa.assembly.instruction_text",
+    "labels_of": "isa.assembly.instruction_text",
+    "Diagnostic": "isa.verification.verifier",
+    "check_program": "isa.verification.verifier",
+    "require_valid": "isa.verification.verifier",
+    "assemble": "isa.assembly.assembler",
+    "disassemble": "isa.assembly.disassembler",
+    "save_assembly": "isa.assembly.disassembler",
     "decode_instructions": "isa.encoding",
     "encode_instructions": "isa.encoding",
     "load_program": "isa.container",

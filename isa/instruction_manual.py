@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from isa.instruction_text import positional_count
+from isa.assembly.instruction_text import positional_count
 from isa.instructions import INSTRUCTIONS
 from isa.spec import (
     OPCODE_BITS,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from isa.linear import Linear
-from isa.register_state import State, bounds_of, hull
-from isa.unknowns import REGISTER_HIGH, REGISTER_LOW, Unknowns
+from isa.verification.linear import Linear
+from isa.verification.register_state import State, bounds_of, hull
+from isa.verification.unknowns import REGISTER_HIGH, REGISTER_LOW, Unknowns
 
 Trial = Callable[[State], "State | None"]
 """The state at the end of an iteration that begins with a given state, `None` when the end is not reached."""

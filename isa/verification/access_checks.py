@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from isa.accesses import Access, Operands, counts
-from isa.linear import Linear
 from isa.operands import VECTOR_FUNCTIONS
 from isa.program import Program, Region
-from isa.register_state import bounds_of
+from isa.verification.accesses import Access, Operands, counts
+from isa.verification.linear import Linear
+from isa.verification.register_state import bounds_of
 
 _UNITS = {"sb": "word", "bank": "bank column", "gb": "global buffer column", "acc": "accumulator"}
 _NO_ACCUMULATOR_FUNCTIONS = ("from_int", "to_int")
@@ -115,4 +115,3 @@ def _constant_error(operands: Operands, access: Access, program: Program) -> str
 
 def _describe(region: Region) -> str:
     return f"region '{region.name}': {region.address} to {region.address + region.size - 1}"
-

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from isa.linear import Linear
-from isa.unknowns import REGISTER_HIGH, REGISTER_LOW, Facts, Unknowns
+from isa.verification.linear import Linear
+from isa.verification.unknowns import REGISTER_HIGH, REGISTER_LOW, Facts, Unknowns
 
 Rule = Callable[[Unknowns, Facts, Linear, Linear], Linear]
 """Result of ra and b where the facts hold; raises `RuleError` for operands that the instruction does not take."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from isa.assembly_data import read_segment
-from isa.assembly_directives import MachineLine, ProgramDraft, take_line
-from isa.assembly_operands import Scope, assemble_instruction
-from isa.assembly_syntax import parse_line
+from isa.assembly.data_section import read_segment
+from isa.assembly.directives import MachineLine, ProgramDraft, take_line
+from isa.assembly.operands import Scope, assemble_instruction
+from isa.assembly.syntax import parse_line
 from isa.errors import AssemblyError, MachineError, Place, joined
 from isa.program import Instruction, Program, Segment
 from isa.structure import structure_errors

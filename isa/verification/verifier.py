@@ -14,17 +14,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from isa.access_checks import check_access, check_operands, reach
-from isa.accesses import Access, Operands, accesses
-from isa.control_flow import control_flow_errors
 from isa.errors import Place, ProgramError, joined
-from isa.initialization import TRACKED, Event, uninitialised_reads
-from isa.linear import Linear
 from isa.program import Program
-from isa.program_walk import Walk
-from isa.register_state import State, bounds_of
 from isa.sections import section_errors
 from isa.spec import Kind
+from isa.verification.access_checks import check_access, check_operands, reach
+from isa.verification.accesses import Access, Operands, accesses
+from isa.verification.control_flow import control_flow_errors
+from isa.verification.initialization import TRACKED, Event, uninitialised_reads
+from isa.verification.linear import Linear
+from isa.verification.program_walk import Walk
+from isa.verification.register_state import State, bounds_of
 
 if TYPE_CHECKING:
     from isa.machine import Machine

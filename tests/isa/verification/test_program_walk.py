@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import isa
-from isa.control_flow import loop_ends
-from isa.linear import Linear
-from isa.program_walk import Walk
-from isa.register_state import State, bounds_of
+from isa.verification.control_flow import loop_ends
+from isa.verification.linear import Linear
+from isa.verification.program_walk import Walk
+from isa.verification.register_state import State, bounds_of
 
 REGISTERS = 6
 HOSTS = {"a": (0, 0, 9), "b": (1, -3, 5)}

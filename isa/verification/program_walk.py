@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from isa.control_flow import loop_ends
-from isa.linear import Linear
-from isa.loop_rules import LoopBody, loop_counter
 from isa.program import Entry, Indexed, Instruction, OperandValue, Program
-from isa.register_state import State, join
-from isa.scalar_rules import RULES, RuleError
 from isa.spec import REGISTER_COUNT, Kind
-from isa.unknowns import REGISTER_HIGH, REGISTER_LOW, Unknowns
+from isa.verification.control_flow import loop_ends
+from isa.verification.linear import Linear
+from isa.verification.loop_rules import LoopBody, loop_counter
+from isa.verification.register_state import State, join
+from isa.verification.scalar_rules import RULES, RuleError
+from isa.verification.unknowns import REGISTER_HIGH, REGISTER_LOW, Unknowns
 
 _WORD_LOW, _WORD_HIGH = -(1 << 31), (1 << 31) - 1
 
@@ -103,9 +103,7 @@ class Walk:
             index += 1
         return join(self.unknowns, state, waiting.pop(stop, []))
 
-    def _skip(
-        self, index: int, built: Instruction, state: State, waiting: dict[int, list[State]]
-    ) -> State | None:
+    def _skip(self, index: int, built: Instruction, state: State, waiting: dict[int, list[State]]) -> State | None:
         """Note the state at the target; give the state when the register is not zero, `None` when it always is."""
         tested = self.register(index, state, int(str(built["ra"])))
         facts = state.facts

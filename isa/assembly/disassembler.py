@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from isa.assembly.data_files import reaches_data_file
+from isa.assembly.instruction_text import InstructionFormat, format_instruction, labels_of
 from isa.container import SegmentPlace, save_program, segment_places
-from isa.data_files import reaches_data_file
 from isa.encoding import encode_instructions
-from isa.instruction_text import InstructionFormat, format_instruction, labels_of
 from isa.output_files import write_atomically
 from isa.program import Program, Segment
 from isa.program_facts import port_facts, sorted_entries

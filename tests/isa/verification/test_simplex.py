@@ -6,9 +6,9 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isa.linear import Linear, unknown
-from isa.simplex import maximise
-from isa.unknowns import Unknowns
+from isa.verification.linear import Linear, unknown
+from isa.verification.simplex import maximise
+from isa.verification.unknowns import Unknowns
 
 SMALL = st.integers(-5, 5)
 ROWS = st.lists(st.tuples(st.tuples(SMALL, SMALL), st.integers(-9, 9)), max_size=4)

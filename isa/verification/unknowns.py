@@ -6,8 +6,8 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from math import floor
 
-from isa.linear import Linear, unknown
-from isa.simplex import maximise
+from isa.verification.linear import Linear, unknown
+from isa.verification.simplex import maximise
 
 REGISTER_LOW, REGISTER_HIGH = -(1 << 63), (1 << 63) - 1
 """Range of a scalar register."""
@@ -158,4 +158,3 @@ class Unknowns:
         if maximum is None:
             return None
         return floor(maximum) + sum(factor * lows[place[number]] for number, factor in value.terms)
-

@@ -13,7 +13,7 @@ import isa
 from isa.program import check_values
 from pimc.simulator import Simulator
 
-TEXT = (Path(__file__).parent / "golden" / "attention.pimasm").read_text()
+TEXT = (Path(__file__).parent.parent / "golden" / "attention.pimasm").read_text()
 RUNS = [
     {"kv_length": length, "token_count": count}
     for length in (0, 15, 159, 160, 800, 2045, 2047)

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from isa.assembly_arguments import Arguments
-from isa.assembly_data import SegmentDraft
-from isa.assembly_operands import did_you_mean
-from isa.assembly_syntax import Line, Name
+from isa.assembly.arguments import Arguments
+from isa.assembly.data_section import SegmentDraft
+from isa.assembly.operands import did_you_mean
+from isa.assembly.syntax import Line, Name
 from isa.errors import EncodingError
 from isa.program import Entry, Port, Region, RegisterLimit, RegisterSymbol, Source, Symbol
 from isa.program_facts import Record, port_from_record

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from isa.linear import Linear
-from isa.unknowns import Facts, Unknowns
+from isa.verification.linear import Linear
+from isa.verification.unknowns import Facts, Unknowns
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from isa.assembly_syntax import Line, Term, Value
+from isa.assembly.syntax import Line, Term, Value
 from isa.errors import AssemblyError
 from isa.instructions import INSTRUCTIONS
 from isa.program import Indexed, Instruction, OperandValue, Symbol

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from isa.assembly_operands import did_you_mean
-from isa.assembly_syntax import Argument, Line
+from isa.assembly.operands import did_you_mean
+from isa.assembly.syntax import Argument, Line
 from isa.spec import REGISTER_COUNT
 from isa.strict_json import strict_json
 from isa.structure import NAME

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from isa.linear import Linear
 from isa.program import Instruction
-from isa.register_state import State, bounds_of
-from isa.unknowns import Unknowns
+from isa.verification.linear import Linear
+from isa.verification.register_state import State, bounds_of
+from isa.verification.unknowns import Unknowns
 
 if TYPE_CHECKING:
     from isa.near_bank import NearBank

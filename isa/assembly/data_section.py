@@ -12,9 +12,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from isa.assembly_arguments import Arguments
-from isa.assembly_syntax import Line
-from isa.data_files import open_data_file
+from isa.assembly.arguments import Arguments
+from isa.assembly.data_files import open_data_file
+from isa.assembly.syntax import Line
 from isa.errors import AssemblyError
 from isa.program import Segment
 from isa.strict_json import as_list

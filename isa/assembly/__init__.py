@@ -1,0 +1,1 @@
+"""Programs as text: assembler, disassembler, and the grammar of `.pimasm`."""
