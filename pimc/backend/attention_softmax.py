@@ -23,7 +23,8 @@ def softmax(block: Block, statistics: Words) -> None:
     mask = block.node.optional(3)
     if mask is not None:
         _add_mask(block, low.masks[mask], words, length)
-    softmax_rows(low, words, words, statistics, (heads, row, row), length, scale)
+    bounds = None if mask is None else low.masks[mask]
+    softmax_rows(low, words, words, statistics, (heads, row, row), length, scale, bounds)
     _zero_outside(block, heads)
 
 
@@ -72,10 +73,7 @@ def _add_mask(block: Block, mask: KeyMask, words: Words, length: OperandValue) -
         register = offset if register is None else low.emitter.scalar("add", offset, Indexed(0, register))
         owned = register if register != offset else None
     place = indexed(mask.word, register)
-    if mask.source is not None:
-        with low.emitter.unless_zero(low.host.masked):
-            low.emitter.emit("vadd", words.operand, words.operand, place, length, heads, dst_row=row, a_row=row)
-    else:
+    with low.masked(mask):
         low.emitter.emit("vadd", words.operand, words.operand, place, length, heads, dst_row=row, a_row=row)
     if owned is not None:
         low.emitter.release(owned)

@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from passes import Graph, Value
 
+MASK_DEPTH = 1e30
+"""What an excluded position loses before the softmax; finite, so that no later product is NaN."""
+
+LEAST_MAXIMUM = -1e29
+"""Between the scores of attended and of excluded positions: the largest score of a row without any key is below."""
+
+LEAST_SUM = 1e-30
+"""Below every sum of a softmax over attended positions, which is at least 1."""
+
 _RENAMES = frozenset({"cast", "reshape", "identity"})
 
 

@@ -46,11 +46,15 @@ class KeyMask:
         word: First word; a row of `row_words` words for each sequence.
         row_words: Words of a row; 0 when all sequences share one.
         source: Input that is the mask; the host says in the register `masked` whether it excludes anything.
+        least_maximum: Word with a number between what attended and excluded scores can be.
+        least_sum: Word with a number below every sum of a softmax.
     """
 
     word: int
     row_words: int
     source: Value | None
+    least_maximum: int
+    least_sum: int
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,15 @@ class Lowering:
         if key not in self.token_registers:
             self.token_registers[key] = compute()
         return self.token_registers[key]
+
+    @contextmanager
+    def masked(self, mask: KeyMask) -> Iterator[None]:
+        """Skip the instructions emitted inside when the host says that the mask excludes nothing."""
+        if mask.source is None:
+            yield
+            return
+        with self.emitter.unless_zero(self.host.masked):
+            yield
 
     def forget_registers(self) -> None:
         """Registers that hold something of the current row are free again; what is needed again is computed again."""

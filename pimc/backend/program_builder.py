@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+import numpy as np
+
 from isa import (
     Entry,
     Machine,
@@ -28,7 +30,7 @@ from pimc.backend.host_rooms import (
     spill_outputs,
 )
 from pimc.backend.images import bank_segment, buffer_segment
-from pimc.backend.key_masks import input_masks
+from pimc.backend.key_masks import LEAST_MAXIMUM, LEAST_SUM, input_masks
 from pimc.backend.legality import check_machine, check_operations, needs_whole_tensors
 from pimc.backend.lengths import find_lengths
 from pimc.backend.lowering import HostRegisters, KeyMask, Lowering
@@ -142,6 +144,12 @@ class _Builder:
                     self.storage.place_constant(value)
         for value in self.graph.outputs.values():
             self.storage.place_constant(value)
+        self.mask_bounds: tuple[int, ...] = ()
+        if any(node.op == "cached_attention" and node.optional(3) is not None for node in self.graph.nodes):
+            bounds = (("the least maximum of a masked row", LEAST_MAXIMUM), ("the least sum of a softmax", LEAST_SUM))
+            self.mask_bounds = tuple(
+                self.storage.constant(np.array([number], np.float32), name) for name, number in bounds
+            )
 
     def _place_inputs(self) -> None:
         symbols = place_inputs(self.graph, self.storage, self._masked_keys())
@@ -166,7 +174,7 @@ class _Builder:
             sequences, keys = int(str(value.shape[0])), self.lengths.mask_words(value)
             row = keys if sequences > 1 else 0
             word = self.storage.allocator.allocate(sequences * keys, "a key mask")
-            masks[value] = KeyMask(word, row, self.key_masks.get(value))
+            masks[value] = KeyMask(word, row, self.key_masks.get(value), *self.mask_bounds)
         return masks
 
     def _place_outputs(self) -> dict[str, Symbol]:

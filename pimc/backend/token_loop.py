@@ -16,6 +16,7 @@ from pimc.backend.elementwise import ELEMENTWISE, emit_map
 from pimc.backend.emitter import Words, indexed
 from pimc.backend.extents import EARLIER
 from pimc.backend.indexing import INDEXING
+from pimc.backend.key_masks import MASK_DEPTH
 from pimc.backend.lowering import KeyMask, Lower, Lowering
 from pimc.backend.normalization import NORMALIZATION
 from pimc.backend.products import PRODUCTS
@@ -32,9 +33,6 @@ LOWERINGS: dict[str, Lower] = {**ELEMENTWISE, **NORMALIZATION, **PRODUCTS, **RED
 
 _REGISTERS_OF_A_STEP = 18
 """Scalar registers that a step may need besides those that it finds computed."""
-
-_MASK_DEPTH = 1e30
-"""What an excluded position loses before the softmax; finite, so that no later product is NaN."""
 
 
 @dataclass
@@ -59,7 +57,7 @@ class TokenLoop:
         """Emit the masks that the host gives, and all phases."""
         for mask in self.low.masks.values():
             if mask.source is not None:
-                with self.low.emitter.origin(Source("key_mask")), self.low.emitter.unless_zero(self.low.host.masked):
+                with self.low.emitter.origin(Source("key_mask")), self.low.masked(mask):
                     emit_key_mask(self.low, mask.source, mask, self._with_earlier(mask.source.shape[1]))
         for number, phase in enumerate(self.phases):
             self.crossing.begin_phase(number)
@@ -181,4 +179,4 @@ def emit_key_mask(low: Lowering, value: Value, mask: KeyMask, length: Dim) -> No
     view = low.storage.view(value)
     shape = (view.shape[0], length)
     source, target = View(view.words, shape, view.strides), View(Words(mask.word), shape, (mask.row_words, 1))
-    emit_map(low, target, source, "from_int", _MASK_DEPTH, -_MASK_DEPTH)
+    emit_map(low, target, source, "from_int", MASK_DEPTH, -MASK_DEPTH)
