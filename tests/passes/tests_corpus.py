@@ -30,7 +30,8 @@ def imported(graph: CorpusGraph) -> Graph:
 
 def batch_of(graph: CorpusGraph) -> int:
     """Sequences that the graph can be run with: two where it leaves that open."""
-    return next((tensor.dims[0] for tensor in graph.inputs if isinstance(tensor.dims[0], int)), BATCH)
+    first = (tensor.dims[0] for tensor in graph.inputs if len(tensor.dims) > 1)
+    return next((size for size in first if isinstance(size, int)), BATCH)
 
 
 def lengths_of(graph: CorpusGraph) -> list[tuple[int, int]]:
