@@ -15,6 +15,8 @@ from corpus_weights import randomise
 from exporters import Export
 
 VOCABULARY, HIDDEN, LAYERS, HEADS, POSITIONS, INNER = 32, 32, 2, 4, 64, 64
+DISTANCES = 48
+"""DeBERTa tells distances up to this apart; longer texts it cannot read."""
 REACH = 3
 """ModernBERT's local attention sees so many tokens on each side."""
 PLAIN = {
@@ -101,7 +103,7 @@ def deberta() -> torch.nn.Module:
     config = hf.DebertaConfig(
         **PLAIN,
         relative_attention=True,
-        max_relative_positions=16,
+        max_relative_positions=DISTANCES,
         pos_att_type=["c2p", "p2c"],
         position_biased_input=False,
         type_vocab_size=0,
@@ -153,7 +155,7 @@ ENCODERS = {
     "albert": Encoder(albert, segments=True),
     "electra": Encoder(electra, segments=True),
     "mpnet": Encoder(mpnet, pad_token=1, positions=POSITIONS - 2),
-    "deberta": Encoder(deberta),
+    "deberta": Encoder(deberta, positions=DISTANCES),
     "deberta-v2": Encoder(deberta_v2),
     "modernbert": Encoder(modernbert, windowed_layers=(1,)),
 }
