@@ -23,7 +23,6 @@ import onnx
 from isa import UnsupportedError
 from passes import interpret, verify
 from pimc.frontend import import_model
-from pimc.frontend.expansion import EXPANDED
 from pimc.frontend.folding import FOLDED
 from pimc.frontend.operators import IMPORTERS
 from pimc.frontend.tensors import PACKED_BITS
@@ -33,8 +32,6 @@ Evaluate = Callable[[onnx.ModelProto, Arrays], Arrays]
 """Outputs by name of a model for inputs by name; may raise `UnsupportedError`."""
 
 STATIC_OPERANDS = {
-    "AffineGrid": (1,),
-    "CenterCropPad": (1,),
     "ConstantOfShape": (0,),
     "CumSum": (1,),
     "Expand": (1,),
@@ -176,7 +173,7 @@ def _difference(name: str, result: np.ndarray, wanted: np.ndarray, case: Any) ->
 
 def supported_operators() -> set[str]:
     """Operators of the standard domain that are imported or computed at compile time."""
-    return {name for domain, name in IMPORTERS if domain == ""} | FOLDED | EXPANDED | {"If"}
+    return {name for domain, name in IMPORTERS if domain == ""} | FOLDED | {"If"}
 
 
 _ABOUT = f"""\
@@ -185,15 +182,13 @@ _ABOUT = f"""\
 Printed by `python -m tests.node_tests -o docs/operators.md`: the plain conformance cases of onnx {onnx.__version__},
 through importer, verifier and interpreter of the graph. `passed` cases agree with the case's own reference; `refused`
 ones end with an error that says why; none may fail. Operators in *italics* are computed at compile time, from known
-operands alone; those with an asterisk are replaced by their definition in the standard.
+operands alone.
 
 """
 
 
 def _name(operator: str) -> str:
-    if operator in FOLDED:
-        return f"*{operator}*"
-    return f"{operator}\\*" if operator in EXPANDED else operator
+    return f"*{operator}*" if operator in FOLDED else operator
 
 
 def document(outcomes: Sequence[Outcome]) -> str:

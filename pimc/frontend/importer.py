@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +14,6 @@ from passes import Affine, Graph
 from pimc.frontend.bound_inputs import bound_inputs
 from pimc.frontend.builder import Array, Builder
 from pimc.frontend.dimensions import input_types
-from pimc.frontend.expansion import expand
 from pimc.frontend.graph_walk import GraphWalk, live_nodes
 from pimc.frontend.loading import LoadedModel, load_model, wrap_model
 from pimc.frontend.support import check_support
@@ -85,7 +84,11 @@ def _loaded(source: str | Path | onnx.ModelProto | LoadedModel) -> LoadedModel:
         model = load_model(model)
     elif isinstance(model, onnx.ModelProto):
         model = wrap_model(model)
-    return expand(model)
+    if not model.proto.functions:
+        return model
+    from onnx.inliner import inline_local_functions
+
+    return replace(model, proto=inline_local_functions(model.proto))
 
 
 def _settle_types(graph: Graph, symbols: SymbolTable) -> None:

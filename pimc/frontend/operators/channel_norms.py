@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from isa import InputError, UnsupportedError
 from pimc.frontend.builder import Builder, Operand
-from pimc.frontend.onnx_node import Importer, OnnxNode, Results
+from pimc.frontend.dim_products import quotient
+from pimc.frontend.onnx_node import Importer, OnnxNode, Results, normal_axis
 from pimc.frontend.operators.convolution import per_channel
+from pimc.frontend.operators.shape_ops import reshaped
 
 
 def _batch_normalization(node: OnnxNode) -> Results:
@@ -42,6 +44,40 @@ def _instance_normalization(node: OnnxNode) -> Results:
     return _normalised(build, x, (mean, variance), scales, node.number("epsilon", 1e-5))
 
 
+def _group_normalization(node: OnnxNode) -> Results:
+    """Mean 0 and variance 1 over each group of channels; before operator set 21 there is a scale a group."""
+    build, x, groups = node.builder, node.operand(0), node.integer("num_groups")
+    batch, channels, *space = build.shape(x)
+    if not isinstance(channels, int) or groups < 1 or channels % groups or not space:
+        raise InputError(f"{x.type} does not have channels of {groups} groups")
+    apart = reshaped(build, x, (batch, groups, channels // groups, *space))
+    scales = [_per_group(build, node.operand(index), groups, apart) for index in (1, 2)]
+    over = {"axes": tuple(range(2, build.rank(apart))), "keepdims": True}
+    mean = build.emit("reduce_mean", [apart], over)
+    centred = build.emit("sub", [apart, mean])
+    variance = build.emit("reduce_mean", [build.emit("mul", [centred, centred])], over)
+    result = _normalised(build, apart, (mean, variance), (scales[0], scales[1]), node.number("epsilon", 1e-5))
+    return reshaped(build, result, build.shape(x))
+
+
+def _per_group(build: Builder, values: Operand, groups: int, apart: Operand) -> Operand:
+    """One value a channel or a group so that it broadcasts over [N, groups, channels, spatial...]."""
+    (count,) = build.shape_of_rank(values, 1)
+    return reshaped(
+        build, values, (groups, quotient(build.symbols, [count], [groups]), *(1,) * (build.rank(apart) - 3))
+    )
+
+
+def _mean_variance_normalization(node: OnnxNode) -> Results:
+    build, x = node.builder, node.operand(0)
+    axes = tuple(sorted(normal_axis(axis, build.rank(x)) for axis in node.integers("axes") or (0, 2, 3)))
+    over = {"axes": axes, "keepdims": True}
+    centred = build.emit("sub", [x, build.emit("reduce_mean", [x], over)])
+    variance = build.emit("reduce_mean", [build.emit("mul", [centred, centred])], over)
+    deviation = build.emit("add", [build.emit("sqrt", [variance]), build.scalar(1e-9, x.type.dtype)])
+    return build.emit("div", [centred, deviation])
+
+
 def _lp_normalization(node: OnnxNode) -> Results:
     """Elements over the sum of their sizes, or over the root of the sum of their squares; 0 where that is 0."""
     build, x, power = node.builder, node.operand(0), node.integer("p", 2)
@@ -57,6 +93,8 @@ def _lp_normalization(node: OnnxNode) -> Results:
 
 CHANNEL_NORMS: dict[str, Importer] = {
     "BatchNormalization": _batch_normalization,
+    "GroupNormalization": _group_normalization,
     "InstanceNormalization": _instance_normalization,
     "LpNormalization": _lp_normalization,
+    "MeanVarianceNormalization": _mean_variance_normalization,
 }
