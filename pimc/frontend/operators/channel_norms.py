@@ -62,10 +62,8 @@ def _group_normalization(node: OnnxNode) -> Results:
 
 def _per_group(build: Builder, values: Operand, groups: int, apart: Operand) -> Operand:
     """One value a channel or a group so that it broadcasts over [N, groups, channels, spatial...]."""
-    (count,) = build.shape_of_rank(values, 1)
-    return reshaped(
-        build, values, (groups, quotient(build.symbols, [count], [groups]), *(1,) * (build.rank(apart) - 3))
-    )
+    members = quotient(build.symbols, build.shape_of_rank(values, 1), [groups])
+    return reshaped(build, values, (groups, members, *(1,) * (build.rank(apart) - 3)))
 
 
 def _mean_variance_normalization(node: OnnxNode) -> Results:
