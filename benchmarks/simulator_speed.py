@@ -1,79 +1,102 @@
-"""Speed of the simulator itself: MAC bandwidth, and time per instruction without data.
+"""Speed and memory of the simulator, each measurement in a process of its own.
 
-    python -m benchmarks.simulator_speed [--repeat 5]
+    python -m benchmarks.simulator_speed [--only trace|stream|sweep|record] [-o docs/speed.md]
 
-The products have the shapes of SmolLM2-135M on 32 channels: columns x outputs of a bank.
+Kernels are compiled in a first process, and have run once in each process before they are measured. Ends with exit
+code 1 when a figure does not keep to its bar.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 
-import numpy as np
+from benchmarks.speed_rows import SECTIONS, Figure
 
-from isa import Entry, Indexed, Program, Region, Segment, instruction, load_machine
-from pimc.simulator import Simulator
+_HEADINGS = ("measurement", "what", "figure", "unit", "bar")
+_ABOUT = """\
+# Speed of the simulator
 
-SHAPES = ((9, 8), (9, 5), (18, 12), (12, 9), (36, 32))
-REGION_COLUMNS = 36 * 32 * 9
-"""Columns of every bank, 170 MB in all: far more than a processor's cache."""
+Printed by `python -m benchmarks.simulator_speed -o docs/speed.md`. Every measurement ran in a process of its own, with
+compiled functions warm; the simulator has one thread, so on an idle machine its time is its CPU time. `trace` runs the
+4,096-token Llama-2-7B block of CENT, `stream` MAC rows on the channel engine alone, `sweep` our own compiled Llama-2-7B
+(32 layers, refresh on) through `Simulator.sweep`; `record` writes what a decode step did. Channels that act alike are
+simulated once: rates of all channels count the commands of each, rates of one channel what was really simulated.
+Speed with data: `python -m benchmarks.product_speed`.
 
-
-def product_program(columns: int, outputs: int) -> tuple[Program, int]:
-    """A program that sweeps the whole region in products of one shape, and the number of products."""
-    machine = load_machine("gddr6-aim")
-    near_bank = machine.near_bank
-    if near_bank is None:
-        raise SystemExit("the machine has no near-bank units")
-    channels, count = near_bank.all_channels, REGION_COLUMNS // (columns * outputs)
-    code = (
-        instruction("loop", 1, count),
-        instruction("mul", 2, 1, columns * outputs),
-        instruction("mac", channels, Indexed(0, 2), 0, columns, outputs, 0, columns),
-        instruction("end"),
-        instruction("halt"),
-    )
-    shape = (near_bank.channels, near_bank.banks, REGION_COLUMNS * near_bank.lanes)
-    weights = np.random.default_rng(0).integers(0, 1 << 14, shape, np.uint16)
-    program = Program(
-        machine=machine.name,
-        machine_sha256=machine.sha256,
-        numerics="machine",
-        code=code,
-        entries={"decode": Entry("decode", 0, ())},
-        regions=(Region("weights", "bank", 0, REGION_COLUMNS, "weights"),),
-        segments=(Segment("weights", weights),),
-        debug=(),
-    )
-    return program, count
+"""
 
 
-def best_seconds(simulator: Simulator, repeat: int, timing_only: bool) -> float:
-    """Shortest of `repeat` runs."""
-    times: list[float] = []
-    for _ in range(repeat + 1):
-        start = time.perf_counter()
-        simulator.run("decode", {}, timing_only)
-        times.append(time.perf_counter() - start)
-    return min(times[1:])
+def measured(names: Sequence[str]) -> list[tuple[str, Figure]]:
+    """Figures of the named measurements."""
+    found: list[tuple[str, Figure]] = []
+    for name in names:
+        command = [sys.executable, "-m", "benchmarks.simulator_speed", "--child", name]
+        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        found += [(name, Figure(**json.loads(line))) for line in lines]
+    return found
 
 
-def main() -> None:
-    """Print one line for each shape."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.simulator_speed", description=__doc__)
-    parser.add_argument("--repeat", type=int, default=5, help="runs of which the shortest counts (default 5)")
-    repeat = parser.parse_args().repeat
-    print(f"{'columns x outputs':>18} {'GB/s':>6} {'us/instruction, timing only':>28}")
-    for columns, outputs in SHAPES:
-        program, count = product_program(columns, outputs)
-        simulator = Simulator(load_machine(program.machine))
-        simulator.load(program)
-        moved = program.segments[0].data.nbytes * count * columns * outputs / REGION_COLUMNS
-        full = best_seconds(simulator, repeat, timing_only=False)
-        bare = best_seconds(simulator, repeat, timing_only=True)
-        print(f"{f'{columns} x {outputs}':>18} {moved / full / 1e9:6.1f} {bare / (3 * count + 2) * 1e6:28.2f}")
+def table(figures: Sequence[tuple[str, Figure]]) -> str:
+    """The figures as an aligned Markdown table."""
+    rows = [_HEADINGS, *((name, each.what, _number(each.value), each.unit, _bar(each)) for name, each in figures)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
+    lines = [
+        "| " + " | ".join(f"{text:>{width}}" if at == 2 else f"{text:<{width}}" for at, (text, width) in cells) + " |"
+        for cells in ([*enumerate(zip(row, widths, strict=True))] for row in rows)
+    ]
+    rule = "|" + "|".join("-" * (width + 1) + (":" if at == 2 else "-") for at, width in enumerate(widths)) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:,.3g}"
+
+
+def _bar(figure: Figure) -> str:
+    if figure.bar is None:
+        return ""
+    return f"{'>=' if figure.is_rate else '<='} {figure.bar:g}{'' if figure.is_kept else ' MISSED'}"
+
+
+def closing_line(figures: Sequence[tuple[str, Figure]]) -> str:
+    """How many bars are kept, and where it was measured."""
+    barred = [figure for _, figure in figures if figure.bar is not None]
+    kept = sum(figure.is_kept for figure in barred)
+    processor = next((line.partition(":")[2].strip() for line in _processor() if line.startswith("model name")), "")
+    where = f"{os.cpu_count()} cores of {processor or platform.machine()}, Python {platform.python_version()}"
+    return f"{kept} of {len(barred)} bars kept; {where}"
+
+
+def _processor() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.simulator_speed", description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=tuple(SECTIONS), help="one measurement")
+    parser.add_argument("--child", choices=tuple(SECTIONS), help=argparse.SUPPRESS)
+    parser.add_argument("-o", "--output", type=Path, help="also write the table to this Markdown file")
+    options = parser.parse_args(arguments)
+    if options.child is not None:
+        for figure in SECTIONS[options.child]():
+            print(json.dumps(asdict(figure)))
+        return 0
+    figures = measured(["compile", options.only] if options.only else list(SECTIONS))
+    print(f"{table(figures)}\n\n{closing_line(figures)}")
+    if options.output is not None:
+        options.output.write_text(f"{_ABOUT}{table(figures)}\n\n{closing_line(figures)}\n", encoding="utf-8")
+    return 0 if all(figure.is_kept for _, figure in figures) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

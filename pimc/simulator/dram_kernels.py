@@ -19,9 +19,10 @@ from pimc.simulator.dram_layout import (
     COMMAND_TOTAL,
     FACT_COUNT,
     FACTS,
-    FIRST_RULE,
+    FIRST_GROUP,
+    GROUP_WIDTH,
     INNER,
-    LAST_RULE,
+    LAST_GROUP,
     LEVEL_FIRST,
     LEVEL_SPAN,
     LOG_WIDTH,
@@ -124,35 +125,42 @@ def _remember(state: Any, place: int, count: int, cycle: int) -> int:
     return past
 
 
+@inlined
+def _delay_node(state: Any, tables: Any, group: int, node: int, cycle: int) -> None:
+    """Apply the rules of a command at one level to one node."""
+    total = tables[COMMAND_TOTAL]
+    place = tables[LEVEL_FIRST + tables[group]] + total * node
+    row = tables[group + 1]
+    if row > 0:
+        times, latencies = state[place : place + total], tables[row : row + total]
+        for following in range(total):
+            times[following] = max(times[following], cycle + latencies[following])
+    for rule in range(tables[group + 2], tables[group + 3], RULE_WIDTH):
+        past = cycle
+        count = tables[rule + 2]
+        if count > 1:
+            past = _remember(state, tables[rule + 3] + count * node, count, cycle)
+        index = place + tables[rule]
+        state[index] = max(state[index], past + tables[rule + 1])
+
+
 @compiled(NOTHING, CYCLES, CYCLES, *[INTEGER] * 3)
 def _delay(state: Any, tables: Any, command: int, bank: int, cycle: int) -> None:
     """Apply the spacing rules of `command`, issued at `cycle`, to every node that it reaches."""
     fact = FACTS + FACT_COUNT * command
     outer, inner = tables[fact + OUTER], tables[fact + INNER]
-    block = _node(bank, outer) * outer
-    level = -1
-    first = last = step = base = 0
-    for rule in range(tables[fact + FIRST_RULE], tables[fact + LAST_RULE], RULE_WIDTH):
-        if tables[rule] != level:
-            level = tables[rule]
-            span = tables[LEVEL_SPAN + level]
-            base = tables[LEVEL_FIRST + level]
-            if outer <= span:
-                first = _node(bank, span)
-                last, step = first + 1, 1
-            else:
-                first, last = (block + bank % inner) // span, (block + outer) // span
-                step = max(1, inner // span)
-        if last - first == 1 and tables[rule + 3] == 1:
-            index = base + tables[COMMAND_TOTAL] * first + tables[rule + 1]
-            state[index] = max(state[index], cycle + tables[rule + 2])
-            continue
+    for group in range(tables[fact + FIRST_GROUP], tables[fact + LAST_GROUP], GROUP_WIDTH):
+        level = tables[group]
+        span = tables[LEVEL_SPAN + level]
+        if outer <= span:
+            first = _node(bank, span)
+            last, step = first + 1, 1
+        else:
+            block = _node(bank, outer) * outer
+            first, last = (block + bank % inner) // span, (block + outer) // span
+            step = max(1, inner // span)
         for node in range(first, last, step):
-            past = cycle
-            if tables[rule + 3] > 1:
-                past = _remember(state, tables[rule + 4] + tables[rule + 3] * node, tables[rule + 3], cycle)
-            index = base + tables[COMMAND_TOTAL] * node + tables[rule + 1]
-            state[index] = max(state[index], past + tables[rule + 2])
+            _delay_node(state, tables, group, node, cycle)
 
 
 @compiled(NOTHING, CYCLES, CYCLES, CYCLES, *[INTEGER] * 5)

@@ -20,11 +20,16 @@ BANKS_PER_GROUP, BANKS, COLUMNS_PER_ROW, REFRESH_INTERVAL, REFRESH_SLACK, IDLE_C
 COMMAND_TOTAL, LEVEL_SPAN, LEVEL_FIRST = 8, 9, 15  # the levels have up to 6 places each
 MOST_LEVELS = LEVEL_FIRST - LEVEL_SPAN
 FACTS = LEVEL_FIRST + MOST_LEVELS
-SCOPE, ROW_NEED, NEEDS_REGISTER_MODE, ROW_EFFECT, PERIOD, COMPLETION, FIRST_RULE, LAST_RULE = range(8)
+SCOPE, ROW_NEED, NEEDS_REGISTER_MODE, ROW_EFFECT, PERIOD, COMPLETION, FIRST_GROUP, LAST_GROUP = range(8)
 OUTER, INNER, NEED_OUTER, NEED_INNER, OPENER, CLOSER, BUS = range(8, 15)
 FACT_COUNT = 15
-RULE_WIDTH = 5
-"""Values of a rule: level, following command, cycles, how many preceding commands back it counts, their place."""
+GROUP_WIDTH = 4
+"""Values of the rules of a command at one level: level, place of the row of latencies (0: none), first rule, end of
+the rules. A row of latencies has a value for every following command, `-NEVER` where there is no rule."""
+RULE_WIDTH = 4
+"""Values of a rule: following command, cycles, how many preceding commands back it counts, their place."""
+_FEWEST_FOR_A_ROW = 6
+"""Rules of a level from which on a row of latencies, which processors add at once, is faster than single rules."""
 
 ANY_ROW, ROW_OPEN, ALL_CLOSED = 0, 1, 2  # what a command needs of the banks that it works on
 CLOSES, NO_EFFECT, OPENS, SWITCHES_MODE, REFRESHES = -1, 0, 1, -2, -3  # effects of a command
@@ -123,6 +128,46 @@ def _fact_block(fact: CommandFacts, index: Mapping[str, int], period: int, first
     return [*block, opener, closer, fact.bus]
 
 
+def _by_level(longest: Mapping[tuple[int, int, int], int]) -> dict[int, list[tuple[int, int, int]]]:
+    """Rules (following command, count, cycles) of a command by level."""
+    groups: dict[int, list[tuple[int, int, int]]] = {}
+    for (level, following, count), cycles in sorted(longest.items()):
+        groups.setdefault(level, []).append((following, count, cycles))
+    return groups
+
+
+def _rule_block(
+    groups: Mapping[int, Sequence[tuple[int, int, int]]], start: int, total: int, nodes: Sequence[int], width: int
+) -> tuple[list[int], int]:
+    """The rules of a command.
+
+    Args:
+        groups: Rules by level, as `_by_level`.
+        start: Place in the tables where they will stand.
+        total: Commands.
+        nodes: Nodes of each level.
+        width: Values of a state row so far.
+
+    Returns:
+        Their values, and the width of a state row with what they remember.
+    """
+    heads: list[int] = []
+    body: list[int] = []
+    behind = start + GROUP_WIDTH * len(groups)
+    for level, rules in groups.items():
+        plain = {following: cycles for following, count, cycles in rules if count == 1}
+        single = rules if len(plain) < _FEWEST_FOR_A_ROW else [rule for rule in rules if rule[1] > 1]
+        row = 0 if single is rules else behind + len(body)
+        if row:
+            body += [plain.get(following, -NEVER) for following in range(total)]
+        first = behind + len(body)
+        for following, count, cycles in single:
+            body += [following, cycles, count, width]
+            width += count * nodes[level] if count > 1 else 0
+        heads += [level, row, first, behind + len(body)]
+    return heads + body, width
+
+
 def build_tables(
     commands: Mapping[str, CommandFacts], nodes: Sequence[int], rules: Iterable[Rule], head: Sequence[int]
 ) -> CommandTables:
@@ -145,14 +190,13 @@ def build_tables(
     table: list[int] = []
     for name, fact in commands.items():
         start = FACTS + FACT_COUNT * total + len(table)
-        period = 1
-        for (level, following, count), cycles in sorted(longest[name].items()):
-            table += [level, following, cycles, count, width]
-            if count > 1:
-                width += count * nodes[level]
-            elif following == index[name]:
-                period = max(period, cycles)
-        facts += _fact_block(fact, index, period, start, start + RULE_WIDTH * len(longest[name]))
+        period = max(
+            [1, *(cycles for (_, to, count), cycles in longest[name].items() if (to, count) == (index[name], 1))]
+        )
+        block, width = _rule_block(_by_level(longest[name]), start, total, nodes, width)
+        table += block
+        groups = len({level for level, _, _ in longest[name]})
+        facts += _fact_block(fact, index, period, start, start + GROUP_WIDTH * groups)
     return CommandTables(tuple(index), np.array(values + facts + table, dtype=np.int64), width, history)
 
 

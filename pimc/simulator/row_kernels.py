@@ -17,8 +17,9 @@ from pimc.simulator.dram_layout import (
     COMMAND_TOTAL,
     FACT_COUNT,
     FACTS,
-    FIRST_RULE,
-    LAST_RULE,
+    FIRST_GROUP,
+    GROUP_WIDTH,
+    LAST_GROUP,
     LEVEL_FIRST,
     NEED_OUTER,
     OPEN_BANKS,
@@ -63,9 +64,10 @@ def slot(command: int, count: int) -> int:
 def _is_of_channel(tables: Any, command: int) -> bool:
     """Whether a command is bound at the channel's own level only, by rules that look back one command."""
     fact = FACTS + FACT_COUNT * command
-    for rule in range(tables[fact + FIRST_RULE], tables[fact + LAST_RULE], RULE_WIDTH):
-        if tables[rule + 3] > 1:
-            return False
+    for group in range(tables[fact + FIRST_GROUP], tables[fact + LAST_GROUP], GROUP_WIDTH):
+        for rule in range(tables[group + 2], tables[group + 3], RULE_WIDTH):
+            if tables[rule + 2] > 1:
+                return False
     return bool(tables[fact + SCOPE] == 0)
 
 
