@@ -17,8 +17,19 @@ _SEARCH_DEPTH = 32
 """Operations between an index and the ranges that it is computed from; exporters need about ten."""
 
 
-def index_bounds(value: Value, depth: int = _SEARCH_DEPTH) -> Interval | None:
+def index_bounds(value: Value) -> Interval | None:
     """Smallest and largest element that an integer value can have, `None` when they are not known."""
+    return _bounds(value, _SEARCH_DEPTH, {})
+
+
+def _bounds(value: Value, depth: int, found: dict[Value, Interval | None]) -> Interval | None:
+    """The bounds, each value looked at once: operands that meet again and again would cost twice as much each time."""
+    if value not in found:
+        found[value] = _searched(value, depth, found)
+    return found[value]
+
+
+def _searched(value: Value, depth: int, found: dict[Value, Interval | None]) -> Interval | None:
     if value.constant is not None:
         if value.constant.size == 0 or value.constant.dtype.kind not in "iu":
             return None
@@ -29,10 +40,10 @@ def index_bounds(value: Value, depth: int = _SEARCH_DEPTH) -> Interval | None:
     if node.op == "range":
         return _of_range(node)
     if node.op in _SAME_ELEMENTS:
-        return index_bounds(node.operand(0), depth - 1)
+        return _bounds(node.operand(0), depth - 1, found)
     if node.op not in _COMBINED:
         return None
-    intervals = [index_bounds(operand, depth - 1) for operand in node.inputs if operand is not None]
+    intervals = [_bounds(operand, depth - 1, found) for operand in node.inputs if operand is not None]
     known = [interval for interval in intervals if interval is not None]
     return _COMBINED[node.op](known) if len(known) == len(intervals) else None
 

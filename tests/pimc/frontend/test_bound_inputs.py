@@ -124,3 +124,16 @@ def test_a_length_is_taken_to_be_within_its_bound(relation: str) -> None:
     demands = graph.facts["frontend"].demands
     assert [(demand.larger, str(demand.smaller)) for demand in demands] == [(16, "seq")]
     assert interpret(graph, {"x": np.zeros(3, np.float32)})["y"].tolist() == [13, 14, 15]
+
+
+def test_indices_that_meet_many_times_are_bounded_once() -> None:
+    """i + i, doubled thirty times: without memory a search would take a billion steps."""
+    names = [f"i{step}" for step in range(31)]
+    doubling = [node("Add", [a, a], [b]) for a, b in zip(names, names[1:], strict=False)]
+    nodes = [*doubling, node("Range", ["zero", "n", "one"], ["r"]), node("Mul", ["r", "i30"], ["at"])]
+    nodes.append(node("Gather", ["rows", "at"], ["y"]))
+    weights = [scalar("zero", 0), scalar("one", 1), onnx.numpy_helper.from_array(np.ones(4, np.float32), "rows")]
+    made = model(nodes, [tensor("i0", (), "int64"), tensor("x", ("n",))], ["y"], weights)
+    made.graph.node.insert(0, node("Shape", ["x"], ["shape"]))
+    made.graph.node.insert(1, node("Squeeze", ["shape"], ["n"]))
+    assert len(import_model(made).nodes) > 30
