@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from isa import NearBank, Segment
 from passes import PlacedMatrix, Placement
-from pimc.backend.storage import Constant
+from pimc.backend.constants import Constant
 
 
 def bank_segment(region: str, placement: Placement, near_bank: NearBank, numerics: str) -> Segment:
@@ -28,18 +28,22 @@ def bank_segment(region: str, placement: Placement, near_bank: NearBank, numeric
     image: NDArray[Any] = np.zeros(shape, dtype=dtype)
     for matrix in placement.matrices:
         first = matrix.column * near_bank.lanes
-        part = image[:, :, first : first + matrix.layout.columns * near_bank.lanes]
-        packed = np.zeros(part.shape, dtype=np.float32)
-        matrix.layout.pack(_weight(matrix), packed)
-        part[...] = packed if numerics == "fp32" else packed.astype(ml_dtypes.bfloat16).view(np.uint16)
+        for weight in _weights(matrix):
+            part = image[:, :, first : first + matrix.layout.columns * near_bank.lanes]
+            packed = np.zeros(part.shape, dtype=np.float32)
+            matrix.layout.pack(weight, packed)
+            part[...] = packed if numerics == "fp32" else packed.astype(ml_dtypes.bfloat16).view(np.uint16)
+            first += matrix.layout.columns * near_bank.lanes
     return Segment(region, image)
 
 
-def _weight(matrix: PlacedMatrix) -> NDArray[np.float32]:
-    """The matrix as [inputs, outputs]; a single weight is not copied."""
+def _weights(matrix: PlacedMatrix) -> list[NDArray[np.float32]]:
+    """The matrices, each as [inputs, outputs]; a single weight is not copied."""
+    if matrix.weights[0].type.rank == 3:
+        return list(np.asarray(matrix.weights[0].constant))
     arrays = [np.asarray(value.constant) for value in matrix.weights]
     whole = arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1)
-    return whole.T if matrix.is_table else whole
+    return [whole.T if matrix.is_table else whole]
 
 
 def buffer_segment(region: str, size: int, constants: Sequence[Constant]) -> Segment:

@@ -135,7 +135,7 @@ class Lowering:
         """Registers that hold something of the current row are free again; what is needed again is computed again."""
         self.emitter.release(*self.token_registers.values())
         self.token_registers.clear()
-        self.storage.forget_offsets()
+        self.storage.offsets.forget()
 
     def end_phase(self) -> None:
         """End a phase."""

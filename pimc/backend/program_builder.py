@@ -141,14 +141,14 @@ class _Builder:
                 continue
             for position, value in enumerate(node.inputs):
                 if value is not None and value.is_constant and not _in_banks(node, position):
-                    self.storage.place_constant(value)
+                    self.storage.constants.place(value)
         for value in self.graph.outputs.values():
-            self.storage.place_constant(value)
+            self.storage.constants.place(value)
         self.mask_bounds: tuple[int, ...] = ()
         if any(node.op == "cached_attention" and node.optional(3) is not None for node in self.graph.nodes):
             bounds = (("the least maximum of a masked row", LEAST_MAXIMUM), ("the least sum of a softmax", LEAST_SUM))
             self.mask_bounds = tuple(
-                self.storage.constant(np.array([number], np.float32), name) for name, number in bounds
+                self.storage.constants.add(np.array([number], np.float32), name) for name, number in bounds
             )
 
     def _place_inputs(self) -> None:
@@ -282,13 +282,13 @@ class _Builder:
         if self.options.weights and self.placement.columns:
             segments.append(bank_segment("weights", self.placement, self.near_bank, self.options.numerics))
         if constants:
-            segments.append(buffer_segment("constants", constants, self.storage.constants))
+            segments.append(buffer_segment("constants", constants, self.storage.constants.placed))
         return tuple(segments)
 
     def _name_weights(self) -> None:
         for matrix in self.placement.matrices:
             self.rooms.add_symbol(matrix.name, "bank", matrix.column, matrix.layout.columns)
-        for name, word, raw in self.storage.constants:
+        for name, word, raw in self.storage.constants.placed:
             self.rooms.add_symbol(name, "sb", word, raw.size)
 
     def _unused_ports(self) -> None:

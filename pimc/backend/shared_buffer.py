@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from isa import ResourceLimitError
 
+COLUMN_WORDS = 16
+"""Every room is a multiple of this many words, so that a transfer of whole columns stays inside it."""
+
 
 class BufferFullError(ResourceLimitError):
     """The shared buffer has no room left."""

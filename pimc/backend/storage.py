@@ -5,25 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from isa import Indexed, UnsupportedError
+from isa import Indexed
 from passes import Dim, Node, Value
+from pimc.backend.constants import Constants
 from pimc.backend.emitter import Words
 from pimc.backend.extents import Extents
+from pimc.backend.offset_registers import CurrentRow, OffsetRegisters
 from pimc.backend.row_axes import RowAxes, RowMap, Space
 from pimc.backend.schedule import Phase, step_operands
-from pimc.backend.shared_buffer import BufferAllocator
+from pimc.backend.shared_buffer import COLUMN_WORDS, BufferAllocator
 from pimc.backend.views import View, derived_view
-
-_COLUMN_WORDS = 16
-"""Every room is a multiple of this many words, so that a transfer of whole columns stays inside it."""
-
-Constant = tuple[str, int, NDArray[np.uint32]]
-"""Name, first word and raw words of a constant in the shared buffer."""
 
 
 @dataclass(frozen=True)
@@ -41,21 +33,6 @@ class Room:
     per_row: bool = False
 
 
-@dataclass(frozen=True)
-class CurrentRow:
-    """Registers of a loop over rows.
-
-    Attributes:
-        space: The rows.
-        token: Register of the token's index in the run.
-        sequence: Register of the sequence, `None` when there is one only.
-    """
-
-    space: Space
-    token: int
-    sequence: int | None
-
-
 @dataclass
 class Storage:
     """Rooms of all values, allocated when they are computed and released after their last use.
@@ -66,8 +43,8 @@ class Storage:
         map: What works row by row.
         unit: Rooms of products are multiples of this many words, what one accumulator of all banks and channels covers.
         tokens: For each space the most tokens of a sequence in one run.
-        constants: (name, first word, raw words) of constants placed so far.
-        row: The current row, inside a loop over rows.
+        constants: Read-only values.
+        offsets: Where the parts of the current row lie.
         anchors: Values that earlier phases have put into rooms of their own; views of larger values until then.
         held: Whole tensors that a later phase reads.
     """
@@ -77,17 +54,24 @@ class Storage:
     map: RowMap
     unit: int
     tokens: dict[Space, int]
-    constants: list[Constant] = field(default_factory=list[Constant])
-    row: CurrentRow | None = None
+    constants: Constants = field(init=False)
+    offsets: OffsetRegisters = field(init=False)
     anchors: set[Value] = field(default_factory=set[Value])
     held: set[Value] = field(default_factory=set[Value])
     _rooms: dict[Value, Room] = field(default_factory=dict[Value, Room])
-    _constant_words: dict[Value, int] = field(default_factory=dict[Value, int])
-    _offsets: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
     _uses: dict[Value, list[int]] = field(default_factory=dict[Value, list[int]])
     _views: dict[Value, View | None] = field(default_factory=dict[Value, "View | None"])
     _step: int = 0
     _kept: set[Value] = field(default_factory=set[Value])
+
+    def __post_init__(self) -> None:
+        self.constants = Constants(self.allocator)
+        self.offsets = OffsetRegisters(self.extents.emitter, self.tokens)
+
+    @property
+    def row(self) -> CurrentRow | None:
+        """The current row, inside a loop over rows."""
+        return self.offsets.row
 
     def padded(self, words: int) -> int:
         """`words` rounded up to the unit."""
@@ -101,7 +85,7 @@ class Storage:
         nodes = [value.producer, *value.users]
         by_rows = value in self.map.rows
         whole = by_rows and any(node is not None and node.op in ("linear", "feed_forward", "add") for node in nodes)
-        return self.padded(words) if whole else max(-(-words // _COLUMN_WORDS) * _COLUMN_WORDS, _COLUMN_WORDS)
+        return self.padded(words) if whole else max(-(-words // COLUMN_WORDS) * COLUMN_WORDS, COLUMN_WORDS)
 
     def strides(self, value: Value) -> tuple[int, ...]:
         """Strides of a value in a room of its own: row after row, dynamic axes at their largest size."""
@@ -216,7 +200,7 @@ class Storage:
         derived = None if value is owner else self._derived(value)
         layout = derived if derived is not None else self._own_view(value)
         if owner.is_constant:
-            return layout.at(self._constant_words[owner])
+            return layout.at(self.constants.word(owner))
         room = self._rooms[owner]
         if not room.per_row:
             return View(Words(room.word + layout.words.word), layout.shape, layout.strides)
@@ -240,7 +224,7 @@ class Storage:
             place = -1 if axis is None else axis - shift
             if place < 0 or view.shape[place] == 1 or (own.is_merged and kind == "token"):
                 continue
-            view = self._part(view, place, kind)
+            view = self.offsets.part(view, place, kind)
         return view
 
     def row_part(self, value: Value) -> View:
@@ -250,7 +234,7 @@ class Storage:
             return view
         for axis, kind in ((1, "token"), (0, "sequence")):
             if view.shape[axis] != 1:
-                view = self._part(view, axis, kind)
+                view = self.offsets.part(view, axis, kind)
         return view
 
     def bias_row(self, value: Value) -> View:
@@ -258,16 +242,8 @@ class Storage:
         view = self.view(value)
         for axis, kind in ((2, "token"), (0, "sequence")):
             if view.shape[axis] != 1:
-                view = self._part(view, axis, kind)
+                view = self.offsets.part(view, axis, kind)
         return view
-
-    def _part(self, view: View, axis: int, kind: str) -> View:
-        register = self.offset_register(kind, view.strides[axis])
-        words = view.words
-        if register is not None and words.register is not None:
-            register = self.sum_register(words.register, register)
-        shape = (*view.shape[:axis], 1, *view.shape[axis + 1 :])
-        return View(Words(words.word, register), shape, view.strides)
 
     def element(self, view: View, axis: int, register: int) -> View:
         """The view without an axis, at the element of that axis that a register says; see `release_element`."""
@@ -283,13 +259,6 @@ class Storage:
         """Give the register back that `element` took for a part of `view`."""
         if element.words.register is not None and element.words.register != view.words.register:
             self.extents.emitter.release(element.words.register)
-
-    def sum_register(self, first: int, second: int) -> int:
-        """Register of the sum of two others, computed once for the current row."""
-        key = (f"sum {first}", second)
-        if key not in self._offsets:
-            self._offsets[key] = self.extents.emitter.scalar("add", first, Indexed(0, second))
-        return self._offsets[key]
 
     def words(self, value: Value) -> Words:
         """First word of a value whose elements lie side by side."""
@@ -359,8 +328,7 @@ class Storage:
 
     def begin_phase(self, phase: Phase, row: CurrentRow | None) -> None:
         """Start a phase: note when each value is used for the last time."""
-        self.row = row
-        self._offsets = {}
+        self.offsets.begin(row)
         self._uses = {}
         self._views = {}
         self._step = 0
@@ -379,76 +347,18 @@ class Storage:
 
     def end_phase(self) -> None:
         """End a loop over rows: offset registers are free again."""
-        self.forget_offsets()
+        self.offsets.forget()
         self._views = {}
-        self.row = None
-
-    def forget_offsets(self) -> None:
-        """Offset registers are free again; what is needed again is computed again."""
-        own = {register for (kind, size), register in self._offsets.items() if not (size == 1 and kind in _BARE)}
-        self.extents.emitter.release(*own)
-        self._offsets = {}
+        self.offsets.begin(None)
 
     def offset_register(self, kind: str, stride: int) -> int:
-        """Register of an index times `stride`; computed at its first use in a phase.
-
-        Args:
-            kind: `token`, `sequence`, or `row` for the number of the row, sequence * tokens + token.
-            stride: Words.
-        """
-        if self.row is None:
-            raise AssertionError("a part of a row is addressed outside a loop over rows")
-        if kind == "row" and self.row.sequence is None:
-            kind = "token"
-        if (kind, stride) not in self._offsets:
-            self._offsets[kind, stride] = self._index(kind, stride)
-        return self._offsets[kind, stride]
-
-    def _index(self, kind: str, stride: int) -> int:
-        row, emitter = self.row, self.extents.emitter
-        assert row is not None
-        if kind == "token":
-            return row.token if stride == 1 else emitter.scalar("mul", row.token, stride)
-        assert row.sequence is not None
-        if kind == "sequence":
-            return row.sequence if stride == 1 else emitter.scalar("mul", row.sequence, stride)
-        result = emitter.scalar("mul", row.sequence, self.tokens[row.space])
-        emitter.emit("add", result, result, Indexed(0, row.token))
-        if stride != 1:
-            emitter.emit("mul", result, result, stride)
-        return result
+        """Register of the current row's index times `stride` words; see `OffsetRegisters.of_index`."""
+        return self.offsets.of_index(kind, stride)
 
     @contextmanager
     def scratch(self, size: int, purpose: str) -> Iterator[Words]:
         """Words for the time of the block."""
-        padded = -(-size // _COLUMN_WORDS) * _COLUMN_WORDS
+        padded = -(-size // COLUMN_WORDS) * COLUMN_WORDS
         word = self.allocator.allocate(padded, purpose)
         yield Words(word)
         self.allocator.release(word, padded)
-
-    def constant(self, array: NDArray[Any], name: str) -> int:
-        """First word of a new read-only array; constants come before every other room."""
-        raw = np.zeros(-(-array.size // _COLUMN_WORDS) * _COLUMN_WORDS, dtype=np.uint32)
-        raw[: array.size] = np.ascontiguousarray(array).reshape(-1).view(np.uint32)
-        word = self.allocator.allocate(raw.size, f"the constant '{name}'")
-        self.constants.append((name, word, raw))
-        return word
-
-    def place_constant(self, value: Value) -> None:
-        """Put a constant value into the shared buffer, once: floats as binary32, integers and bool as int32."""
-        if value.constant is None or value in self._constant_words:
-            return
-        is_real = value.type.dtype.startswith(("float", "bfloat"))
-        kind = np.float32 if is_real else np.int32
-        if not is_real and value.constant.size and not _fits_words(value.constant):
-            raise UnsupportedError(f"the integers of the constant '{value.name}' do not fit 32 bits")
-        self._constant_words[value] = self.constant(np.asarray(value.constant, dtype=kind), value.name)
-
-
-_BARE = frozenset({"token", "sequence"})
-"""Indices whose register is that of the loop."""
-
-
-def _fits_words(array: NDArray[Any]) -> bool:
-    bounds = np.iinfo(np.int32)
-    return bool(array.min() >= bounds.min and array.max() <= bounds.max)
