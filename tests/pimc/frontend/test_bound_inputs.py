@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import ml_dtypes
@@ -129,7 +130,7 @@ def test_a_length_is_taken_to_be_within_its_bound(relation: str) -> None:
 def test_indices_that_meet_many_times_are_bounded_once() -> None:
     """i + i, doubled thirty times: without memory a search would take a billion steps."""
     names = [f"i{step}" for step in range(31)]
-    doubling = [node("Add", [a, a], [b]) for a, b in zip(names, names[1:], strict=False)]
+    doubling = [node("Add", [a, a], [b]) for a, b in pairwise(names)]
     nodes = [*doubling, node("Range", ["zero", "n", "one"], ["r"]), node("Mul", ["r", "i30"], ["at"])]
     nodes.append(node("Gather", ["rows", "at"], ["y"]))
     weights = [scalar("zero", 0), scalar("one", 1), onnx.numpy_helper.from_array(np.ones(4, np.float32), "rows")]
