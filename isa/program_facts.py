@@ -9,7 +9,8 @@ from isa.errors import EncodingError
 from isa.program import Entry, Port, Program, Region, RegisterLimit, RegisterSymbol, Source, Symbol
 from isa.strict_json import as_list, as_object
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Of `.pim` files: 2 since symbols say where arrays lie by strides and sequences."""
 
 
 def program_facts(program: Program) -> dict[str, Any]:
@@ -155,7 +156,9 @@ def program_from_facts(facts: Mapping[str, Any]) -> tuple[Program, tuple[str, ..
     record = Record(facts, "program")
     version = record.integer("format_version")
     if version != FORMAT_VERSION:
-        raise EncodingError(f"format version {version}; this version of pimc reads {FORMAT_VERSION}")
+        raise EncodingError(
+            f"format version {version}; this version of pimc reads {FORMAT_VERSION}", help="compile the model again"
+        )
     program = Program(
         machine=record.text("machine"),
         machine_sha256=record.text("machine_sha256"),

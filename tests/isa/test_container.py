@@ -143,7 +143,7 @@ def _rewrite(path: Path, change: Callable[[dict[str, Any], dict[str, Any]], None
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda f, a: f.update(format_version=2), "format version 2; this version of pimc reads 1"),
+        (lambda f, a: f.update(format_version=1), "format version 1; this version of pimc reads 2"),
         (lambda f, a: f.pop("ports"), "program: 'ports' is missing"),
         (lambda f, a: f.update(extra=1), "program: unknown member 'extra'"),
         (lambda f, a: f.update(machine=3), "program.machine is not a text"),
