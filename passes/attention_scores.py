@@ -31,13 +31,16 @@ class Scores:
 
 
 def scores_of(value: Value) -> Scores:
-    """Take scaling, cap and masks off the operand of a softmax; raises `Refusal`."""
+    """Take scaling, cap and masks off the operand of a softmax; raises `Refusal`.
+
+    The refusal has no reason when it is a softmax over something else: logits, or the choice among experts.
+    """
     node = value.producer
     if node is None:
         raise Refusal("the scores are not a product")
     if node.op == "matmul":
         if node.operand(1).is_constant:
-            raise Refusal("the scores are a product with a constant")
+            raise Refusal("")
         return Scores(node, 1.0, 0.0, (), (node,))
     if node.op in ("mul", "div"):
         return _scaled_scores(node)
@@ -51,7 +54,7 @@ def scores_of(value: Value) -> Scores:
         return _with_node(scores_of(node.operand(0)), node)
     if node.op == "max":
         return _clamped_scores(node)
-    raise Refusal(f"the scores go through {node.op}")
+    raise Refusal("" if node.op == "linear" else f"the scores go through {node.op}")
 
 
 def _with_node(scores: Scores, node: Node, term: MaskTerm | None = None) -> Scores:

@@ -28,7 +28,9 @@ class Mixing:
 def mixing_of(softmax: Node) -> Mixing:
     """The product that a softmax goes into, guarded against NaN or not; raises `Refusal`."""
     rank = softmax.output.type.rank
-    if softmax.attributes["axis"] not in (-1, rank - 1) or rank not in (3, 4, 5):
+    if rank < 3:
+        raise Refusal("")
+    if softmax.attributes["axis"] not in (-1, rank - 1) or rank > 5:
         raise Refusal("softmax is not over the last of three to five axes")
     weights, zeroed, nodes = softmax.output, None, list[Node]()
     while True:

@@ -19,32 +19,41 @@ class Finding:
         pattern: What it looked for.
         fused: How often it fused it.
         unfused: (node, reason) of everything that looked like it but was not.
+        details: (kind, number) of the fused ones where there are several kinds, and what else is to be said of them.
     """
 
     pass_name: str
     pattern: str
     fused: int
     unfused: tuple[tuple[str, str], ...]
+    details: tuple[tuple[str, int], ...] = ()
 
 
 def record(graph: Graph, pass_name: str, fused: Mapping[str, int], unfused: Sequence[tuple[str, str]] = ()) -> None:
-    """Write to `graph.facts[pass_name]`: counts add up over runs of the pass, `unfused` is that of the last run."""
+    """Write to `graph.facts[pass_name]`: counts add up over runs of the pass, `unfused` is that of the last run.
+
+    Entries of `unfused` without a reason are left out: they only looked like the pattern.
+    """
     earlier: Mapping[str, int] = graph.facts.get(pass_name, {}).get("fused", {})
     counts = {pattern: earlier.get(pattern, 0) + fused.get(pattern, 0) for pattern in {**earlier, **fused}}
-    graph.facts[pass_name] = {"fused": counts, "unfused": list(unfused)}
+    graph.facts[pass_name] = {"fused": counts, "unfused": [(node, reason) for node, reason in unfused if reason]}
 
 
 def explain(graph: Graph) -> tuple[Finding, ...]:
-    """Findings of all fusion passes that ran, in the order of their first run; reasons stand with the first pattern."""
+    """Findings of all fusion passes that ran, in the order of their first run.
+
+    Reasons and details stand with the first pattern of a pass.
+    """
     findings: list[Finding] = []
     for pass_name, facts in graph.facts.items():
         if not _is_of_fusion(facts):
             continue
         fused: dict[str, int] = facts["fused"]
         unfused: tuple[tuple[str, str], ...] = tuple(facts["unfused"])
+        details = (*facts.get("masks", {}).items(), *facts.get("biases", {}).items())
         for pattern, count in fused.items():
-            findings.append(Finding(pass_name, pattern, count, unfused))
-            unfused = ()
+            findings.append(Finding(pass_name, pattern, count, unfused, details))
+            unfused, details = (), ()
     return tuple(findings)
 
 

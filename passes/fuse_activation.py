@@ -42,7 +42,7 @@ class FuseActivation:
                 continue
             counts[_ANCHORS[node.op]] += 1
             _rewrite(graph, node.op, found)
-        record(graph, self.name, counts, [entry for entry in unfused if entry[1]])
+        record(graph, self.name, counts, unfused)
         return any(counts.values())
 
 

@@ -56,7 +56,7 @@ class FuseAttention:
                 continue
             _rewrite(graph, match, masking, presents)
             masks[str(masking)] += 1
-            biases.update([masking.reason] if masking.reason else [])
+            biases.update([f"bias because {masking.reason}"] if masking.reason else [])
         record(graph, self.name, {"attention": masks.total()}, unfused)
         graph.facts[self.name] |= {"masks": dict(masks), "biases": dict(biases)}
         return bool(masks)

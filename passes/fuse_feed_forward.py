@@ -82,12 +82,12 @@ class FeedForward:
 
 
 def match_feed_forward(down: Node) -> FeedForward:
-    """The block that ends in a linear map; raises `Refusal`."""
+    """The block that ends in a linear map; raises `Refusal`, without a reason when nothing looks like a block."""
     hidden = down.operand(0)
-    if only_user(hidden) is None:
-        raise Refusal("the hidden value is used elsewhere too")
     found = _activation(hidden)
     if found is not None:
+        if only_user(hidden) is None:
+            raise Refusal("the hidden value is used elsewhere too")
         name, x, nodes = found
         up = _projection(x)
         if up is None:
@@ -104,11 +104,13 @@ def _gated(down: Node, hidden: Value) -> FeedForward:
         found = _activation(activated)
         if found is None or only_user(activated) is None:
             continue
+        if only_user(hidden) is None:
+            raise Refusal("the hidden value is used elsewhere too")
         gate, up = _projection(found[1]), _projection(other)
         if gate is None or up is None or gate.node.operand(0) is not up.node.operand(0):
             raise Refusal("gate and up are not linear maps of the same value")
         return FeedForward(up, gate, down, found[0], (*gate.nodes, *up.nodes, *found[2], product, down))
-    raise Refusal("neither factor of the hidden value is an activation")
+    raise Refusal("")
 
 
 def _activation(value: Value) -> tuple[str, Value, tuple[Node, ...]] | None:

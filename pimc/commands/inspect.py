@@ -87,7 +87,8 @@ def _inspect_model(options: Namespace, terminal: Terminal) -> int:
     from pimc.compiler import fuse_model
     from pimc.file_kinds import FileKind, check_kind
     from pimc.frontend import load_model
-    from pimc.report.model import fit_facts, graph_facts, model_facts, print_fit, print_graph_facts, print_model
+    from pimc.report.fusion import fusion_facts, print_fusion
+    from pimc.report.model import fit_facts, model_facts, print_fit, print_model
     from pimc.report.terminal import print_json
 
     machine = load_machine(options.machine)
@@ -95,11 +96,12 @@ def _inspect_model(options: Namespace, terminal: Terminal) -> int:
     model = load_model(options.subject)
     if options.json:
         graph = fuse_model(model, bound_dimensions(options), bind=bound_values(options))
-        print_json({**model_facts(model), **graph_facts(graph), **fit_facts(graph, machine)})
+        print_json({**model_facts(model), **fusion_facts(graph), **fit_facts(graph, machine)})
         return 0
     print_model(terminal, model)
     graph = fuse_model(model, bound_dimensions(options), bind=bound_values(options))
-    print_graph_facts(terminal, graph)
+    terminal.line()
+    print_fusion(terminal, graph)
     print_fit(terminal, graph, machine)
     return 0
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from isa import Machine, Program
 from passes import Finding, Graph, PassReport, explain
+from pimc.report.fusion import unfused_facts
 from pimc.report.quantities import count
 from pimc.report.terminal import Terminal
 
@@ -88,13 +89,6 @@ def compilation_facts(program: Program, graph: Graph | None) -> dict[str, Any]:
         "fused": [{"pass": each.pass_name, "pattern": each.pattern, "count": each.fused} for each in findings],
         "unfused": unfused_facts(findings),
     }
-
-
-def unfused_facts(findings: Iterable[Finding]) -> list[dict[str, str]]:
-    """Nodes that look like a pattern but were not fused, with reasons, as JSON values."""
-    return [
-        {"pass": each.pass_name, "node": node, "reason": reason} for each in findings for node, reason in each.unfused
-    ]
 
 
 def print_pass_times(terminal: Terminal, reports: Sequence[PassReport]) -> None:

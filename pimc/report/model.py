@@ -8,9 +8,8 @@ from typing import Any
 import onnx
 
 from isa import Machine
-from passes import Graph, PassManager, PlaceWeights, explain
+from passes import Graph, PassManager, PlaceWeights
 from pimc.frontend import LoadedModel
-from pimc.report.compilation import print_unfused, unfused_facts
 from pimc.report.quantities import byte_size, count, percent
 from pimc.report.terminal import Terminal
 
@@ -46,25 +45,6 @@ def model_facts(model: LoadedModel) -> dict[str, Any]:
         "properties": {entry.key: entry.value for entry in model.proto.metadata_props},
         "inputs": [_port(value) for value in graph.input if value.name not in weights],
         "outputs": [_port(value) for value in graph.output],
-    }
-
-
-def print_graph_facts(terminal: Terminal, graph: Graph) -> None:
-    """What the passes made of the model."""
-    findings = explain(graph)
-    terminal.line()
-    rows = [(each.pattern, count(each.fused), each.pass_name) for each in findings if each.fused]
-    terminal.table("", ("fused", "", "by pass"), rows, right=("",))
-    print_unfused(terminal, findings)
-
-
-def graph_facts(graph: Graph) -> dict[str, Any]:
-    """What the passes made of the model, as JSON values."""
-    findings = explain(graph)
-    return {
-        "graph_operations": dict(Counter(node.op for node in graph.nodes)),
-        "fused": [{"pass": each.pass_name, "pattern": each.pattern, "count": each.fused} for each in findings],
-        "unfused": unfused_facts(findings),
     }
 
 

@@ -18,6 +18,8 @@ def test_counts_add_up_and_reasons_are_those_of_the_last_run() -> None:
 def test_findings_of_a_pipeline() -> None:
     graph = run_passes(attention_block(EAGER, both(causal, window(3))), *pipeline("default"))
     findings = {(finding.pass_name, finding.pattern): finding for finding in explain(graph)}
-    assert findings["fuse_attention", "attention"] == Finding("fuse_attention", "attention", 1, ())
+    assert findings["fuse_attention", "attention"] == Finding(
+        "fuse_attention", "attention", 1, (), (("causal, window 3", 1),)
+    )
     assert findings["merge_linear", "projections of one value"].fused == 1
     assert not any(finding.pass_name == "assign_storage" for finding in explain(graph))

@@ -161,7 +161,7 @@ def test_a_mask_that_is_no_predicate_becomes_a_bias(
     after = assert_same_meaning(lambda: attention_block(spelling, mask), *STEPS, numbers=numbers, tolerance=2e-5)
     facts = after.facts["fuse_attention"]
     assert (facts["fused"], facts["masks"]) == ({"attention": 1}, {expected: 1})
-    assert facts["biases"] == {NEITHER: 1}
+    assert facts["biases"] == {f"bias because {NEITHER}": 1}
 
 
 @pytest.mark.parametrize("size", [4, 33])

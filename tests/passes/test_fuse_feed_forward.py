@@ -104,14 +104,14 @@ def not_quite_quick_gelu(net: Net, x: Value) -> Value:
         (hidden_used_twice, "the hidden value is used elsewhere too"),
         (activation_of_input, "the activation is not applied to a linear map"),
         (gate_of_another, "gate and up are not linear maps of the same value"),
-        (no_activation, "neither factor of the hidden value is an activation"),
+        (no_activation, None),
         (not_quite_quick_gelu, "gate and up are not linear maps of the same value"),
     ],
 )
-def test_refusals(body: Body, reason: str) -> None:
+def test_refusals(body: Body, reason: str | None) -> None:
     graph = graph_of(body)
     assert not FuseFeedForward().run(graph)
-    assert [why for _, why in graph.facts["fuse_feed_forward"]["unfused"]] == [reason]
+    assert [why for _, why in graph.facts["fuse_feed_forward"]["unfused"]] == ([reason] if reason else [])
 
 
 def test_an_activation_that_is_used_twice_keeps_the_linear_map_alive() -> None:
