@@ -55,6 +55,8 @@ def _chooses_experts(node: Node) -> bool:
         for user in waiting.pop().users:
             if user.op in ("reshape", "cast", "transpose", "expand", "slice", "split", "where"):
                 waiting += user.outputs
+            elif user.op == "expert_linear":
+                return True
             elif user.op in ("gather", "gather_nd") and user.operand(0).is_constant and user.operand(0).type.rank == 3:
                 return True
     return False
