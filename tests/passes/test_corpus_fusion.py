@@ -96,3 +96,18 @@ def test_other_passes_keep_every_bit(graph: CorpusGraph, monkeypatch: pytest.Mon
             wrong = [name for name in before if difference(case, name, before[name], after[name]) > 0]
             assert wrong == [], step.name
         before = after
+
+
+WINDOWED = [graph for graph in GRAPHS if graph.window and graph.exporter in ("dynamo", "torchscript", "optimum")]
+
+
+@pytest.mark.parametrize("graph", WINDOWED, ids=lambda graph: graph.name)
+def test_windows_below_at_and_above_their_size(graph: CorpusGraph) -> None:
+    result = fused(graph)
+    session = onnxruntime.InferenceSession(str(graph.path), providers=["CPUExecutionProvider"])
+    for total in (graph.window - 1, graph.window, graph.window + 1):
+        case = case_of(graph, *((1, total - 1) if graph.has_cache else (total, 0)))
+        expected = session.run(None, case.inputs)[0]
+        found = interpret(result, taken(result, case.inputs))
+        name = session.get_outputs()[0].name
+        assert difference(case, name, expected, found[name]) <= graph.relative_tolerance, total
