@@ -31,8 +31,9 @@ _PORT_SPACES = {
 
 def host_errors(program: Program) -> Iterator[str]:
     """Everything on account of which the host could not pack an input or unpack an output, whatever the machine."""
-    chunk = program.metadata.get("chunk", 1)
     yield from _metadata_errors(program.metadata)
+    for entry in program.entries:
+        yield from (f"entry '{entry}': {message}" for message in _metadata_errors(program.entry_facts(entry)))
     for symbol in program.symbols:
         if symbol.layout.get("kind") in CACHE_LAYOUTS:
             yield from (f"symbol '{symbol.name}': {message}" for message in _cache_errors(program, symbol))
@@ -41,8 +42,14 @@ def host_errors(program: Program) -> Iterator[str]:
         yield from (f"port '{port.name}': {message}" for message in _type_errors(port))
         held = symbols.get(port.symbol)
         if held is not None and port.kind in _PORT_SPACES:
-            rows = chunk if _is_count(chunk) else 1
+            rows = _chunk(program, port)
             yield from (f"port '{port.name}': {message}" for message in _place_errors(program, port, held, rows))
+
+
+def _chunk(program: Program, port: Port) -> int:
+    """Most tokens of one run of the port's entry."""
+    chunk = program.entry_facts(port.entry).get("chunk", program.metadata.get("chunk", 1))
+    return chunk if _is_count(chunk) else 1
 
 
 def _is_count(value: Any) -> bool:
@@ -177,8 +184,7 @@ def _in_one_region(program: Program, symbol: Symbol) -> bool:
 
 def host_machine_errors(program: Program, device: NearBank) -> Iterator[str]:
     """What does not fit the banks of the machine, in the layouts of a program without `host_errors`."""
-    rows = {port.symbol for port in program.ports if port.kind == "token_rows"}
-    chunk = int(program.metadata.get("chunk", 1))
+    rows = {port.symbol: _chunk(program, port) for port in program.ports if port.kind == "token_rows"}
     for symbol in program.symbols:
         layout = symbol.layout
         if layout.get("kind") in CACHE_LAYOUTS:
@@ -188,6 +194,7 @@ def host_machine_errors(program: Program, device: NearBank) -> Iterator[str]:
             if layout["groups"] * layout["channels_per_group"] > device.channels:
                 yield f"the layout of symbol '{symbol.name}' needs more than {device.channels} channels"
         elif symbol.name in rows:
+            chunk = rows[symbol.name]
             room = layout["columns"] * device.lanes // 2 * device.channels
             columns = layout["columns"] * -(-chunk // device.banks)
             if layout["words"] > room or columns > symbol.size:

@@ -218,6 +218,9 @@ class Port:
             and does not append to), `whole` (a whole tensor, element by element at the strides of the layout),
             `ignored` (an input that no result depends on).
         symbol: Name of the `Symbol` that holds it; empty for `ignored`.
+        entry: The only entry that the port belongs to, in a program of several models; empty when it belongs to all.
+        filled_by: `ENTRY/OUTPUT` that leaves the contents of this input where the input finds them, so that it may be
+            left out after a run of that entry; empty when the host gives them.
     """
 
     name: str
@@ -226,6 +229,8 @@ class Port:
     shape: tuple[int | str, ...]
     kind: str
     symbol: str
+    entry: str = ""
+    filled_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -288,7 +293,8 @@ class Program:
         segments: Initial contents.
         sources: Origins that `debug` refers to.
         debug: For each instruction the index of its source.
-        metadata: Further facts as JSON values: `max_context`, `chunk`, `model_sha256`, `versions`, ...
+        metadata: Further facts as JSON values: `max_context`, `chunk`, `model_sha256`, `versions`, ...; of a program of
+            several models `entries`, an object with the facts that differ, by name of the entry.
     """
 
     machine: str
@@ -314,6 +320,23 @@ class Program:
             f"<Program for {self.machine}, numerics {self.numerics}:"
             f" {len(self.code)} instructions, entries {entries}, {size:,} bytes of data>"
         )
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Entries with ports of their own, in order; empty for a program of one model, whose entries share all."""
+        return tuple(name for name in self.entries if any(port.entry == name for port in self.ports))
+
+    def part(self, entry: str) -> Program:
+        """What concerns one entry: its ports, and its facts in the metadata; raises `KeyError` when there is none."""
+        facts = self.entry_facts(entry)
+        ports = tuple(port for port in self.ports if port.entry in ("", entry))
+        return replace(self, entries={entry: self.entries[entry]}, ports=ports, metadata={**self.metadata, **facts})
+
+    def entry_facts(self, entry: str) -> Mapping[str, Any]:
+        """The facts among the metadata that hold for one entry alone; empty when there are none."""
+        entries = self.metadata.get("entries")
+        facts = entries.get(entry) if isinstance(entries, Mapping) else None
+        return facts if isinstance(facts, Mapping) else {}
 
     def symbol(self, name: str) -> Symbol:
         """The symbol called `name`; raises `KeyError` when there is none."""

@@ -72,8 +72,8 @@ def _symbol_facts(symbol: Symbol) -> dict[str, Any]:
 
 
 def port_facts(port: Port) -> dict[str, Any]:
-    """A port as a JSON object."""
-    return {
+    """A port as a JSON object; what only programs of several models have stands there when it is not empty."""
+    facts = {
         "name": port.name,
         "direction": port.direction,
         "dtype": port.dtype,
@@ -81,6 +81,8 @@ def port_facts(port: Port) -> dict[str, Any]:
         "kind": port.kind,
         "symbol": port.symbol,
     }
+    further = {"entry": port.entry, "filled_by": port.filled_by}
+    return facts | {key: value for key, value in further.items() if value}
 
 
 class Record:
@@ -108,6 +110,10 @@ class Record:
         if not isinstance(value, str):
             raise EncodingError(f"{self._where}.{key} is not a text")
         return value
+
+    def optional_text(self, key: str) -> str:
+        """A string, empty when it is absent."""
+        return self.text(key) if key in self._members else ""
 
     def integer(self, key: str) -> int:
         """An integer."""
@@ -243,6 +249,8 @@ def port_from_record(record: Record) -> Port:
         tuple(shape),
         record.text("kind"),
         record.text("symbol"),
+        record.optional_text("entry"),
+        record.optional_text("filled_by"),
     )
     record.finish()
     return port

@@ -115,6 +115,25 @@ def _port_errors(program: Program) -> Iterator[str]:
             yield f"port '{port.name}': kind '{port.kind}' is not one of {', '.join(PORT_KINDS)}"
         if port.symbol not in known and (port.kind != "ignored" or port.symbol):
             yield f"port '{port.name}': unknown symbol '{port.symbol}'"
+        if port.entry and port.entry not in program.entries:
+            yield f"port '{port.name}': unknown entry '{port.entry}'"
+    yield from _link_errors(program)
+
+
+def _link_errors(program: Program) -> Iterator[str]:
+    """An input that is filled by an output lies where the output does."""
+    symbols = {symbol.name: symbol for symbol in program.symbols}
+    outputs = {f"{port.entry}/{port.name}": port for port in program.ports if port.direction == "output"}
+    for port in program.ports:
+        if not port.filled_by:
+            continue
+        output = outputs.get(port.filled_by)
+        if output is None or port.direction != "input":
+            yield f"port '{port.name}': it cannot be filled by '{port.filled_by}'"
+            continue
+        places = [symbols.get(each.symbol) for each in (port, output)]
+        if len({(each.space, each.address) for each in places if each is not None}) > 1:
+            yield f"port '{port.name}': it does not lie where '{port.filled_by}' does"
 
 
 def _segment_errors(program: Program) -> Iterator[str]:
