@@ -9,7 +9,14 @@ from isa import Indexed
 from passes import Node
 from pimc.backend.attention_block import Block, Extent
 from pimc.backend.attention_softmax import softmax
-from pimc.backend.cache_append import add_sequence, append_value, group_channels, head_column, padded_heads
+from pimc.backend.cache_append import (
+    add_sequence,
+    append_value,
+    group_channels,
+    head_column,
+    padded_heads,
+    sequence_offset,
+)
 from pimc.backend.emitter import Words, indexed
 from pimc.backend.lowering import CacheRooms, Lowering
 
@@ -31,6 +38,8 @@ def attend(low: Lowering, node: Node, value_waits: bool) -> None:
         low.storage.scratch(heads, "the statistics of a softmax") as statistics,
     ):
         extent = _extent(low, node, rooms)
+        for layout in (rooms.keys, rooms.values):
+            sequence_offset(low, layout)
         block = Block(low, node, rooms, heads // keys.kv_heads, extent, scores, score_row)
         _scores(block)
         if value_waits:

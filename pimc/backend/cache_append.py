@@ -85,11 +85,21 @@ def padded_heads(low: Lowering, source: Words, heads: int, layout: KvLayout) -> 
         yield padded, width
 
 
+def sequence_offset(low: Lowering, layout: KvLayout) -> int | None:
+    """Register of the first column of the current sequence, `None` when there is one only.
+
+    It is kept, so the first use must not stand in a loop, which may run no time.
+    """
+    row = low.storage.row
+    if row is None or row.sequence is None:
+        return None
+    return low.storage.offset_register("sequence", layout.columns)
+
+
 def add_sequence(low: Lowering, column: int, layout: KvLayout) -> None:
     """Emit column += first column of the current sequence."""
-    row = low.storage.row
-    if row is not None and row.sequence is not None:
-        offset = low.storage.offset_register("sequence", layout.columns)
+    offset = sequence_offset(low, layout)
+    if offset is not None:
         low.emitter.emit("add", column, column, Indexed(0, offset))
 
 

@@ -134,14 +134,16 @@ def lower_topk(low: Lowering, node: Node) -> None:
             reduce_last(low, "rargmax", place, left)
             found = values.sliced(-1, number, 1).without(-1)
             for index, row, value in element_loops(low.extents, [place, left.without(-1), found]):
-                _take(low, index, row, value)
+                _take(low, index, row, value, left.shape[-1])
     emit_map(low, values, values, "copy" if is_real(source) else "to_int", sign)
 
 
-def _take(low: Lowering, index: Words, row: Words, value: Words) -> None:
-    """Copy the element `index` of a row, and let nothing find it again."""
+def _take(low: Lowering, index: Words, row: Words, value: Words, size: Dim) -> None:
+    """Copy the element `index` of a row of `size`, and let nothing find it again."""
     register = low.emitter.register()
     low.emitter.emit("lds", register, index.operand)
+    with low.extents.operand(size) as count:  # always so; it proves that the address stays in the row
+        low.emitter.emit("remu", register, register, count)
     if row.register is not None:
         low.emitter.emit("add", register, register, Indexed(0, row.register))
     element = Indexed(row.word, register)
