@@ -16,6 +16,9 @@ from pimc.simulator.energy import Accounting, EnergyModel
 from pimc.simulator.floors import peak_floor_cycles, row_cycled_floor_cycles
 from pimc.simulator.stats import CacheStatistics, InstructionStatistics, NodeStatistics, Statistics
 
+STANDBY_NODE = "(standby)"
+"""Name among the graph nodes of what no node causes: standby, leakage, refreshes of idle channels."""
+
 _WORD_BYTES = 4
 _PICO = 1e-12
 
@@ -87,7 +90,7 @@ class Accountant:
             bytes_by_space=self._bytes_by_space(counters, commands),
             commands=dict(zip(self._commands, commands.tolist(), strict=True)),
             mnemonics=self._mnemonics(counters),
-            nodes=self._nodes(counters),
+            nodes=self._nodes(counters, facts),
             peak_floor_cycles=peak_floor_cycles(machine, counters.mac_work),
             row_cycled_floor_cycles=row_cycled_floor_cycles(machine, counters.mac_work),
             cache=CacheStatistics(facts.kv_length, stored, stored),
@@ -131,7 +134,8 @@ class Accountant:
         energy_pj += np.array(counters.executed) * machine.sequencer.energy_pj_per_instruction
         return np.asarray(energy_pj * _PICO, np.float64)
 
-    def _nodes(self, counters: Counters) -> dict[str, NodeStatistics]:
+    def _nodes(self, counters: Counters, facts: RunFacts) -> dict[str, NodeStatistics]:
+        """What each graph node cost, and what none caused: the energies add up to the run's."""
         sources = self._program.sources
         size = max(len(sources), 1)
         executed = np.bincount(self._sources, counters.executed, size)
@@ -142,7 +146,15 @@ class Accountant:
             if count:
                 found = NodeStatistics(source.node, source.onnx_nodes, int(count), int(cycles), float(joules))
                 nodes[source.node] = nodes[source.node] + found if source.node in nodes else found
+        if sources:
+            nodes[STANDBY_NODE] = NodeStatistics(STANDBY_NODE, (), 0, 0, self._standby_j(counters, facts))
         return nodes
+
+    def _standby_j(self, counters: Counters, facts: RunFacts) -> float:
+        """Static energy of a run, and that of refreshes while all channels were idle, in joules."""
+        static = self._energy.static_energy_j(facts.cycles, facts.row_open_cycles)
+        idle_pj = float(counters.commands[-1] @ self._energy.command_energy_pj)
+        return sum(static.values()) + idle_pj * _PICO
 
     def _mnemonics(self, counters: Counters) -> dict[str, InstructionStatistics]:
         found: dict[str, InstructionStatistics] = {}

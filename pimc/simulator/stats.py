@@ -29,14 +29,14 @@ class InstructionStatistics:
 
 @dataclass(frozen=True)
 class NodeStatistics:
-    """One node of the compiled graph.
+    """One node of the compiled graph, or `(standby)` for what no node causes.
 
     Attributes:
         node: Name of the graph node.
         onnx_nodes: ONNX nodes that were fused into it.
         instructions: Instructions executed.
         busy_cycles: Cycles that units worked on it; nodes that overlap in time count each.
-        energy_j: Energy of its actions, without static power and refresh.
+        energy_j: Energy of its actions; for `(standby)` static power and refreshes of idle channels.
     """
 
     node: str

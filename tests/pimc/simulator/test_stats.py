@@ -69,14 +69,16 @@ def test_what_a_run_counts():
 
 def test_energy_and_cycles_are_those_of_the_parts():
     found = run()
+    units = sum(found.energy_by_unit_j.values())
     nodes = sum(node.energy_j for node in found.nodes.values())
-    unattributed = ("dram_refresh", "dram_standby_active", "dram_standby_precharged")
-    dynamic = sum(
-        joules
-        for unit, joules in found.energy_by_unit_j.items()
-        if unit not in unattributed and not unit.endswith("_leakage")
-    )
-    assert nodes == pytest.approx(dynamic)
+    assert units == found.energy_j
+    assert nodes == pytest.approx(units, rel=1e-12)
+    static = ("dram_standby_active", "dram_standby_precharged", "vector_unit_leakage", "shared_buffer_leakage")
+    standby = sum(found.energy_by_unit_j[unit] for unit in static)
+    assert found.nodes["(standby)"].energy_j == pytest.approx(standby, rel=1e-12)
+    power_w = 1e-3 * (machine().vector_unit.leakage_mw + machine().shared_buffer.leakage_mw)
+    leakage = found.energy_by_unit_j["vector_unit_leakage"] + found.energy_by_unit_j["shared_buffer_leakage"]
+    assert leakage == pytest.approx(power_w * found.time_s, rel=1e-12)
     busy = sum(each.busy_cycles for each in found.mnemonics.values())
     assert sum(node.busy_cycles for node in found.nodes.values()) == busy
     assert found.nodes["second"].onnx_nodes == ("/Exp", "/Add")
@@ -92,6 +94,7 @@ def test_runs_add_up():
     found = total(steps)
     assert found.cycles == sum(step.cycles for step in steps)
     assert found.energy_j == pytest.approx(sum(step.energy_j for step in steps))
+    assert sum(node.energy_j for node in found.nodes.values()) == pytest.approx(found.energy_j, rel=1e-12)
     assert found.mnemonics["mac"].count == 3
     assert found.nodes["first"].instructions == 12
     assert found.cache == steps[-1].cache
@@ -125,7 +128,7 @@ def test_json_has_units_in_its_keys():
     ]
     assert found["bound"] == {"peak_floor_s": pytest.approx(64e-9), "row_cycled_floor_s": pytest.approx(113e-9)}
     assert found["kv"]["ratio"] == 1.0
-    assert [node["node"] for node in found["nodes"]] == ["first", "second"]
+    assert [node["node"] for node in found["nodes"]] == ["first", "second", "(standby)"]
     assert found["provenance"]["machine"] == "gddr6-aim-acc16"
 
 
