@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import replace as replace_fields
 from typing import ClassVar
 
 import numpy as np
 
 from passes.explain import record
-from passes.ir import Graph, Node, Value
+from passes.ir import Graph, Node, TensorType, Value
 from passes.matching import Refusal, close, only_user, operand_pairs, piece_of, producer, with_constant
-from passes.rewriting import add, origins_of, replace
+from passes.rewriting import add, origins_of, replace, reshape
 
 _ACTIVATION_OPS = ("relu", "silu", "gelu", "tanh", "sigmoid", "mul")
 
@@ -20,8 +21,8 @@ class FuseFeedForward:
     """Replace linear(act(linear(x))) and linear(act(linear(x)) * linear(x)) by `feed_forward`.
 
     Precondition: linear maps and activations are fused.
-    Effect: the value between the linear maps does not exist in the graph any more. Blocks that choose among experts are
-    counted, but stay as they are.
+    Effect: the value between the linear maps does not exist in the graph any more; reshapes that keep the last axis may
+    stand between them. Blocks that choose among experts are counted, but stay as they are.
     Postcondition: no such block is left, but for those listed in the facts.
     """
 
@@ -53,13 +54,17 @@ def _chooses_experts(node: Node) -> bool:
     waiting = [node.outputs[1]]
     while waiting:
         for user in waiting.pop().users:
+            if _looks_up_matrices(user):
+                return True
             if user.op in ("reshape", "cast", "transpose", "expand", "slice", "split", "where"):
                 waiting += user.outputs
-            elif user.op == "expert_linear":
-                return True
-            elif user.op in ("gather", "gather_nd") and user.operand(0).is_constant and user.operand(0).type.rank == 3:
-                return True
     return False
+
+
+def _looks_up_matrices(node: Node) -> bool:
+    if node.op == "expert_linear":
+        return True
+    return node.op in ("gather", "gather_nd") and node.operand(0).is_constant and node.operand(0).type.rank == 3
 
 
 @dataclass(frozen=True)
@@ -139,7 +144,11 @@ def _quick_gelu(node: Node) -> tuple[str, Value, tuple[Node, ...]] | None:
 
 
 def _projection(value: Value) -> Projection | None:
-    """The linear map that a value is, or is a part of by columns."""
+    """The linear map that a value is, or is a part of by columns; rows may be counted in another way."""
+    rows = producer(value, "reshape")
+    if rows is not None and rows.operand(0).shape[-1:] == value.shape[-1:]:
+        found = _projection(rows.operand(0))
+        return None if found is None else replace_fields(found, nodes=(*found.nodes, rows))
     piece = piece_of(value)
     source = value if piece is None else piece.source
     node = producer(source, "linear")
@@ -159,10 +168,11 @@ def _rewrite(graph: Graph, block: FeedForward) -> None:
     gate, gate_bias = (None, None) if block.gate is None else _matrices(graph, block.gate)
     down = block.down
     down_bias = down.inputs[2] if len(down.inputs) > 2 else None
-    inputs = [block.up.node.operand(0), up, up_bias, gate, gate_bias, down.operand(1), down_bias]
-    attributes = {"activation": block.activation}
-    new = add(graph, "feed_forward", inputs, down.output.type, origins_of(block.nodes), attributes)
-    replace(graph, down.output, new)
+    x, origins = block.up.node.operand(0), origins_of(block.nodes)
+    inputs = [x, up, up_bias, gate, gate_bias, down.operand(1), down_bias]
+    kind = TensorType(down.output.type.dtype, (*x.shape[:-1], down.output.shape[-1]))
+    new = add(graph, "feed_forward", inputs, kind, origins, {"activation": block.activation})
+    replace(graph, down.output, reshape(graph, new, down.output.shape, origins))
 
 
 def _matrices(graph: Graph, part: Projection) -> tuple[Value, Value | None]:

@@ -89,6 +89,15 @@ def gate_of_another(net: Net, x: Value) -> Value:
     return linear(net, net.op("mul", gate, linear(net, x, INNER)), WIDTH)
 
 
+def test_rows_counted_in_another_way_between() -> None:
+    def body(net: Net, x: Value) -> Value:
+        gate, up = (net.op("reshape", linear(net, x, INNER), shape=(SEQ, INNER)) for _ in "gu")
+        return linear(net, net.op("mul", net.op("silu", gate), up), WIDTH)
+
+    after = assert_same_meaning(lambda: graph_of(body), FuseFeedForward(), tolerance=1e-5)
+    assert operations(after) == ["feed_forward", "reshape"]
+
+
 def no_activation(net: Net, x: Value) -> Value:
     return linear(net, net.op("mul", linear(net, x, INNER), linear(net, x, INNER)), WIDTH)
 
