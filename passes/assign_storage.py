@@ -11,7 +11,7 @@ import numpy as np
 from passes.interpreter_ops import Array
 from passes.ir import Graph, Node, Value
 
-_MATRIX_OPERANDS = {"linear": (1,), "feed_forward": (1, 3, 5)}
+_MATRIX_OPERANDS = {"linear": (1,), "expert_linear": (2,), "feed_forward": (1, 3, 5)}
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,11 @@ def _linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     return product if bias is None else product + widened(bias)
 
 
+def _expert_linear(x: Array, index: Array, weights: Array) -> Array:
+    product: Array = np.matmul(widened(x)[..., None, :], widened(weights)[index])
+    return product[..., 0, :]
+
+
 def _rotary(x: Array, cos: Array, sin: Array, heads: int, interleaved: bool) -> Array:
     batch, length, width = x.shape
     apart = widened(x).reshape(batch, length, heads, width // heads)
@@ -189,6 +194,7 @@ FUSED_MEANINGS: dict[str, Meaning] = {
     "layer_norm": _layer_norm,
     "rms_norm": _rms_norm,
     "linear": _linear,
+    "expert_linear": _expert_linear,
     "rotary": _rotary,
     "attention": _attention,
     "feed_forward": _feed_forward,

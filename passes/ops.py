@@ -113,6 +113,7 @@ _ROWS = (
     OpSpec("range", (), ("start", "stop", "step", "to"), "start, start + step, ... below stop, as dtype `to`"),
     OpSpec("trilu", ("x",), ("upper", "diagonal"), "upper or lower triangle, zeros elsewhere"),
     OpSpec("linear", ("x", "weight", "bias?"), (), "x[..., K] times weight[K, N] plus bias[N]"),
+    OpSpec("expert_linear", ("x", "index", "weights"), (), "x[..., K] times the matrix weights[index[...]] [K, N]"),
     OpSpec(
         "rotary",
         ("x", "cos", "sin"),

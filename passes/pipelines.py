@@ -17,6 +17,7 @@ from passes.dead_code import DeadCode
 from passes.expand_attention import ExpandAttention
 from passes.fuse_activation import FuseActivation
 from passes.fuse_attention import FuseAttention
+from passes.fuse_experts import FuseExperts
 from passes.fuse_feed_forward import FuseFeedForward
 from passes.fuse_linear import FuseLinear
 from passes.fuse_norm import FuseNorm
@@ -36,6 +37,7 @@ _PASS_TYPES: tuple[type[Pass], ...] = (
     ExpandAttention,
     FuseActivation,
     FuseAttention,
+    FuseExperts,
     FuseFeedForward,
     FuseLinear,
     FuseNorm,
@@ -52,8 +54,8 @@ _CLEAN_UP = "canonicalize,common_subexpressions,dead_code"
 DEFAULT = (
     f"constant_folding,canonicalize,constant_folding,{_CLEAN_UP},"
     "fuse_norm,fuse_activation,fuse_linear,fuse_rotary,fuse_attention,"
-    f"constant_folding,{_CLEAN_UP},select_columns,merge_linear,merge_rotary,fuse_feed_forward,kv_cache,expand_attention,"
-    f"{_CLEAN_UP},assign_storage"
+    f"constant_folding,{_CLEAN_UP},select_columns,merge_linear,merge_rotary,fuse_feed_forward,kv_cache,"
+    f"expand_attention,{_CLEAN_UP},fuse_experts,dead_code,assign_storage"
 )
 PIPELINES: dict[str, tuple[Pass, ...]] = {}
 """Named pipelines: `default`, and `O0` without the optional passes."""

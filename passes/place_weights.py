@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -26,6 +26,7 @@ class PlacedMatrix:
         is_table: Whether the only weight is stored the other way round, as a lookup table.
         layout: How it is spread.
         column: First linear column of every bank.
+        experts: Number of matrices of this layout one behind the other, of which one is chosen at run time.
     """
 
     name: str
@@ -33,6 +34,12 @@ class PlacedMatrix:
     is_table: bool
     layout: MatrixLayout
     column: int
+    experts: int = 1
+
+    @property
+    def columns(self) -> int:
+        """Linear columns of every bank that all matrices take."""
+        return self.experts * self.layout.columns
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class Placement:
 
     Attributes:
         matrices: In order of columns.
-        by_use: For (node name, role) the index into `matrices`; roles are `linear`, `table`, `in`, `down`.
+        by_use: For (node name, role) the index into `matrices`; roles are `linear`, `experts`, `table`, `in`, `down`.
         columns: Linear columns of every bank that the matrices take.
     """
 
@@ -81,31 +88,47 @@ class PlaceWeights:
 
     def run(self, graph: Graph) -> bool:
         """Place all matrices; returns False because no node changes."""
-        near_bank = self.machine.near_bank
-        if near_bank is None:
-            raise ResourceLimitError(f"the machine '{self.machine.name}' has no banks to place weights in")
-        matrices: list[PlacedMatrix] = []
-        by_use: dict[tuple[str, str], int] = {}
-        column = 0
+        place_together(self.machine, (graph,))
+        return False
+
+
+def place_together(machine: Machine, graphs: Sequence[Graph]) -> None:
+    """Place the matrices of graphs that become one program; what several of them hold is stored once.
+
+    Effect: writes to every graph's facts the matrices of all graphs, with the graph's own uses.
+
+    Raises:
+        ResourceLimitError: the machine has no banks.
+    """
+    near_bank = machine.near_bank
+    if near_bank is None:
+        raise ResourceLimitError(f"the machine '{machine.name}' has no banks to place weights in")
+    matrices: list[PlacedMatrix] = []
+    uses: list[dict[tuple[str, str], int]] = []
+    column = 0
+    for graph in graphs:
+        uses.append({})
         for use in (use for node in graph.nodes for use in _uses(node)):
             twin = _find_twin(matrices, use)
             if twin is None:
-                placed = self._place(use, column, _is_looked_up(graph, use))
-                column += -(-placed.layout.columns // near_bank.columns_per_row) * near_bank.columns_per_row
+                placed = _place(machine, use, column, any(_is_looked_up(each, use) for each in graphs))
+                column += -(-placed.columns // near_bank.columns_per_row) * near_bank.columns_per_row
                 twin = len(matrices)
                 matrices.append(placed)
-            by_use[use.node.name, use.role] = twin
+            uses[-1][use.node.name, use.role] = twin
+    for graph, by_use in zip(graphs, uses, strict=True):
         graph.facts["place_weights"] = Placement(tuple(matrices), by_use, column)
-        return False
 
-    def _place(self, use: _Use, column: int, looked_up: bool) -> PlacedMatrix:
-        is_table = use.role == "table"
-        shapes = [tuple(int(str(dim)) for dim in weight.shape) for weight in use.weights]
-        inputs = shapes[0][1] if is_table else shapes[0][0]
-        outputs = shapes[0][0] if is_table else sum(shape[1] for shape in shapes)
-        layout = best_layout(self.machine, inputs, outputs, (1,) if looked_up else None)
-        name = use.weights[0].name if len(use.weights) == 1 else f"{use.node.name}.{use.role}"
-        return PlacedMatrix(name, use.weights, is_table, layout, column)
+
+def _place(machine: Machine, use: _Use, column: int, looked_up: bool) -> PlacedMatrix:
+    is_table = use.role == "table"
+    shapes = [tuple(int(str(dim)) for dim in weight.shape[-2:]) for weight in use.weights]
+    experts = int(str(use.weights[0].shape[0])) if use.role == "experts" else 1
+    inputs = shapes[0][1] if is_table else shapes[0][0]
+    outputs = shapes[0][0] if is_table else sum(shape[1] for shape in shapes)
+    layout = best_layout(machine, inputs, outputs, (1,) if looked_up else None)
+    name = use.weights[0].name if len(use.weights) == 1 else f"{use.node.name}.{use.role}"
+    return PlacedMatrix(name, use.weights, is_table, layout, column, experts)
 
 
 def is_bank_table(node: Node) -> bool:
@@ -119,6 +142,8 @@ def is_bank_table(node: Node) -> bool:
 def _uses(node: Node) -> Iterator[_Use]:
     if node.op == "linear":
         yield _Use(node, "linear", (node.operand(1),))
+    elif node.op == "expert_linear":
+        yield _Use(node, "experts", (node.operand(2),))
     elif node.op == "feed_forward":
         up, gate = node.operand(1), node.optional(3)
         yield _Use(node, "in", (up,) if gate is None else (gate, up))

@@ -10,7 +10,7 @@ from passes.verifier_findings import Finding
 from passes.verifier_structure import structure_findings
 from passes.verifier_types import type_findings
 
-_FUSED_ONLY = {"linear", "rotary", "attention", "cached_attention", "feed_forward"}
+_FUSED_ONLY = {"linear", "expert_linear", "rotary", "attention", "cached_attention", "feed_forward"}
 
 LEVELS: dict[str, frozenset[str]] = {
     "imported": frozenset(OPS) - _FUSED_ONLY,

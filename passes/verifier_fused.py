@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from passes.dims import Dim
 from passes.ir import Graph, Node, TensorType
+from passes.ops import INTEGER_DTYPES
 from passes.verifier_attention import attention, cached_attention
 from passes.verifier_rules import Rule, floating, per_head, require
 
@@ -38,6 +39,15 @@ def _linear(graph: Graph, node: Node) -> list[TensorType]:
     return [TensorType(kind.dtype, (*kind.shape[:-1], outputs))]
 
 
+def _expert_linear(graph: Graph, node: Node) -> list[TensorType]:
+    kind, index, weights = floating(node.operand(0), "x"), node.operand(1).type, floating(node.operand(2), "weights")
+    require(kind.rank > 0 and kind.shape[:-1] == index.shape, f"x is {kind}, but index is {index}")
+    require(index.dtype in INTEGER_DTYPES, f"index is {index}, but must have integers")
+    fits = weights.rank == 3 and weights.shape[1] == kind.shape[-1]
+    require(fits, f"weights is {weights}, but must have the shape [E, {kind.shape[-1]}, N]")
+    return [TensorType(kind.dtype, (*kind.shape[:-1], weights.shape[2]))]
+
+
 def _feed_forward(graph: Graph, node: Node) -> list[TensorType]:
     kind = floating(node.operand(0), "x")
     require(kind.rank > 0, "x has rank 0")
@@ -69,6 +79,7 @@ FUSED_RULES: dict[str, Rule] = {
     "layer_norm": _norm,
     "rms_norm": _norm,
     "linear": _linear,
+    "expert_linear": _expert_linear,
     "feed_forward": _feed_forward,
     "rotary": _rotary,
     "attention": attention,

@@ -11,7 +11,7 @@ from passes import Dim, Node, product
 from pimc.backend.emitter import Words
 from pimc.backend.lowering import Lower, Lowering
 from pimc.backend.nest import Axis, nest, row_pieces
-from pimc.backend.scalars import is_token_integer
+from pimc.backend.row_axes import is_token_integer
 from pimc.backend.views import View, axis_groups
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from passes import Value
 from pimc.backend.emitter import Words
 from pimc.backend.lowering import Lowering
-from pimc.backend.scalars import is_token_integer
+from pimc.backend.row_axes import is_token_integer
 from pimc.backend.schedule import Phase, Step, step_operands
 from pimc.backend.storage import Room
 from pimc.backend.token_rows import TokenRows, row_columns

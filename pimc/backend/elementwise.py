@@ -10,7 +10,8 @@ from passes import Node, Value, constant_scalar
 from pimc.backend.emitter import Words
 from pimc.backend.lowering import Lower, Lowering
 from pimc.backend.nest import pieces
-from pimc.backend.scalars import is_token_integer, range_element, token_integer
+from pimc.backend.row_axes import is_token_integer
+from pimc.backend.scalars import range_element, token_integer
 from pimc.backend.views import View
 
 _BINARY = {"add": "vadd", "sub": "vsub", "mul": "vmul", "div": "vdiv", "max": "vmax", "min": "vmin"}

@@ -6,13 +6,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from isa import Indexed
-from passes import Dim, Node, is_bank_table
+from passes import Node, is_bank_table
 from pimc.backend.elementwise import emit_binary, word_type
 from pimc.backend.emitter import Words
+from pimc.backend.indices import index_at
 from pimc.backend.lowering import Lower, Lowering
 from pimc.backend.nest import element_loops
 from pimc.backend.products import load_row
-from pimc.backend.scalars import is_token_integer, token_integer
+from pimc.backend.row_axes import is_token_integer
+from pimc.backend.scalars import is_scalar_index, token_integer
 from pimc.backend.views import View
 
 
@@ -22,7 +24,7 @@ def lower_gather(low: Lowering, node: Node) -> None:
         return
     table, indices = node.operand(0), node.operand(1)
     axis = int(node.attributes["axis"]) % table.type.rank
-    if indices in low.map.rows and low.storage.row is not None:
+    if low.storage.row is not None and is_scalar_index(low.map, indices):
         with low.extents.operand(table.shape[axis]) as limit:
             index = low.emitter.scalar("add", token_integer(low, indices), limit)
             low.emitter.emit("remu", index, index, limit)
@@ -36,7 +38,7 @@ def lower_gather(low: Lowering, node: Node) -> None:
     shape, strides = target.shape, target.strides
     rest = View(target.words, shape[:axis] + shape[axis + count :], strides[:axis] + strides[axis + count :])
     for place, result in element_loops(low.extents, [places, outer]):
-        with _index(low, place, table.shape[axis]) as index:
+        with index_at(low, place, table.shape[axis]) as index:
             _look_up(low, node, axis, index, View(result, rest.shape, rest.strides))
 
 
@@ -68,23 +70,6 @@ def _squeezed(part: View, target: View) -> View:
     strides = [stride for size, stride in zip(part.shape, part.strides, strict=True) if size != 1]
     spread = [strides.pop(0) if size != 1 else 0 for size in target.shape]
     return View(part.words, target.shape, tuple(spread))
-
-
-@contextmanager
-def _index(low: Lowering, place: Words, size: Dim) -> Iterator[int]:
-    """Register of the index at `place`; negative ones count from the end of the axis."""
-    register = low.emitter.register()
-    low.emitter.emit("lds", register, place.operand)
-    _clamp(low, register, size)
-    yield register
-    low.emitter.release(register)
-
-
-def _clamp(low: Lowering, register: int, size: Dim) -> None:
-    """The index inside the axis: negative ones count from its end, and what lies outside wraps around."""
-    with low.extents.operand(size) as limit:
-        low.emitter.emit("add", register, register, limit)
-        low.emitter.emit("remu", register, register, limit)
 
 
 def lower_gather_nd(low: Lowering, node: Node) -> None:
@@ -135,7 +120,7 @@ def lower_gather_elements(low: Lowering, node: Node) -> None:
     target = low.storage.define(node.output)
     fixed = View(source.words, indices.shape, _without_stride(source, axis))
     for place, result, words in element_loops(low.extents, [indices, target, fixed]):
-        with _index(low, place, source.shape[axis]) as index:
+        with index_at(low, place, source.shape[axis]) as index:
             low.emitter.emit("mul", index, index, source.strides[axis])
             if words.register is not None:
                 low.emitter.emit("add", index, index, Indexed(0, words.register))
@@ -151,7 +136,7 @@ def lower_scatter_elements(low: Lowering, node: Node) -> None:
     fixed = View(target.words, indices.shape, _without_stride(target, axis))
     single = ((), ())
     for place, source, words in element_loops(low.extents, [indices, updates, fixed]):
-        with _index(low, place, target.shape[axis]) as index:
+        with index_at(low, place, target.shape[axis]) as index:
             low.emitter.emit("mul", index, index, target.strides[axis])
             if words.register is not None:
                 low.emitter.emit("add", index, index, Indexed(0, words.register))
@@ -184,7 +169,7 @@ def _tuple_place(
     offset = low.emitter.register()
     low.emitter.emit("li", offset, 0 if words.register is None else Indexed(0, words.register))
     for number, axis in enumerate(axes):
-        with _index(low, places + number * step, view.shape[axis]) as index:
+        with index_at(low, places + number * step, view.shape[axis]) as index:
             low.emitter.emit("mul", index, index, view.strides[axis])
             low.emitter.emit("add", offset, offset, Indexed(0, index))
     yield Words(words.word, offset)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from isa import NearBank, Place, UnsupportedError
 from passes import Affine, Graph, Node, Value, explain
-from pimc.backend.row_axes import RowMap
-from pimc.backend.scalars import is_token_integer, scalar_problem
+from pimc.backend.row_axes import RowMap, is_token_integer
+from pimc.backend.scalars import scalar_problem
 
 Problem = str | None
 
@@ -79,7 +79,7 @@ def needs_whole_tensors(graph: Graph, node: Node, rows: RowMap, lowered: Mapping
         return scalar_problem(graph, node, rows)
     if node.op == "gather":
         indices = node.operand(1)
-        return indices in rows.rows and rows.words(indices) != 1
+        return is_token_integer(rows, indices) and rows.words(indices) != 1
     integers = [value for value in node.inputs if value is not None and is_token_integer(rows, value)]
     if node.op == "cast" and integers:
         return rows.words(node.operand(0)) != 1

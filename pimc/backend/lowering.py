@@ -141,11 +141,21 @@ class Lowering:
         """End a phase."""
         self.storage.end_phase()
 
-    def product(self, matrix: PlacedMatrix, source: Words, result: Words, accumulate: bool = False) -> None:
-        """Emit result = W x, or result += W x; both ranges are padded as the layout says (`padded` sees to x)."""
+    def product(
+        self,
+        matrix: PlacedMatrix,
+        source: Words,
+        result: Words,
+        accumulate: bool = False,
+        column: int | None = None,
+    ) -> None:
+        """Emit result = W x, or result += W x; both ranges are padded as the layout says (`padded` sees to x).
+
+        The register `column` says how many columns further on the chosen one of several matrices begins.
+        """
         layout = matrix.layout
         for tile in layout.tiles():
-            self._multiply_tile(layout, tile, matrix.column + tile.column, source)
+            self._multiply_tile(layout, tile, Words(matrix.column + tile.column, column), source)
             self.emitter.emit(
                 "rdacc",
                 ch=self.near_bank.all_channels,
@@ -157,7 +167,7 @@ class Lowering:
                 mode="add" if accumulate else "set",
             )
 
-    def _multiply_tile(self, layout: MatrixLayout, tile: Tile, column: int, source: Words) -> None:
+    def _multiply_tile(self, layout: MatrixLayout, tile: Tile, column: Words, source: Words) -> None:
         """One filling of the accumulators; the global buffer keeps x from tile to tile while it holds all of it."""
         emit, everyone = self.emitter.emit, self.near_bank.all_channels
         chunks = layout.chunks()
@@ -174,8 +184,8 @@ class Lowering:
                 )
             if number == 0:
                 emit("wracc", ch=everyone, count=tile.outputs)
-            emit("mac", ch=everyone, addr=column, cols=width, outs=tile.outputs, bstride=width)
-            column += width * tile.outputs
+            emit("mac", ch=everyone, addr=column.operand, cols=width, outs=tile.outputs, bstride=width)
+            column = column + width * tile.outputs
 
     @contextmanager
     def padded(self, view: View, layout: MatrixLayout, room: int) -> Iterator[Words]:

@@ -8,6 +8,7 @@ from isa import Indexed
 from passes import MatrixLayout, Node, PlacedMatrix, Value
 from pimc.backend.elementwise import emit_binary, word_type
 from pimc.backend.emitter import Words, indexed
+from pimc.backend.indices import index_at
 from pimc.backend.lowering import Lower, Lowering
 from pimc.backend.nest import element_loops
 from pimc.backend.views import View
@@ -62,10 +63,17 @@ def _last_axis(view: View, words: Words) -> View:
     return View(words, view.shape[-1:], view.strides[-1:])
 
 
-def _product_to(low: Lowering, matrix: PlacedMatrix, source: Words, bias: Value | None, result: View) -> None:
+def _product_to(
+    low: Lowering,
+    matrix: PlacedMatrix,
+    source: Words,
+    bias: Value | None,
+    result: View,
+    column: int | None = None,
+) -> None:
     """Emit result = W x + bias by way of a place with room for whole accumulators."""
     with low.storage.scratch(matrix.layout.padded_outputs, "a product") as words:
-        low.product(matrix, source, words)
+        low.product(matrix, source, words, column=column)
         product = low.dense(result, words)
         if bias is None:
             low.copy_view(result, product)
@@ -131,6 +139,21 @@ def _residual(low: Lowering, node: Node) -> tuple[Node | None, Value | None]:
     if other not in low.map.rows or not low.storage.view(other).is_contiguous:
         return None, None
     return add, other
+
+
+def lower_expert_linear(low: Lowering, node: Node) -> None:
+    """Lower products with matrices chosen at run time: only the chosen ones are read."""
+    matrix = low.placement.matrix(node, "experts")
+    source, index = (low.storage.aligned(node.operand(position), node) for position in (0, 1))
+    target = low.storage.define(node.output)
+    views = [source.without(-1), target.without(-1), index]
+    for vector, result, place in element_loops(low.extents, views):
+        with (
+            index_at(low, place, matrix.experts) as column,
+            low.padded(_last_axis(source, vector), matrix.layout, 0) as words,
+        ):
+            low.emitter.emit("mul", column, column, matrix.layout.columns)
+            _product_to(low, matrix, words, None, _last_axis(target, result), column)
 
 
 def lower_matmul(low: Lowering, node: Node) -> None:
@@ -214,6 +237,7 @@ def _add_chunk_start(low: Lowering, column: int, output: int, layout: MatrixLayo
 
 PRODUCTS: dict[str, Lower] = {
     "linear": lower_linear,
+    "expert_linear": lower_expert_linear,
     "feed_forward": lower_feed_forward,
     "matmul": lower_matmul,
 }

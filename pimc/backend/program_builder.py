@@ -37,8 +37,7 @@ from pimc.backend.lowering import HostRegisters, KeyMask, Lowering
 from pimc.backend.open_ahead import open_ahead
 from pimc.backend.options import ProgramOptions
 from pimc.backend.roll_loops import Code, roll_loops
-from pimc.backend.row_axes import RowMap, find_rows
-from pimc.backend.scalars import is_token_integer
+from pimc.backend.row_axes import RowMap, find_rows, is_token_integer
 from pimc.backend.schedule import make_schedule
 from pimc.backend.shared_buffer import BufferAllocator, BufferFullError
 from pimc.backend.storage import Storage
@@ -287,7 +286,7 @@ class _Builder:
 
     def _name_weights(self) -> None:
         for matrix in self.placement.matrices:
-            self.rooms.add_symbol(matrix.name, "bank", matrix.column, matrix.layout.columns)
+            self.rooms.add_symbol(matrix.name, "bank", matrix.column, matrix.columns)
         for name, word, raw in self.storage.constants.placed:
             self.rooms.add_symbol(name, "sb", word, raw.size)
 
@@ -302,6 +301,8 @@ class _Builder:
 def _in_banks(node: Node, position: int) -> bool:
     if node.op == "linear":
         return position == 1
+    if node.op == "expert_linear":
+        return position == 2
     if node.op == "feed_forward":
         return position in (1, 3, 5)
     return position == 0 and is_bank_table(node)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from passes import Affine, Dim, Graph, Node, Value, product
 
@@ -29,11 +29,13 @@ class RowAxes:
         space: The rows.
         token: Axis of the tokens.
         batch: Axis of the sequences; `None` when all sequences share the value, the token axis when both are one.
+        fold: Elements of a row along the token axis, which counts tokens * fold.
     """
 
     space: Space
     token: int
     batch: int | None = None
+    fold: int = 1
 
     @property
     def axes(self) -> frozenset[int]:
@@ -44,6 +46,11 @@ class RowAxes:
     def is_merged(self) -> bool:
         """Whether one axis counts the rows of all sequences."""
         return self.batch == self.token and self.space.batch > 1
+
+    @property
+    def is_uneven(self) -> bool:
+        """Whether the elements of an axis are not evenly spaced when every row has a room of its own."""
+        return self.is_merged or self.fold > 1
 
 
 @dataclass(frozen=True)
@@ -61,11 +68,12 @@ class RowMap:
     dense: frozenset[Node]
 
     def part_shape(self, value: Value) -> tuple[Dim, ...]:
-        """Shape of one row's part: that of the value, with 1 for the axes that count rows."""
+        """Shape of one row's part: that of the value, with 1 (or the fold) for the axes that count rows."""
         own = self.rows.get(value)
         if own is None:
             return value.shape
-        return tuple(1 if axis in own.axes else dim for axis, dim in enumerate(value.shape))
+        sizes = {**dict.fromkeys(own.axes, 1), own.token: own.fold}
+        return tuple(sizes.get(axis, dim) for axis, dim in enumerate(value.shape))
 
     def words(self, value: Value) -> int:
         """Elements of one row's part; for whole tensors of fixed size all of them."""
@@ -81,6 +89,22 @@ class RowMap:
             return None
         own = self.rows.get(node.output)
         return None if own is None else own.space
+
+
+_RENAMES = frozenset({"cast", "reshape", "expand", "identity", "transpose"})
+_IN_WORDS = frozenset({"topk", "argmax"})
+"""Operations that write integers to the shared buffer, also for each row."""
+
+
+def is_token_integer(rows: RowMap, value: Value) -> bool:
+    """Whether the value is an integer that is computed row by row in a scalar register."""
+    node = value.producer
+    if node is None or value.type.dtype not in ("int64", "int32") or value not in rows.rows or node.op in _IN_WORDS:
+        return False
+    source = node.operand(0) if node.op in _RENAMES else None
+    if source is None or source.producer is None or source.type.dtype not in ("int64", "int32"):
+        return True
+    return is_token_integer(rows, source)
 
 
 _STARTERS = frozenset({"linear", "feed_forward", "cached_attention", "layer_norm", "rms_norm", "rotary"})
@@ -139,11 +163,11 @@ def _needed_whole(graph: Graph, found: RowMap) -> Iterator[Node]:
             if value is None or producer is None or producer in found.dense:
                 continue
             own = found.rows.get(value)
-            if own is not None and (value.type.dtype in ("int64", "int32") or own.is_merged):
+            if own is not None and (is_token_integer(found, value) or own.is_uneven):
                 yield producer
     for value in graph.outputs.values():
         own = found.rows.get(value)
-        has_words = own is None or (value.type.dtype not in ("int64", "int32") and not own.is_merged)
+        has_words = own is None or not (is_token_integer(found, value) or own.is_uneven)
         if not has_words and value.producer is not None:
             yield value.producer
 
@@ -240,17 +264,17 @@ def _agreed(node: Node, carriers: list[Value], rows: Mapping[Value, RowAxes]) ->
     rule = _RULES.get(node.op, _elementwise_rows)
     found = [rule(node, carrier, rows[carrier]) for carrier in carriers]
     known = [own for own in found if own is not None]
-    if len(known) < len(found) or len({(own.space, own.token) for own in known}) > 1:
+    if len(known) < len(found) or len({(own.space, own.token, own.fold) for own in known}) > 1:
         return None
     batches = {own.batch for own in known if own.batch is not None}
     if len(batches) > 1:
         return None
-    return RowAxes(known[0].space, known[0].token, batches.pop() if batches else None)
+    return replace(known[0], batch=batches.pop() if batches else None)
 
 
 def _operands_fit(node: Node, own: RowAxes, rows: Mapping[Value, RowAxes]) -> bool:
     """Whether every whole operand has a part for each row, or is the same for all of them."""
-    if own.is_merged and node.op in _ALIGNED:
+    if own.is_uneven and node.op in _ALIGNED:
         wholes = [value for value in node.inputs if value is not None and value not in rows]
         return all(_own_size(node, value, own.token) == 1 for value in wholes)
     if node.op in _ALIGNED or node.op in _STARTERS:
@@ -269,7 +293,7 @@ def _moved(own: RowAxes, axis: Callable[[int], int | None]) -> RowAxes | None:
     batch = None if own.batch is None else axis(own.batch)
     if token is None or token < 0 or (own.batch is not None and (batch is None or batch < 0)):
         return None
-    return RowAxes(own.space, token, batch)
+    return replace(own, token=token, batch=batch)
 
 
 def _elementwise_rows(node: Node, carrier: Value, own: RowAxes) -> RowAxes | None:
@@ -291,8 +315,10 @@ def _reshape_rows(node: Node, carrier: Value, own: RowAxes) -> RowAxes | None:
     token = _same_place(source, target, own.token)
     batch = None if own.batch is None else _same_place(source, target, own.batch)
     if token is not None and (own.batch is None or batch is not None):
-        return RowAxes(own.space, token, batch)
-    if own.batch is not None and own.token == own.batch + 1:
+        return replace(own, token=token, batch=batch)
+    if own.batch is None:
+        return _refolded(source, target, own, own.space.tokens)
+    if own.token == own.batch + 1 and own.fold == 1:
         rows = own.space.tokens * own.space.batch
         for position, dim in enumerate(target):
             if dim == rows and _product(target[:position]) == _product(source[: own.batch]):
@@ -303,13 +329,34 @@ def _reshape_rows(node: Node, carrier: Value, own: RowAxes) -> RowAxes | None:
 def _unmerged(source: tuple[Dim, ...], target: tuple[Dim, ...], own: RowAxes) -> RowAxes | None:
     same = _same_place(source, target, own.token)
     if same is not None:
-        return RowAxes(own.space, same, same)
+        return replace(own, token=same, batch=same)
+    folded = _refolded(source, target, own, own.space.tokens * own.space.batch)
+    if folded is not None or own.fold > 1:
+        return folded
     before = _product(source[: own.token])
     for position in range(len(target) - 1):
         pair = (own.space.batch, own.space.tokens)
         if target[position : position + 2] == pair and _product(target[:position]) == before:
             return RowAxes(own.space, position + 1, position)
     return None
+
+
+def _refolded(source: tuple[Dim, ...], target: tuple[Dim, ...], own: RowAxes, rows: Dim) -> RowAxes | None:
+    """The rows on an axis that counts more or fewer elements of each of them."""
+    before = _product(source[: own.token])
+    for position, dim in enumerate(target):
+        fold = _times(dim, rows)
+        if fold and _product(target[:position]) == before:
+            return replace(own, token=position, batch=None if own.batch is None else position, fold=fold)
+    return None
+
+
+def _times(dim: Dim, rows: Dim) -> int:
+    """How often `rows` is contained in `dim`, 0 when that is no number; a fixed number of rows is not searched for."""
+    if isinstance(rows, int) or isinstance(dim, int) or not rows.terms:
+        return 0
+    fold = dim.terms[0][1] // rows.terms[0][1]
+    return fold if fold and rows * fold == dim else 0
 
 
 def _same_place(source: tuple[Dim, ...], target: tuple[Dim, ...], axis: int) -> int | None:
@@ -340,6 +387,10 @@ def _along_rows(node: Node, carrier: Value, own: RowAxes) -> RowAxes | None:
     return _moved(own, lambda place: place + (shift if place > axis else 0))
 
 
+def _chosen_rows(node: Node, carrier: Value, own: RowAxes) -> RowAxes | None:
+    return own if carrier is not node.inputs[0] or own.token < carrier.type.rank - 1 else None
+
+
 def _gather_rows(node: Node, carrier: Value, own: RowAxes) -> RowAxes | None:
     axis = int(node.attributes["axis"])
     if carrier is node.inputs[0] or axis < 0:
@@ -364,10 +415,11 @@ _RULES: dict[str, Callable[[Node, Value, RowAxes], RowAxes | None]] = {
     "reshape": _reshape_rows,
     "transpose": _transpose_rows,
     "gather": _gather_rows,
-    **dict.fromkeys(("slice", "concat", "split", "softmax"), _along_rows),
+    **dict.fromkeys(("slice", "concat", "split", "softmax", "topk"), _along_rows),
+    "expert_linear": _chosen_rows,
     **dict.fromkeys(("reduce_sum", "reduce_mean", "reduce_max", "reduce_min"), _reduced_rows),
     **dict.fromkeys(
-        ("matmul", "attention", "gather_nd", "gather_elements", "argmax", "trilu", "cumsum", "topk", "scatter_nd"),
+        ("matmul", "attention", "gather_nd", "gather_elements", "argmax", "trilu", "cumsum", "scatter_nd"),
         _never,
     ),
     "scatter_elements": _never,

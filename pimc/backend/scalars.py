@@ -5,16 +5,12 @@ from __future__ import annotations
 from isa import Indexed
 from passes import Affine, Dim, Graph, Node, Value, constant_scalar
 from pimc.backend.lowering import Lowering
-from pimc.backend.row_axes import RowMap
+from pimc.backend.row_axes import RowMap, is_token_integer
 
 _RENAMES = frozenset({"cast", "reshape", "expand", "identity", "transpose"})
 _BINARY = {"add": "add", "sub": "sub", "mul": "mul", "max": "max", "min": "min"}
 _INTEGERS = frozenset({"int64", "int32"})
-
-
-def is_token_integer(rows: RowMap, value: Value) -> bool:
-    """Whether the value is an integer that is computed row by row and so lives in a register."""
-    return value.type.dtype in _INTEGERS and value in rows.rows and value.producer is not None
+_LARGEST = 2**31 - 1
 
 
 def past_symbols(graph: Graph) -> frozenset[str]:
@@ -25,6 +21,13 @@ def past_symbols(graph: Graph) -> frozenset[str]:
             kind = graph.signature.get(graph.caches[str(node.attributes["cache"])].past_key or "")
             found |= {name for dim in (kind.shape if kind else ()) if isinstance(dim, Affine) for name in dim.symbols}
     return frozenset(found)
+
+
+def is_scalar_index(rows: RowMap, value: Value) -> bool:
+    """Whether a scalar register can hold the value: one integer a row, computed there or given by the host."""
+    if value not in rows.rows or rows.words(value) != 1:
+        return False
+    return value.producer is None or is_token_integer(rows, value)
 
 
 def scalar_problem(graph: Graph, node: Node, rows: RowMap) -> bool:
@@ -38,7 +41,8 @@ def scalar_problem(graph: Graph, node: Node, rows: RowMap) -> bool:
     if node.op in _RENAMES:
         return node.operand(0).type.dtype not in _INTEGERS or node.operand(0) not in rows.rows
     number = constant_scalar(node.inputs[1]) if len(node.inputs) == 2 else None
-    return node.op not in _BINARY or number is None or number != int(number) or node.operand(0) not in rows.rows
+    is_operand = number is not None and number == int(number) and abs(number) <= _LARGEST
+    return node.op not in _BINARY or not is_operand or node.operand(0) not in rows.rows
 
 
 def _row_words(rows: RowMap, value: Value) -> int:

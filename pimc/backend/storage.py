@@ -142,7 +142,7 @@ class Storage:
         if node is None or not node.inputs or node.inputs[0] is None:
             return None
         operand = node.operand(0)
-        if operand in self.map.rows and value not in self.map.rows and self.map.rows[operand].is_merged:
+        if operand in self.map.rows and value not in self.map.rows and self.map.rows[operand].is_uneven:
             return None
         below = None if operand in self.anchors else self._derived(operand)
         view = below if below is not None else self._own_view(operand)

@@ -22,8 +22,7 @@ from pimc.backend.normalization import NORMALIZATION
 from pimc.backend.offset_registers import CurrentRow
 from pimc.backend.products import PRODUCTS
 from pimc.backend.reductions import REDUCTIONS
-from pimc.backend.row_axes import Space
-from pimc.backend.scalars import is_token_integer
+from pimc.backend.row_axes import Space, is_token_integer
 from pimc.backend.schedule import Phase, Step
 from pimc.backend.token_rows import TokenRows
 from pimc.backend.views import View
