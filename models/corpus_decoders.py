@@ -40,6 +40,7 @@ class Decoder:
         positions: whether the model takes position ids.
         windowed_layers: the layers with a window of `WINDOW` tokens.
         expert_layers: layers whose feed-forward part chooses among experts.
+        shared_experts: layers with a feed-forward part for all tokens beside the experts.
     """
 
     make: Callable[[], torch.nn.Module]
@@ -48,6 +49,7 @@ class Decoder:
     positions: bool = True
     windowed_layers: tuple[int, ...] = ()
     expert_layers: int = 0
+    shared_experts: int = 0
 
 
 def exports_of(family: str) -> dict[str, Callable[[], Export]]:
@@ -63,6 +65,7 @@ def exports_of(family: str) -> dict[str, Callable[[], Export]]:
         vocabulary=VOCABULARY,
         positions=POSITIONS,
         expert_layers=row.expert_layers,
+        shared_experts=row.shared_experts,
         window=WINDOW if row.windowed_layers else 0,
         windowed_layers=row.windowed_layers,
     )
@@ -185,6 +188,18 @@ def qwen_moe() -> torch.nn.Module:
     return _batched_experts(hf.Qwen3MoeForCausalLM(config))
 
 
+def qwen2_moe() -> torch.nn.Module:
+    """Qwen2 with two of four experts a token, beside one that all tokens take."""
+    config = hf.Qwen2MoeConfig(
+        **LLAMA_LIKE,
+        moe_intermediate_size=INNER // 2,
+        shared_expert_intermediate_size=INNER,
+        num_experts=EXPERTS,
+        num_experts_per_tok=2,
+    )
+    return _batched_experts(hf.Qwen2MoeForCausalLM(config))
+
+
 def _batched_experts(model: torch.nn.Module) -> torch.nn.Module:
     """Gathers the chosen experts' weights, which is what can be exported without a loop."""
     model.set_experts_implementation("batched_mm")
@@ -213,5 +228,6 @@ DECODERS = {
     "olmo": Decoder(lambda: hf.OlmoForCausalLM(hf.OlmoConfig(**LLAMA_LIKE))),
     "granite": Decoder(granite),
     "mixtral": Decoder(mixtral, expert_layers=LAYERS),
+    "qwen2-moe": Decoder(qwen2_moe, expert_layers=LAYERS, shared_experts=LAYERS),
     "qwen-moe": Decoder(qwen_moe, expert_layers=LAYERS),
 }

@@ -29,6 +29,7 @@ class Shape:
     vocabulary: int
     positions: int
     expert_layers: int = 0
+    shared_experts: int = 0
     pad_token: int = 0
     window: int = 0
     windowed_layers: tuple[int, ...] = ()
@@ -48,7 +49,7 @@ def describe(
         mode=mode,
         layers=shape.layers,
         attention_blocks=attentions_per_layer * shape.layers,
-        feed_forward_blocks=shape.layers - shape.expert_layers,
+        feed_forward_blocks=shape.layers - shape.expert_layers + shape.shared_experts,
         expert_blocks=shape.expert_layers,
         heads=shape.heads,
         kv_heads=shape.kv_heads,
