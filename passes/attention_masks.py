@@ -49,7 +49,7 @@ def resolve(terms: Sequence[MaskTerm], queries: Dim, keys: Dim, shares_positions
     try:
         return _masking(classify(terms, queries, keys, shares_positions))
     except Refusal as refusal:
-        if len(terms) == 1 and terms[0].kind != "additive" and len(_conjuncts(terms[0])) == 1:
+        if len(terms) == 1 and terms[0].kind != "additive" and _smaller(terms[0]) == [terms[0]]:
             return Masking(bias=tuple(terms), reason=str(refusal))
     masks: list[MaskTerm] = []
     bias: list[MaskTerm] = []
@@ -72,8 +72,8 @@ def _separately(masks: list[MaskTerm], queries: Dim, keys: Dim, shares_positions
     except Refusal as refusal:
         result = Masking(reason=str(refusal))
     for term in masks:
-        parts = _conjuncts(term)
-        if len(parts) > 1:
+        parts = _smaller(term)
+        if parts != [term]:
             one = _separately(parts, queries, keys, shares_positions)
         elif len(masks) > 1:
             one = resolve([term], queries, keys, shares_positions)
@@ -94,38 +94,26 @@ def _both(a: Masking, b: Masking) -> Masking:
     )
 
 
-def _conjuncts(term: MaskTerm) -> list[MaskTerm]:
-    """What a mask is the conjunction of; itself alone when that is not known."""
-    if term.kind == "additive":
-        node = producer(term.value, "where")
-        zeros = [] if node is None else [constant_scalar(value) == 0.0 for value in (node.operand(1), node.operand(2))]
-        if node is None or not any(zeros):
-            return [term]
-        return _conjuncts(MaskTerm(node.operand(0), "allowed" if zeros[0] else "masked", scores=term.scores))
-    node = producer(term.value, "and" if term.kind == "allowed" else "or")
+def _parts(term: MaskTerm, queries: Dim, keys: Dim, shares_positions: bool) -> Iterator[MaskTerm]:
+    """Take a term apart until the parts are masks or cannot be taken apart."""
+    smaller = [term] if is_mask(term, queries, keys, shares_positions) else _smaller(term)
+    for part in smaller:
+        yield from [part] if smaller == [term] else _parts(part, queries, keys, shares_positions)
+
+
+def _smaller(term: MaskTerm) -> list[MaskTerm]:
+    """A sum, a choice of minus infinity, or a conjunction as its parts; a list of the term alone when it is none."""
+    node = producer(term.value, "add", "where", "and", "or")
     if node is None:
         return [term]
-    return [part for value in (node.operand(0), node.operand(1)) for part in _conjuncts(replace(term, value=value))]
-
-
-def _parts(term: MaskTerm, queries: Dim, keys: Dim, shares_positions: bool) -> Iterator[MaskTerm]:
-    """Take a sum, or numbers replaced by minus infinity, apart, until the parts are masks or cannot be taken apart."""
-    node = producer(term.value, "add", "where")
-    if term.kind != "additive" or node is None or is_mask(term, queries, keys, shares_positions):
-        yield term
-        return
-    if node.op == "add":
-        smaller = [replace(term, value=value) for value in (node.operand(0), node.operand(1))]
-    else:
-        smaller = _chosen(term, node.operand(0), node.operand(1), node.operand(2))
-    for part in smaller:
-        yield from [part] if part is term else _parts(part, queries, keys, shares_positions)
-
-
-def _chosen(term: MaskTerm, condition: Value, a: Value, b: Value) -> list[MaskTerm]:
-    """where(allowed, x, minus infinity) as a mask and x; what is something else stays."""
+    if (term.kind, node.op) in (("additive", "add"), ("allowed", "and"), ("masked", "or")):
+        return [replace(term, value=value) for value in (node.operand(0), node.operand(1))]
+    if (term.kind, node.op) != ("additive", "where"):
+        return [term]
+    condition, a, b = node.operand(0), node.operand(1), node.operand(2)
     for kind, kept, dropped in (("allowed", a, b), ("masked", b, a)):
         low = constant_scalar(dropped)
         if low is not None and low * term.factor <= MASKED_BELOW:
-            return [MaskTerm(condition, kind, scores=term.scores), replace(term, value=kept)]
+            rest = [] if constant_scalar(kept) == 0.0 else [replace(term, value=kept)]
+            return [MaskTerm(condition, kind, scores=term.scores), *rest]
     return [term]
