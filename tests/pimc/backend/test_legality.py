@@ -63,8 +63,9 @@ class _Model:
         shape = self.constant(np.array([0, -1, HIDDEN]))
         return self.op("Reshape", self.op("Transpose", mixed, perm=[0, 2, 1, 3]), shape)
 
-    def output(self, value: str, width: int = HIDDEN) -> onnx.ModelProto:
-        self.outputs.append(helper.make_tensor_value_info(value, TensorProto.FLOAT, (1, self.tokens, width)))
+    def output(self, value: str, width: int = HIDDEN, sequences: int | str = 1) -> onnx.ModelProto:
+        shape = (sequences, self.tokens, width)
+        self.outputs.append(helper.make_tensor_value_info(value, TensorProto.FLOAT, shape))
         graph = helper.make_graph(self.nodes, "model", self.inputs, self.outputs, self.constants)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
         onnx.checker.check_model(model)
@@ -121,20 +122,6 @@ def _residual_of_its_own_source() -> onnx.ModelProto:
     return model.output(model.op("Add", x, model.op("MatMul", x, model.weight(HIDDEN, HIDDEN))))
 
 
-RIGHT: dict[str, Callable[[], onnx.ModelProto]] = {
-    "a constant with a row for each token": _positions_of_a_bound_length,
-    "a constant joined to each token": _joined_constant_of_a_bound_length,
-    "products of neighbouring parts": _products_of_parts,
-    "a gate by a sigmoid": _gated_by_a_sigmoid,
-    "x + W x": _residual_of_its_own_source,
-}
-
-
-@pytest.mark.parametrize("name", RIGHT)
-def test_result_equals_onnx_runtime(name: str) -> None:
-    assert _error(RIGHT[name]()) < 1e-5
-
-
 def _negative_scale() -> onnx.ModelProto:
     model = _Model()
     return model.output(model.attention(model.input("x", 1, "seq", HIDDEN), scale=-0.25))
@@ -164,11 +151,44 @@ def _half_of_an_identifier() -> onnx.ModelProto:
     return model.output(model.attention(x))
 
 
+def _batch_of_two() -> onnx.ModelProto:
+    model = _Model()
+    return model.output(model.attention(model.input("x", 2, "seq", HIDDEN)), sequences=2)
+
+
+RIGHT: dict[str, Callable[[], onnx.ModelProto]] = {
+    "a constant with a row for each token": _positions_of_a_bound_length,
+    "a constant joined to each token": _joined_constant_of_a_bound_length,
+    "products of neighbouring parts": _products_of_parts,
+    "a gate by a sigmoid": _gated_by_a_sigmoid,
+    "x + W x": _residual_of_its_own_source,
+    "a negative scale": _negative_scale,
+    "an outer product of tokens": _outer_product_of_tokens,
+    "columns of a table": _columns_of_a_table,
+    "half of an identifier": _half_of_an_identifier,
+    "a batch of two": _batch_of_two,
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_result_equals_onnx_runtime(name: str) -> None:
+    assert _error(RIGHT[name]()) < 1e-5
+
+
+def _unbound_batch() -> onnx.ModelProto:
+    model = _Model()
+    return model.output(model.attention(model.input("x", "rows", "seq", HIDDEN)), sequences="rows")
+
+
+def _integers_of_more_than_32_bits() -> onnx.ModelProto:
+    model = _Model()
+    ids = model.op("Add", model.input("ids", 1, "seq", kind=TensorProto.INT64), model.constant(np.array([1 << 40])))
+    x = model.op("Cast", model.op("Unsqueeze", ids, model.constant(np.array([2]))), to=TensorProto.FLOAT)
+    return model.output(model.attention(model.op("Mul", x, model.weight(HIDDEN))))
+
+
 REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
-    "negative scale": (_negative_scale, "the scale -0.25 is not positive"),
-    "outer product": (_outer_product_of_tokens, "which does not belong to one token"),
-    "columns of a table": (_columns_of_a_table, "only rows of constant tables can be looked up"),
-    "half of an identifier": (_half_of_an_identifier, "integers cannot be made from other values"),
+    "a batch without a number": (_unbound_batch, "batch"),
 }
 
 
@@ -180,6 +200,11 @@ def test_refusal_names_the_node_and_the_reason(name: str) -> None:
     assert any(reason in note for note in caught.value.notes)
     assert caught.value.place is not None
     assert caught.value.place.node is not None
+
+
+def test_integers_of_more_than_32_bits_are_refused() -> None:
+    with pytest.raises(UnsupportedError, match="the integers of the constant 'c0' do not fit 32 bits"):
+        compile_model(_integers_of_more_than_32_bits(), MACHINE, max_context=64)
 
 
 @pytest.mark.parametrize(
