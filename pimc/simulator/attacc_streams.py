@@ -1,13 +1,14 @@
-"""The request stream of one attention layer on AttAcc, one head a channel, as the published trace generator orders it.
+"""The request stream of one attention layer on AttAcc as the published trace generator orders it.
 
-Keys lie in all bank groups of a channel: each takes its share of the context. Softmax overlaps nothing. The
-result of one group of multiplications moves to the softmax buffer while the next group multiplies; barriers stand
-between the groups.
+Heads come in rounds of one a channel. Keys lie in all bank groups of a channel: each takes its share of the context.
+The result of one group of multiplications moves to the softmax buffer while the next group multiplies; barriers stand
+between the groups. Two rounds go together: while one multiplies, the softmax of the other is computed and its buffers
+are filled. A last round without partner goes alone, and its softmax overlaps nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,12 @@ if TYPE_CHECKING:
 _VALUES_AT = 1 << 23  # address of the values in each bank, behind the keys
 _SCORES_A_MOVE = 16  # scores of a unit that one move to the softmax buffer takes
 
-_Group = Sequence[tuple[str, int]]
-"""Requests of one channel: opcode, address."""
+_LONGEST_CONTEXT = 4096  # tokens for which the generator keeps room between the rounds
+
+_Request = tuple[str, int]
+"""Opcode, address."""
+_Groups = Sequence[tuple[list[_Request], list[_Request]]]
+"""Multiplications, and the moves of their results."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class AttentionShape:
 
     Attributes:
         context_length: Tokens in the cache.
-        heads: Heads, at most one a channel.
+        heads: Heads of the stack.
         head_size: Elements of a head's key.
         element_bytes: Bytes of an element.
     """
@@ -92,51 +97,134 @@ class _Layout:
         return places
 
 
-def _score_groups(layout: _Layout) -> Iterator[tuple[_Group, _Group]]:
-    moves = [("PIM_MV_SB", place) for place in layout.places(("bankgroup", "rank"))]
+@dataclass(frozen=True)
+class _Round:
+    """The requests of one head in each of some channels.
+
+    Attributes:
+        writes: Queries to the buffers of the units.
+        score: Multiplications with the keys.
+        softmax: Softmax.
+        fills: Weights of the values to the buffers of the units.
+        context: Multiplications with the values.
+        channels: Number of heads.
+    """
+
+    writes: list[_Request]
+    score: _Groups
+    softmax: list[_Request]
+    fills: list[_Request]
+    context: _Groups
+    channels: int
+
+
+def _rounds(layout: _Layout) -> Iterator[_Round]:
+    """All heads, a round behind the other in the address space."""
+    shape, channels = layout.shape, layout.device.channels
+    units = layout.device.nodes["bankgroup"] * layout.device.levels["bank"]
+    distance = -(-_LONGEST_CONTEXT * shape.head_size // units)
+    for number in range(-(-shape.heads // channels)):
+        yield _round(layout, number * distance, min(channels, shape.heads - number * channels))
+
+
+def _round(layout: _Layout, base: int, channels: int) -> _Round:
+    distance = layout.node_bytes("channel")
+
+    def of_channels(requests: Iterable[_Request]) -> list[_Request]:
+        return [(name, address + number * distance) for name, address in requests for number in range(channels)]
+
+    values = base + _VALUES_AT
+    keys = layout.places(("bank",)) if layout.per_bank else [0]
+    columns = -(-layout.shape.context_length // (layout.device.nodes["bankgroup"] * layout.lanes))
+    units = layout.places(("rank", "bankgroup"))
+    return _Round(
+        writes=of_channels(("PIM_WR_GB", base + key + column) for key in keys for column in range(layout.key_columns)),
+        score=[(of_channels(macs), of_channels(moves)) for macs, moves in _score_groups(layout, base)],
+        softmax=of_channels([("PIM_SFM", 0)]),
+        fills=of_channels(("PIM_MV_GB", values + unit + column) for unit in units for column in range(columns)),
+        context=[(of_channels(macs), of_channels(moves)) for macs, moves in _context_groups(layout, values)],
+        channels=channels,
+    )
+
+
+def _score_groups(layout: _Layout, base: int) -> Iterator[tuple[list[_Request], list[_Request]]]:
+    moves = [("PIM_MV_SB", base + place) for place in layout.places(("bankgroup", "rank"))]
     for first in range(0, layout.tokens, _SCORES_A_MOVE):
         last = min(layout.tokens, first + _SCORES_A_MOVE)
         columns = range(first * layout.key_columns, last * layout.key_columns)
-        yield [layout.mac(0, column) for column in columns], moves
+        yield [layout.mac(base, column) for column in columns], moves
 
 
-def _context_groups(layout: _Layout) -> Iterator[tuple[_Group, _Group]]:
+def _context_groups(layout: _Layout, base: int) -> Iterator[tuple[list[_Request], list[_Request]]]:
     levels = ("bank", "rank") if layout.per_bank else ("rank",)
-    moves = [("PIM_MV_SB", _VALUES_AT + place) for place in layout.places(levels)]
+    moves = [("PIM_MV_SB", base + place) for place in layout.places(levels)]
     for output in range(layout.key_columns):
         columns = range(output * layout.tokens, (output + 1) * layout.tokens)
-        yield [layout.mac(_VALUES_AT, column) for column in columns], moves
+        yield [layout.mac(base, column) for column in columns], moves
 
 
-def _phases(groups: Iterator[tuple[_Group, _Group]]) -> Iterator[list[_Group]]:
-    """Each group's multiplications with the moves of the group before; a barrier follows every phase but the last."""
-    moves: _Group = []
-    for macs, following in groups:
-        yield [macs, moves]
+_Block = list[_Request] | None
+"""Requests, or a barrier."""
+
+
+def _phases(groups: _Groups, beside: Sequence[list[_Request]] = ()) -> Iterator[_Block]:
+    """Each group's multiplications with the moves of the group before and what goes on beside, barriers between."""
+    moves: list[_Request] = []
+    for number, (macs, following) in enumerate(groups):
+        yield macs
+        yield moves
+        if number < len(beside):
+            yield beside[number]
+        yield None
         moves = following
-    yield [[], moves]
+    yield moves
 
 
-def _blocks(layout: _Layout) -> Iterator[_Group | None]:
-    """Requests of one channel, phase by phase; `None` stands for a barrier."""
-    keys = layout.places(("bank",)) if layout.per_bank else [0]
-    yield [("PIM_WR_GB", place + column) for place in keys for column in range(layout.key_columns)]
+def _alone(single: _Round) -> Iterator[_Block]:
+    yield single.writes
     yield None
-    score = list(_phases(_score_groups(layout)))
-    for number, phase in enumerate(score):
-        yield from phase
-        if number < len(score) - 1:
-            yield None
-    yield [("PIM_SFM", 0)]
-    columns = -(-layout.shape.context_length // (layout.device.nodes["bankgroup"] * layout.lanes))
-    places = layout.places(("rank", "bankgroup"))
-    yield [("PIM_MV_GB", _VALUES_AT + place + column) for place in places for column in range(columns)]
+    yield from _phases(single.score)
+    yield single.softmax
+    yield single.fills
     yield None
-    context = list(_phases(_context_groups(layout)))
-    for number, phase in enumerate(context):
-        yield from phase
-        if number < len(context) - 1:
-            yield None
+    yield from _phases(single.context)
+
+
+def _pair(first: _Round, second: _Round, opens: bool) -> Iterator[_Block]:
+    """Two rounds; the very first multiplication of all opens the rows ahead.
+
+    As the published generator has it, what does not go in even shares is left out, and the second round multiplies with
+    the values of the first.
+    """
+    yield first.writes
+    if opens:
+        yield first.score[0][0][: first.channels]
+    yield None
+    share = len(second.writes) // len(first.score)
+    writes = [second.writes[number * share : (number + 1) * share] for number in range(len(first.score))]
+    yield from _phases(first.score, writes)
+    yield from _phases(second.score, _softmax(first, len(second.score)))
+    yield from _phases(first.context, _softmax(second, len(first.context)))
+    yield from _phases(first.context)
+
+
+def _softmax(one: _Round, phases: int) -> list[list[_Request]]:
+    """Softmax in the first of `phases`, then in equal shares from the middle on what it fills."""
+    half = phases // 2
+    share = len(one.fills) // (phases - half)
+    beside: list[list[_Request]] = [[] for _ in range(phases)]
+    beside[0] += one.softmax
+    for number in range(phases - half):
+        beside[half + number] += one.fills[number * share : (number + 1) * share]
+    return beside
+
+
+def _blocks(layout: _Layout) -> Iterator[_Block]:
+    rounds = list(_rounds(layout))
+    for number in range(0, len(rounds) - 1, 2):
+        yield from _pair(rounds[number], rounds[number + 1], number == 0)
+    if len(rounds) % 2:
+        yield from _alone(rounds[-1])
 
 
 def attention_trace(machine: Machine, shape: AttentionShape) -> str:
@@ -144,18 +232,19 @@ def attention_trace(machine: Machine, shape: AttentionShape) -> str:
 
     Raises:
         MachineError: the machine is not an AttAcc.
-        UnsupportedError: there are more heads than channels.
+        UnsupportedError: there is no head.
     """
     device = machine.dram
     if device is None or device.controller.kind != "attacc_reference":
         raise MachineError(f"the machine '{machine.name}' has no DRAM with the controller 'attacc_reference'")
-    if not 1 <= shape.heads <= device.channels:
-        raise UnsupportedError(f"{shape.heads} heads: a stream has one head a channel, 1 to {device.channels}")
+    if shape.heads < 1:
+        raise UnsupportedError(f"{shape.heads} heads: a layer has at least one")
     layout = _Layout(device, shape)
-    channel_bytes = layout.node_bytes("channel")
-    lines: list[str] = []
-    for block in _blocks(layout):
-        requests, channels = (block, shape.heads) if block is not None else ([("PIM_BARRIER", 0)], device.channels)
-        for opcode, address in requests:
-            lines += [f"{opcode} 0x{address + channel * channel_bytes:08x}" for channel in range(channels)]
+    distance = layout.node_bytes("channel")
+    barrier = [("PIM_BARRIER", number * distance) for number in range(device.channels)]
+    lines = [
+        f"{name} 0x{address:08x}"
+        for block in _blocks(layout)
+        for name, address in (barrier if block is None else block)
+    ]
     return "\n".join(lines) + "\n"

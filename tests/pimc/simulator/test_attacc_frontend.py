@@ -1,5 +1,6 @@
 """AttAcc traces: barriers, refreshes, reads and writes, the rules that the reference lacks, errors."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,47 @@ def test_other_machines_are_refused() -> None:
         attention_trace(load_machine("gddr6-aim"), AttentionShape(256))
 
 
-def test_more_heads_than_channels_are_refused() -> None:
-    with pytest.raises(UnsupportedError, match="17 heads: a stream has one head a channel, 1 to 16"):
-        attention_trace(MACHINE, AttentionShape(256, heads=17))
+def requests(shape: AttentionShape) -> dict[str, int]:
+    return dict(Counter(line.split()[0] for line in attention_trace(MACHINE, shape).splitlines()))
+
+
+KEYS = VALUES = 32  # multiplications of a head with 256 tokens
+HEAD = {"PIM_WR_GB": 8, "PIM_MV_SB": 24, "PIM_MV_GB": 8, "PIM_SFM": 1, "PIM_MAC_AB": KEYS + VALUES}
+OPENED_AHEAD = 16
+
+
+def test_rounds_of_heads_go_in_pairs_and_one_alone() -> None:
+    found = requests(AttentionShape(256, heads=48))
+    of_a_pair, alone = 1 + 2 * 1 + 2 * 2, 1 + 1 + 1 + 2
+    assert found.pop("PIM_BARRIER") == 16 * (of_a_pair + alone)
+    assert found.pop("PIM_MAC_AB") == 48 * (KEYS + VALUES) + OPENED_AHEAD
+    assert found == {name: 48 * count for name, count in HEAD.items() if name != "PIM_MAC_AB"}
+
+
+def test_second_round_of_a_pair_multiplies_with_the_values_of_the_first() -> None:
+    found = requests(AttentionShape(256, heads=20))
+    assert found["PIM_MAC_AB"] == 20 * KEYS + (16 + 16) * VALUES + OPENED_AHEAD
+    assert found["PIM_MV_SB"] == 20 * 8 + (16 + 16) * 16
+
+
+def test_what_does_not_go_in_even_shares_is_left_out() -> None:
+    assert requests(AttentionShape(4096, heads=17))["PIM_WR_GB"] == 16 * 8  # 8 requests beside 16 phases: none in each
+
+
+def test_second_round_lies_behind_the_first() -> None:
+    lines = attention_trace(MACHINE, AttentionShape(256, heads=17)).splitlines()
+    addresses = sorted({int(line.split()[1], 16) for line in lines if line.startswith("PIM_WR_GB")})
+    assert 4096 * 128 // 64 in addresses  # room for the longest context of a head of 128 elements in a bank
+
+
+@pytest.mark.parametrize("heads", [17, 40, 64])
+def test_more_heads_take_longer(heads: int) -> None:
+    one_round = run_attacc_trace(attention_trace(MACHINE, AttentionShape(256, heads=16)), MACHINE)
+    found = run_attacc_trace(attention_trace(MACHINE, AttentionShape(256, heads=heads)), MACHINE)
+    rounds = -(-heads // 16)
+    assert one_round.cycles < found.cycles < rounds * one_round.cycles  # softmax overlaps in pairs
+
+
+def test_a_layer_has_heads() -> None:
+    with pytest.raises(UnsupportedError, match="0 heads: a layer has at least one"):
+        attention_trace(MACHINE, AttentionShape(256, heads=0))
