@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from isa import UnsupportedError
+from isa import InputError, UnsupportedError
 from passes import interpret, verify
 from pimc.frontend import import_model
 from pimc.frontend.folding import FOLDED
@@ -59,6 +59,7 @@ REFUSALS = (
     (r"the element type (STRING|COMPLEX)", "strings and complex numbers"),
     (r"quantising to int(2|4|16|32)|quantising to uint(2|4|16)", "quantisation to other types than int8 and uint8"),
     (r"sequences are not|is not a tensor of known rank", "sequences, optional values, tensors of unknown rank"),
+    (r"Dropout has no attribute 'ratio'", "operators as they were before operator set 13"),
     (r"in training mode|mask of Dropout|random numbers", "training"),
     (r"positions that MaxPool", "positions of pooled elements"),
     (r"have operators that are not supported", "operators without an importer"),
@@ -119,7 +120,7 @@ def outcome(case: Any, evaluate: Evaluate = evaluate_graph) -> Outcome:
     operator = operator_of(case)
     try:
         wrong = _differences(case, evaluate)
-    except UnsupportedError as problem:
+    except (UnsupportedError, InputError) as problem:
         reason = next((text for pattern, text in REFUSALS if re.search(pattern, problem.message)), None)
         if reason is None:
             return Outcome(case.name, operator, "failed", f"refused without a listed reason: {problem.message}")

@@ -11,6 +11,7 @@ from passes import Dim, TensorType
 from pimc.frontend.builder import Array, Builder, Operand
 from pimc.frontend.folding import fold
 from pimc.frontend.loading import LoadedModel, standard_domain
+from pimc.frontend.node_check import check_node
 from pimc.frontend.onnx_node import OnnxNode, Results, node_attributes
 from pimc.frontend.operators import IMPORTERS
 from pimc.frontend.symbols import dimensions_help
@@ -106,6 +107,8 @@ class GraphWalk:
         self._check_narrow(node, place)
         inputs = tuple(self._operand(tensor) if tensor else None for tensor in node.input)
         key = (standard_domain(node.domain), node.op_type)
+        if key[0] == "":
+            check_node(node, inputs, self._opset)
         if key not in IMPORTERS:
             return fold(self._builder, node, inputs, self._opset)
         seen = OnnxNode(
@@ -132,6 +135,8 @@ class GraphWalk:
 
     def _branch(self, node: onnx.NodeProto) -> Results:
         """The results of the branch of an `If` that is taken, whose condition must be known."""
+        if not node.input:
+            raise InputError("the condition of If is missing")
         condition = self._operand(node.input[0]).constant
         if condition is None or condition.size != 1:
             raise UnsupportedError(

@@ -208,13 +208,15 @@ def _depth(indices: TensorType) -> int:
     depth = indices.shape[-1] if indices.rank else None
     if not isinstance(depth, int):
         raise UnsupportedError(f"the last axis of the indices {indices} must be a number")
+    if depth < 1:
+        raise InputError(f"the indices {indices} have no components")
     return depth
 
 
 def _gather_nd(symbols: SymbolTable, kinds: Sequence[TensorType], attributes: Attributes) -> list[TensorType]:
     data, indices = kinds
     batch_dims, depth = attributes["batch_dims"], _depth(indices)
-    if batch_dims >= indices.rank or batch_dims + depth > data.rank:
+    if not 0 <= batch_dims < indices.rank or batch_dims + depth > data.rank:
         raise InputError(f"the indices {indices} with {batch_dims} batch axes do not fit {data}")
     for a, b in zip(data.shape[:batch_dims], indices.shape[:batch_dims], strict=True):
         symbols.unify(a, b, "gathering by batch")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -97,9 +97,9 @@ class OnnxNode:
         """Axes from operand `index` or, in older operator sets, from the attribute; `None` when not given."""
         operand = self.optional(index)
         if operand is not None:
-            return tuple(normal_axis(axis, rank) for axis in self.fixed(index, "axes"))
+            return distinct([normal_axis(axis, rank) for axis in self.fixed(index, "axes")])
         axes = self.integers("axes")
-        return None if axes is None else tuple(normal_axis(axis, rank) for axis in axes)
+        return None if axes is None else distinct([normal_axis(axis, rank) for axis in axes])
 
     def dims(self, index: int, what: str) -> list[Dim]:
         """Contents of an integer operand as dimensions; `what` names it in messages."""
@@ -135,6 +135,13 @@ def normal_axis(axis: int, rank: int) -> int:
     if not -rank <= axis < rank:
         raise InputError(f"axis {axis} does not exist in a tensor of rank {rank}")
     return axis % rank
+
+
+def distinct(axes: Sequence[int]) -> tuple[int, ...]:
+    """Axes counted from the front, of which none may come twice."""
+    if len(set(axes)) < len(axes):
+        raise InputError(f"the axes {list(axes)} name an axis twice")
+    return tuple(axes)
 
 
 def node_attributes(node: onnx.NodeProto, read_tensor: Callable[[onnx.TensorProto], Array]) -> dict[str, Any]:

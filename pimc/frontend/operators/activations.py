@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from isa import InputError
 from pimc.frontend.builder import Builder, Operand
 from pimc.frontend.onnx_node import Importer, OnnxNode, Results
 
@@ -105,7 +106,10 @@ def _shrink(node: OnnxNode) -> Results:
 
 
 def _gelu(node: OnnxNode) -> Results:
-    return node.builder.emit("gelu", [node.operand(0)], {"approximate": node.text("approximate", "none")})
+    approximate = node.text("approximate", "none")
+    if approximate not in ("none", "tanh"):
+        raise InputError(f"the attribute 'approximate' of Gelu is '{approximate}', but must be none or tanh")
+    return node.builder.emit("gelu", [node.operand(0)], {"approximate": approximate})
 
 
 def _swish(node: OnnxNode) -> Operand:

@@ -19,6 +19,8 @@ from pimc.frontend.tensors import dtype_name
 def heads_apart(build: Builder, x: Operand, heads: int) -> Operand:
     """[B, S, heads*D] as [B, heads, S, D]."""
     batch, length, width = build.shape_of_rank(x, 3)
+    if heads < 1:
+        raise InputError(f"there cannot be {heads} heads")
     apart = reshaped(build, x, (batch, length, heads, width // heads))
     return build.emit("transpose", [apart], {"perm": (0, 2, 1, 3)})
 
@@ -37,7 +39,7 @@ def repeated(build: Builder, x: Operand, heads: Dim) -> Operand:
     batch, groups, length, width = build.shape_of_rank(x, 4)
     if groups == heads:
         return x
-    if not isinstance(groups, int) or not isinstance(heads, int) or heads % groups:
+    if not isinstance(groups, int) or not isinstance(heads, int) or not groups or heads % groups:
         raise InputError(f"{heads} query heads do not share {groups} key heads evenly")
     shape = (batch, groups, heads // groups, length, width)
     wide = expanded(build, reshaped(build, x, (batch, groups, 1, length, width)), shape)

@@ -16,6 +16,9 @@ def padded(build: Builder, x: Operand, axis: int, amounts: tuple[int, int], valu
     """The operand with a value repeated before and behind along an axis; negative amounts cut."""
     if any(amount < 0 for amount in amounts):
         front, back = (max(0, -amount) for amount in amounts)
+        size = build.shape(x)[axis]
+        if isinstance(size, int) and size < front + back:
+            raise InputError(f"{front} and {back} of {size} elements cannot be cut")
         x = cut(build, x, axis, front, build.shape(x)[axis] - back)
     before, behind = (_filling(build, x, axis, amount, value) for amount in amounts)
     return _joined(build, [*before, x, *behind], axis)

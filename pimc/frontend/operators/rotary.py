@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from isa import InputError
 from passes import Dim
 from pimc.frontend.builder import Builder, Operand
 from pimc.frontend.onnx_node import Importer, OnnxNode, Results
@@ -14,6 +15,8 @@ def rotated(build: Builder, x: Operand, cos: Operand, sin: Operand, interleaved:
     """Rotary embedding of x [B, heads, S, D] by cos and sin [B or 1, S, R/2]; elements from R on stay."""
     half = build.shape_of_rank(cos, 3)[-1]
     width = build.shape_of_rank(x, 4)[3]
+    if isinstance(half, int) and isinstance(width, int) and half * 2 > width:
+        raise InputError(f"tables of {half} pairs do not fit heads of {width} elements")
     turned = _cut(build, x, 0, half * 2)
     swapped = _swapped_pairs(build, turned) if interleaved else _swapped_halves(build, turned)
     a = build.emit("mul", [turned, _for_pairs(build, cos, interleaved)])

@@ -60,8 +60,8 @@ def _tensor_scatter(node: OnnxNode) -> Results:
     """New rows of a cache of fixed length: sequence b's rows go to its write index and on, in a ring on request."""
     build, cache, update, start = node.builder, node.operand(0), node.operand(1), node.optional(2)
     axis = normal_axis(node.integer("axis", -2), build.rank(cache))
-    if axis == 0:
-        raise InputError("the axis of TensorScatter cannot be that of the batch")
+    if axis == 0 or build.rank(update) != build.rank(cache):
+        raise InputError(f"the rows {update.type} cannot be written along axis {axis} of {cache.type}")
     mode = node.text("mode", "linear")
     if mode not in ("linear", "circular"):
         raise InputError(f"the mode '{mode}' of TensorScatter must be linear or circular")

@@ -26,6 +26,8 @@ def _arg(node: OnnxNode, is_largest: bool) -> Operand:
     """The first of equal elements, or on request the last: the first of the reversed ones, counted from the end."""
     build, x = node.builder, node.operand(0)
     axis = node.axis(build.rank(x), 0)
+    if build.shape(x)[axis] == 0:
+        raise InputError(f"{node.operator} of no elements has no result")
     is_last = bool(node.integer("select_last_index", 0))
     source = reversed_along(build, x, axis) if is_last else x
     found = _first(build, source, axis, is_largest, bool(node.integer("keepdims", 1)))
@@ -64,6 +66,8 @@ def _hardmax(node: OnnxNode) -> Results:
 def reversed_along(build: Builder, x: Operand, axis: int) -> Operand:
     """The elements of an axis in reverse order."""
     size = build.shape(x)[axis]
+    if size == 0:
+        return x
     return build.emit("slice", [x], {"axis": axis, "start": size - 1, "stop": -1, "step": -1})
 
 

@@ -9,9 +9,12 @@ from passes import Affine, Dim, product
 from pimc.frontend.builder import Array, Builder, Operand
 from pimc.frontend.dim_products import quotient
 from pimc.frontend.inference import broadcast
-from pimc.frontend.onnx_node import Importer, OnnxNode, Results, normal_axis
+from pimc.frontend.onnx_node import Importer, OnnxNode, Results, distinct, normal_axis
 from pimc.frontend.symbols import dimensions_help
 from pimc.frontend.tensors import dtype_name
+
+_MOST_PIECES = 1 << 16
+"""Results that Split may have."""
 
 
 def _shape(node: OnnxNode) -> Results:
@@ -50,7 +53,7 @@ def _reshape(node: OnnxNode) -> Results:
 def _unsqueeze(node: OnnxNode) -> Results:
     build, x = node.builder, node.operand(0)
     given = node.fixed(1, "axes of Unsqueeze")
-    axes = {normal_axis(axis, build.rank(x) + len(given)) for axis in given}
+    axes = distinct([normal_axis(axis, build.rank(x) + len(given)) for axis in given])
     rest = iter(build.shape(x))
     shape = tuple(1 if axis in axes else next(rest) for axis in range(build.rank(x) + len(axes)))
     return reshaped(build, x, shape)
@@ -132,6 +135,8 @@ def _split(node: OnnxNode) -> Results:
 
 def _equal_sizes(total: Dim, pieces: int) -> tuple[Dim, ...]:
     """Equal pieces; the last one is smaller when they do not divide."""
+    if not 0 < pieces <= _MOST_PIECES:
+        raise InputError(f"Split cannot give {pieces} pieces")
     if not isinstance(total, int):
         return (total // pieces,) * pieces
     size = -(-total // pieces)
@@ -179,6 +184,8 @@ def _range(node: OnnxNode) -> Results:
 
 
 def _trilu(node: OnnxNode) -> Results:
+    if node.builder.rank(node.operand(0)) < 2:
+        raise InputError(f"{node.operand(0).type} is no matrix")
     diagonal: Dim = node.dim(1, "diagonal of Trilu") if node.optional(1) is not None else 0
     attributes = {"upper": bool(node.integer("upper", 1)), "diagonal": diagonal}
     return node.builder.emit("trilu", [node.operand(0)], attributes)
