@@ -29,16 +29,17 @@ DECODER, ENCODER = "text-generation-with-past", "feature-extraction"
 FAMILIES = {
     **dict.fromkeys(("gpt2", "gptj", "opt", "bloom", "falcon", "llama", "mistral", "qwen2", "qwen3"), DECODER),
     **dict.fromkeys(("phi3", "granite", "olmo"), DECODER),
-    **dict.fromkeys(("bert", "roberta", "distilbert", "albert", "electra", "mpnet", "deberta-v2"), ENCODER),
+    **dict.fromkeys(("bert", "roberta", "distilbert", "albert", "electra", "mpnet", "deberta"), ENCODER),
+    **dict.fromkeys(("deberta-v2", "modernbert", "vit", "deit"), ENCODER),
+    **dict.fromkeys(("clip", "siglip"), "zero-shot-image-classification"),
     **dict.fromkeys(("t5", "bart", "marian"), "text2text-generation-with-past"),
     "whisper": "automatic-speech-recognition-with-past",
-    **dict.fromkeys(("vit", "deit"), ENCODER),
 }
 FOLDERS = {
     "decoders": (corpus_decoders, corpus_decoders.DECODERS),
     "encoders": (corpus_encoders, corpus_encoders.ENCODERS),
     "encoder-decoders": (corpus_seq2seq, corpus_seq2seq.ENCODER_DECODERS),
-    "vision": (corpus_vision, corpus_vision.IMAGE_ENCODERS),
+    "vision": (corpus_vision, (*corpus_vision.IMAGE_ENCODERS, *corpus_vision.PAIRS)),
 }
 MODES = {
     "encoder_model": "encoder",
