@@ -1,0 +1,35 @@
+"""The passes' time grows with the number of layers, not with its square."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+from bert import BertConfig, build_bert
+from llama import LlamaConfig, build_llama
+from model_file import BuiltModel
+from model_weights import RandomWeights
+
+from passes import PassManager, pipeline, recognised_counts
+from pimc.frontend import import_model, wrap_model
+
+
+def bert(layers: int) -> BuiltModel:
+    return build_bert(BertConfig(layers=layers, hidden=16, heads=2, intermediate=16), RandomWeights(1), "torchscript")
+
+
+def llama(layers: int) -> BuiltModel:
+    config = LlamaConfig(vocabulary=64, hidden=16, layers=layers, heads=2, kv_heads=1, head_dim=8, intermediate=16)
+    return build_llama(config, RandomWeights(1), "torchscript")
+
+
+@pytest.mark.parametrize("build", [bert, llama])
+def test_time_is_linear(build: Callable[[int], BuiltModel]) -> None:
+    seconds: dict[int, float] = {}
+    for layers in (1, 8, 32):
+        graph = import_model(wrap_model(build(layers).to_proto()), {})
+        started = time.process_time()
+        PassManager(pipeline("default")).run(graph)
+        seconds[layers] = time.process_time() - started
+        counts = recognised_counts(graph)
+        assert (counts["attention"], counts["feed_forward"]) == (layers, layers)
+    assert seconds[32] - seconds[1] < 8 * (seconds[8] - seconds[1])
