@@ -11,7 +11,7 @@ from passes.manager import Observer, Pass, PassManager, PassReport
 from passes.matrix_layout import MatrixLayout, Tile, matrix_layout
 from passes.ops import FLOAT_DTYPES, OPS, OpSpec
 from passes.pipelines import PASSES, PIPELINES, parse_pipeline, pipeline
-from passes.place_weights import PlacedMatrix, Placement, PlaceWeights, is_bank_table
+from passes.place_weights import PlacedMatrix, Placement, PlaceWeights, is_bank_table, place_together
 from passes.text import large_constants, parse_graph, print_graph
 from passes.verifier import LEVELS, verify
 
@@ -55,6 +55,7 @@ __all__ = [
     "parse_graph",
     "parse_pipeline",
     "pipeline",
+    "place_together",
     "print_graph",
     "product",
     "recognised_counts",

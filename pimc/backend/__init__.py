@@ -1,6 +1,8 @@
 """Graph -> Program: placement of KV caches, lowering, buffer allocation, emission."""
 
+from pimc.backend.entry_builder import Stage
+from pimc.backend.host_rooms import cache_stem
 from pimc.backend.options import ProgramOptions
-from pimc.backend.program_builder import build_program
+from pimc.backend.program_builder import build_program, build_stages
 
-__all__ = ["ProgramOptions", "build_program"]
+__all__ = ["ProgramOptions", "Stage", "build_program", "build_stages", "cache_stem"]

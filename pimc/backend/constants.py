@@ -28,11 +28,19 @@ class Constants:
     allocator: BufferAllocator
     placed: list[Constant] = field(default_factory=list[Constant])
     _words: dict[Value, int] = field(default_factory=dict[Value, int])
+    _earlier: dict[bytes, int] = field(default_factory=dict[bytes, int])
+
+    def begin_graph(self) -> None:
+        """From now on take over what has been placed so far, for another graph of the same program."""
+        self._earlier = {raw.tobytes(): word for _, word, raw in self.placed}
 
     def add(self, array: NDArray[Any], name: str) -> int:
-        """First word of a new read-only array."""
+        """First word of a read-only array, a new one unless an earlier graph holds the same words."""
         raw = np.zeros(-(-array.size // COLUMN_WORDS) * COLUMN_WORDS, dtype=np.uint32)
         raw[: array.size] = np.ascontiguousarray(array).reshape(-1).view(np.uint32)
+        known = self._earlier.get(raw.tobytes()) if self._earlier else None
+        if known is not None:
+            return known
         word = self.allocator.allocate(raw.size, f"the constant '{name}'")
         self.placed.append((name, word, raw))
         return word

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -100,6 +100,11 @@ class Emitter:
         if not self._free:
             raise ResourceLimitError(f"the program needs more than {REGISTER_COUNT} scalar registers at once")
         return self._free.pop()
+
+    def reserve(self, registers: Iterable[int]) -> None:
+        """Never hand these registers out."""
+        kept = set(registers)
+        self._free = [register for register in self._free if register not in kept]
 
     def release(self, *registers: int) -> None:
         """Give registers back."""

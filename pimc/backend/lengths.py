@@ -53,8 +53,21 @@ def find_lengths(
     host: HostRegisters,
     emitter: Emitter,
     options: ProgramOptions,
+    shared: dict[str, int],
 ) -> Lengths:
-    """Give every symbol a register, and bound it."""
+    """Give every symbol a register, and bound it.
+
+    Args:
+        graph: The fused graph.
+        rows: What works row by row.
+        schedule: Its phases.
+        host: Registers with a fixed meaning.
+        emitter: Gives registers.
+        options: What the user chooses.
+        shared: Registers of dimensions by the name that the host knows, of this graph and of others that become the
+            same program; new ones are added.
+    """
+    emitter.reserve(shared.values())
     past = past_symbols(graph)
     main = rows.main
     own = _bare_symbol(main.tokens) if main is not None else None
@@ -63,7 +76,9 @@ def find_lengths(
     others: list[RegisterSymbol] = []
     for name in sorted(graph.symbols() - set(registers)):
         names[name] = "dim_" + re.sub(r"[^A-Za-z0-9_]", "_", name)
-        registers[name] = emitter.register()
+        if names[name] not in shared:
+            shared[names[name]] = emitter.register()
+        registers[name] = shared[names[name]]
         meaning = f"size of the dimension '{name}'"
         others.append(RegisterSymbol(names[name], registers[name], 0, options.max_context, meaning))
     is_incremental = schedule.is_incremental and (own is not None or isinstance(main and main.tokens, int))
@@ -101,7 +116,8 @@ def _chunk(main: Space | None, is_incremental: bool, options: ProgramOptions) ->
         return 1
     if isinstance(main.tokens, int):
         return max(main.tokens, min(options.chunk, options.max_context) if is_incremental else 1)
-    return min(options.chunk, options.max_context) if is_incremental else options.max_context
+    whole = options.max_context if options.longest_run is None else min(options.longest_run, options.max_context)
+    return min(options.chunk, options.max_context) if is_incremental else whole
 
 
 def _cache_sizes(graph: Graph, extents: Extents, host: HostRegisters, max_context: int) -> dict[str, CacheSizes]:
