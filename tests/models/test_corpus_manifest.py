@@ -17,7 +17,7 @@ FILE_BYTES = 150_000
 EXPORTERS = ("torchscript", "dynamo")
 FAMILIES = (
     *("gpt2", "gptj", "gpt-neox", "opt", "bloom", "falcon", "llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3"),
-    *("phi", "phi3", "stablelm", "olmo", "granite", "mixtral", "qwen-moe"),
+    *("phi", "phi3", "stablelm", "olmo", "granite", "mixtral", "qwen-moe", "qwen2-moe"),
     *("bert", "roberta", "distilbert", "albert", "electra", "mpnet", "deberta", "deberta-v2", "modernbert"),
     *("t5", "bart", "marian", "whisper", "vit", "deit", "swin", "dinov2", "clip", "siglip"),
 )
