@@ -1,0 +1,66 @@
+"""Equal cycles and joules in every process, for any hash seed and number of threads."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+SCRIPT = """
+import json
+from pathlib import Path
+import pimc
+from isa import load_machine
+from pimc.simulator import Session, Simulator, simulate_trace
+from pimc.simulator.attacc_frontend import run_attacc_trace
+from pimc.simulator.attacc_streams import AttentionShape, attention_trace
+from pimc.simulator.hbm_pim import run_hbm_pim_kernel
+
+machine = load_machine("gddr6-aim")
+folder = Path("tests/golden/aim")
+found = [simulate_trace(folder / f"{name}.trace", machine, compat).to_json()
+         for name in ("rd_sbk_4bg", "gb_bias_mac_rd", "ewmul_64")
+         for compat in (True, False)]
+program = pimc.compile("models/corpus/llama-dynamo.onnx", machine, dims=None)
+simulator = Simulator(machine)
+simulator.load(program)
+registers = [{"kv_length": length, "masked": 0} for length in (0, 5, 17)]
+found.append([[run.cycles, run.energy_j] for run in simulator.sweep("decode", registers)])
+session = Session(program)
+session.step([1, 2, 3, 4, 5])
+found.append(session.statistics.to_json())
+attention = attention_trace(load_machine("hbm3-attacc"), AttentionShape(256, heads=20))
+found.append(run_attacc_trace(attention, load_machine("hbm3-attacc")).cycles)
+found.append(run_hbm_pim_kernel("gemv", [1024, 256], load_machine("hbm2-pim")).cycles)
+print(json.dumps(found))
+"""
+
+
+def printed(seed: str, threads: str) -> str:
+    variables = {
+        "PYTHONHASHSEED": seed,
+        "NUMBA_NUM_THREADS": threads,
+        "OMP_NUM_THREADS": threads,
+        "PYTHONPATH": str(ROOT),
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        cwd=ROOT,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    return run.stdout
+
+
+@pytest.mark.slow
+def test_seeds_and_threads_change_nothing() -> None:
+    first = printed("0", "1")
+    assert len(json.loads(first)) == 10
+    assert printed("1", "2") == first
+    assert printed("4711", "1") == first
