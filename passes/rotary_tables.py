@@ -43,18 +43,28 @@ def _dropped(width: int, interleaved: bool) -> tuple[EllipsisType, slice]:
 
 
 def _is_doubled(node: Node, interleaved: bool) -> bool:
-    """Whether the node repeats something: concat(f, f), or f as [..., n, 1] expanded to [..., n, 2] and flattened."""
+    """Whether the node repeats something: concat(f, f), or f as [..., n, 1] made [..., n, 2] and flattened."""
     if not interleaved:
-        is_last = node.op == "concat" and node.attributes["axis"] in (-1, node.output.type.rank - 1)
-        return is_last and len(node.inputs) == 2 and node.inputs[0] is node.inputs[1]
-    pairs = producer(node.operand(0), "expand") if node.op == "reshape" else None
-    if pairs is None or pairs.output.type.rank < 2:
+        return _joins_twice(node)
+    pairs = _pairs(node)
+    if pairs is None or pairs.output.type.rank < 2 or (pairs.op == "concat" and not _joins_twice(pairs)):
         return False
     before, after = list(pairs.operand(0).shape), list(pairs.output.shape)
     while after[-1] == before[-1] == 1 and len(after) > 2:
         del before[-1], after[-1]
     count, members = after[-2:]
     return members == 2 and before[-2:] == [count, 1] and node.output.shape[-1] == count * 2
+
+
+def _joins_twice(node: Node) -> bool:
+    """Whether the node is concat(f, f) along the last axis."""
+    is_last = node.op == "concat" and node.attributes["axis"] in (-1, node.output.type.rank - 1)
+    return is_last and len(node.inputs) == 2 and node.inputs[0] is node.inputs[1]
+
+
+def _pairs(node: Node) -> Node | None:
+    """What makes the pairs that a reshape flattens."""
+    return producer(node.operand(0), "expand", "concat") if node.op == "reshape" else None
 
 
 def _carriers(node: Node) -> tuple[int, ...]:
@@ -99,5 +109,5 @@ def half_table(graph: Graph, table: Value, interleaved: bool) -> Value:
 
 def _single(node: Node) -> Value:
     """What a node that `_is_doubled` repeats."""
-    pairs = producer(node.operand(0), "expand") if node.op == "reshape" else None
+    pairs = _pairs(node)
     return node.operand(0) if pairs is None else pairs.operand(0)

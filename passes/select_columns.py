@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -20,6 +21,8 @@ from passes.rewriting import add, cut, replace
 _VIEWS = frozenset(("reshape", "transpose", "slice", "split", "gather", "concat"))
 _READERS = frozenset(("attention", "rotary", "rms_norm", "layer_norm"))
 _LEAST_ROWS = 5
+_MOST_ELEMENTS = 1 << 25
+"""Projections of larger arrays are not followed element by element."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,8 @@ def _leaves(linear: Node) -> list[Value] | None:
 def _columns(linear: Node, leaf: Value) -> Array | None:
     """Which columns of the projection each element of a row of the leaf is; `None` when it is not rows of it."""
     whole, width = linear.output, linear.output.shape[-1]
-    if leaf.shape[:-1] != whole.shape[:-1] or not isinstance(width, int):
+    rows = [dim for dim in whole.shape[:-1] if isinstance(dim, int)]
+    if leaf.shape[:-1] != whole.shape[:-1] or not isinstance(width, int) or math.prod(rows) * width > _MOST_ELEMENTS:
         return None
     try:
         part, targets = extract([leaf], (whole,))
@@ -99,10 +103,10 @@ def _columns(linear: Node, leaf: Value) -> Array | None:
         (found,) = evaluate(part, targets, numbers, {whole.name: elements})
     except (Refusal, GraphError):
         return None
-    rows = found.astype(np.int64).reshape(-1, found.shape[-1])
-    columns = rows[0]
-    starts = np.arange(len(rows))[:, None] * width
-    return columns if len(rows) > 1 and np.array_equal(rows, starts + columns) and columns.max() < width else None
+    taken = found.astype(np.int64).reshape(-1, found.shape[-1])
+    columns = taken[0]
+    starts = np.arange(len(taken))[:, None] * width
+    return columns if len(taken) > 1 and np.array_equal(taken, starts + columns) and columns.max() < width else None
 
 
 def _divide(graph: Graph, linear: Node, parts: dict[Value, Array]) -> None:

@@ -209,13 +209,27 @@ def each_twice(net: Net, table: Value) -> Value:
     return net.op("reshape", column, shape=(1, 1, SEQ, 2 * width))
 
 
-def interleaved(rotated: int, neighbours_equal: bool = True) -> Graph:
+def each_twice_under_a_unit_axis(net: Net, table: Value) -> Value:
+    """What tiling by (1, 1, 2, 1) becomes."""
+    width = table.shape[-1]
+    column = net.op("reshape", table, shape=(1, SEQ, 1, width, 1, 1))
+    return net.op("reshape", net.op("expand", column, shape=(1, SEQ, 1, width, 2, 1)), shape=(1, 1, SEQ, 2 * width))
+
+
+def each_stacked(net: Net, table: Value) -> Value:
+    column = net.op("reshape", table, shape=(1, SEQ, table.shape[-1], 1))
+    return net.op("reshape", net.op("concat", column, column, axis=3), shape=(1, 1, SEQ, 2 * table.shape[-1]))
+
+
+def interleaved(
+    rotated: int, neighbours_equal: bool = True, twice: Callable[[Net, Value], Value] = each_twice
+) -> Graph:
     net = Net()
     x = net.op("reshape", net.input("x", 1, SEQ, HEADS * WIDTH), shape=(1, SEQ, HEADS, WIDTH))
     x = net.op("transpose", x, perm=(0, 2, 1, 3))
     angle = angles(net, rotated)
     if neighbours_equal:
-        cos, sin = (each_twice(net, net.op(name, angle)) for name in ("cos", "sin"))
+        cos, sin = (twice(net, net.op(name, angle)) for name in ("cos", "sin"))
     else:
         both = net.op("reshape", net.op("concat", angle, angle, axis=2), shape=(1, 1, SEQ, rotated))
         cos, sin = net.op("cos", both), net.op("sin", both)
@@ -227,14 +241,36 @@ def interleaved(rotated: int, neighbours_equal: bool = True) -> Graph:
     return net.graph
 
 
+@pytest.mark.parametrize("twice", [each_twice, each_twice_under_a_unit_axis, each_stacked])
 @pytest.mark.parametrize("rotated", [WIDTH, 4])
-def test_neighbours(rotated: int) -> None:
-    after = assert_same_meaning(
-        lambda: interleaved(rotated), *CLEAN_UP, FuseRotary(), *CLEAN_UP, numbers={"seq": 5}, tolerance=1e-6
-    )
+def test_neighbours(rotated: int, twice: Twice) -> None:
+    steps = (*CLEAN_UP, FuseRotary(), *CLEAN_UP)
+    after = assert_same_meaning(lambda: interleaved(rotated, twice=twice), *steps, numbers={"seq": 5}, tolerance=1e-6)
     assert operations(after)[-1] == "rotary"
     assert after.nodes[-1].attributes == {"heads": HEADS, "interleaved": True}
     assert {"transpose", "concat", "expand", "slice"}.isdisjoint(operations(after))
+
+
+@pytest.mark.parametrize("rotated", [WIDTH, 4])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_head_inside_a_joint_projection(rotated: int, place: int) -> None:
+    """Query or key of [S, H, 3 * D], cut out by parts, where slices of slices became one."""
+
+    def build() -> Graph:
+        net = Net()
+        first = place * WIDTH
+        x = net.op("reshape", net.input("x", 1, SEQ, HEADS * 3 * WIDTH), shape=(1, SEQ, HEADS, 3 * WIDTH))
+        x = net.op("transpose", x, perm=(0, 2, 1, 3))
+        cos, sin = (net.op("reshape", t, shape=(1, 1, SEQ, rotated)) for t in doubled_angles(net, rotated))
+        head = net.cut(x, 3, first, first + WIDTH)
+        turned = rotate(net, net.cut(head, 3, 0, rotated) if rotated < WIDTH else head, cos, sin, False)
+        rest = [net.cut(head, 3, rotated, WIDTH)] if rotated < WIDTH else []
+        net.output("y", net.op("concat", turned, *rest, axis=3) if rest else turned)
+        return net.graph
+
+    after = assert_same_meaning(build, *CLEAN_UP, FuseRotary(), *CLEAN_UP, numbers={"seq": 5}, tolerance=1e-6)
+    assert operations(after).count("rotary") == 1
+    assert {"neg", "concat"}.isdisjoint(operations(after))
 
 
 def test_neighbours_with_a_table_by_halves_are_left() -> None:
