@@ -1,6 +1,6 @@
 """The conformance cases of the onnx package, one by one: passed, refused for a listed reason, or failed.
 
-    python -m tests.node_tests [--only OPERATOR] [-o docs/operators.md]
+    python -m tests.node_tests [--only OPERATOR] [--through importer|passes|simulator] [-o docs/operators.md]
 
 Ends with exit code 1 when a case failed.
 """
@@ -22,7 +22,7 @@ import numpy as np
 import onnx
 
 from isa import InputError, UnsupportedError
-from passes import interpret, verify
+from passes import PassManager, interpret, pipeline, verify
 from pimc.frontend import import_model
 from pimc.frontend.folding import FOLDED
 from pimc.frontend.operators import IMPORTERS
@@ -107,6 +107,33 @@ def evaluate_graph(model: onnx.ModelProto, inputs: Arrays) -> Arrays:
     graph = import_model(model)
     verify(graph, "imported")
     return interpret(graph, {value.name: inputs[value.name] for value in graph.inputs})
+
+
+def evaluate_fused(model: onnx.ModelProto, inputs: Arrays) -> Arrays:
+    """The same after the default passes."""
+    graph = import_model(model)
+    PassManager(pipeline("default")).run(graph)
+    names = {value.name for value in graph.inputs}
+    names |= {name for cache in graph.caches.values() for name in (cache.past_key, cache.past_value) if name}
+    return interpret(graph, {name: array for name, array in inputs.items() if name in names})
+
+
+def evaluate_on_simulator(model: onnx.ModelProto, inputs: Arrays) -> Arrays:
+    """Compile a model for a bundled machine, in binary32, and run the program."""
+    import pimc
+    from pimc.simulator import Session
+
+    machine = pimc.load_machine("gddr6-aim")
+    program = pimc.compile(model, machine, numerics="fp32")
+    names = {port.name for port in program.ports if port.direction == "input"}
+    return Session(program, machine).run({name: array for name, array in inputs.items() if name in names})
+
+
+_EVALUATIONS: dict[str, Evaluate] = {
+    "importer": evaluate_graph,
+    "passes": evaluate_fused,
+    "simulator": evaluate_on_simulator,
+}
 
 
 def operator_of(case: Any) -> str:
@@ -244,10 +271,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the cases, print or write the tables, and give the exit code."""
     parser = argparse.ArgumentParser(description="the conformance cases of the onnx package")
     parser.add_argument("--only", metavar="OPERATOR", help="cases of one operator")
+    parser.add_argument(
+        "--through", choices=list(_EVALUATIONS), default="importer", help="how far the cases go (default importer)"
+    )
     parser.add_argument("-o", "--output", metavar="FILE", help="file for the tables (default: standard output)")
     options = parser.parse_args(arguments)
     cases = [case for case in load_cases() if options.only in (None, operator_of(case))]
-    outcomes = [outcome(case) for case in cases]
+    outcomes = [outcome(case, _EVALUATIONS[options.through]) for case in cases]
     if options.output:
         Path(options.output).write_text(document(outcomes), encoding="utf-8")
     elif options.only:
