@@ -75,18 +75,33 @@ def _classified(match: AttentionMatch, known: Known) -> Masking:
     return found
 
 
-def _returned_heads(graph: Graph) -> dict[Value, list[str]]:
+_Elements = tuple[Value, tuple[int, ...]]
+"""A value and the order in which its axes are read."""
+
+
+def _elements(operand: Operand) -> _Elements:
+    """What an operand reads as [B, G, T, D], the same for different transpositions of one value."""
+    value, node = operand.value, operand.value.producer
+    order = tuple(range(value.type.rank))
+    if node is not None and node.op == "transpose":
+        value, order = node.operand(0), tuple(node.attributes["perm"])
+    return value, (*order[:-2], order[-1], order[-2]) if operand.swapped else order
+
+
+def _returned_heads(graph: Graph) -> dict[_Elements, list[str]]:
     """Names of the model's outputs of four axes, by what they are a view of."""
-    found: dict[Value, list[str]] = {}
+    found: dict[_Elements, list[str]] = {}
     for name, value in graph.outputs.items():
         if value.type.rank == 4 and value.producer is not None:
             batch, heads, length, width = value.shape
-            found.setdefault(stripped(Operand(value, (batch, heads, length, width)), False).value, []).append(name)
+            plain = stripped(Operand(value, (batch, heads, length, width)), False)
+            found.setdefault(_elements(plain), []).append(name)
     return found
 
 
-def _rewrite(graph: Graph, match: AttentionMatch, masking: Masking, presents: dict[Value, list[str]]) -> None:
+def _rewrite(graph: Graph, match: AttentionMatch, masking: Masking, presents: dict[_Elements, list[str]]) -> None:
     origins = origins_of(match.nodes)
+    returned = [presents.get(_elements(joined), []) for joined in (match.joined_key, match.joined_value)]
     query, scale = _query(graph, match, origins)
     key, value = (_tokens(graph, operand, origins) for operand in (match.key, match.value))
     mask = key_mask_of(graph, masking.key_masks, match.scores[3])
@@ -104,7 +119,7 @@ def _rewrite(graph: Graph, match: AttentionMatch, masking: Masking, presents: di
     batch, heads, queries, _ = match.query.shape
     apart = head_major(graph, node.output, (batch, heads, queries, match.joined_value.shape[3]), origins)
     replace(graph, match.result, reshape(graph, apart, match.result.shape, origins))
-    _return_present(graph, match, node, presents)
+    _return_present(graph, match, node, returned)
 
 
 def _result_types(match: AttentionMatch) -> list[TensorType]:
@@ -130,15 +145,14 @@ def _query(graph: Graph, match: AttentionMatch, origins: tuple[str, ...]) -> tup
     return step[0], scale * step[1]
 
 
-def _return_present(graph: Graph, match: AttentionMatch, node: Node, presents: dict[Value, list[str]]) -> None:
-    """Let users and outputs of the joined keys and values take the results of the attention."""
-    for joined, past, result in zip(
-        (match.joined_key, match.joined_value), (match.past_key, match.past_value), node.outputs[1:], strict=True
-    ):
+def _return_present(graph: Graph, match: AttentionMatch, node: Node, returned: list[list[str]]) -> None:
+    """Let users and outputs of the joined keys and values, whose names are `returned`, take the attention's results."""
+    both, pasts = (match.joined_key, match.joined_value), (match.past_key, match.past_value)
+    for joined, past, names, result in zip(both, pasts, returned, node.outputs[1:], strict=True):
         source = joined.value.producer
         if past is not None and source is not None and source in graph:
             replace(graph, joined.value, result)
         elif past is None:
-            for name in presents.get(joined.value, ()):
+            for name in names:
                 if graph.outputs[name].type == result.type:
                     graph.outputs[name] = result

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isa import Machine, Place, Program, ResourceLimitError, UnsupportedError, machine_metadata
-from passes import Affine, Graph, Node, PassManager, PassReport, PlaceWeights, Value, parse_pipeline, pipeline
-from pimc.backend import ProgramOptions, build_program
+from passes import (
+    Affine,
+    Graph,
+    Node,
+    PassManager,
+    PassReport,
+    PlaceWeights,
+    Value,
+    parse_pipeline,
+    pipeline,
+    place_together,
+)
+from pimc.backend import ProgramOptions, Stage, build_program, build_stages
 from pimc.frontend import LoadedModel, import_model, load_model, wrap_model
+from pimc.model_folder import ModelFile, ModelFolder, file_dimensions, is_folder, load_folder
 from pimc.model_inputs import table_rows
 
 if TYPE_CHECKING:
@@ -43,7 +56,8 @@ def compile_model(
     """Compile an ONNX model.
 
     Args:
-        source: Path of the model, or the model itself.
+        source: Path of the model, or the model itself; a folder with the files of an encoder-decoder model becomes one
+            program with the entries `encode`, `prefill` and `decode`.
         machine: The target.
         dims: Numbers for symbolic dimensions.
         max_context: Longest attended length; default: what the model's position tables allow, at most
@@ -62,15 +76,32 @@ def compile_model(
     Raises:
         PimcError: The model, an option or the machine is refused; the message says where and what is allowed.
     """
+    chosen = {"pipeline": pipeline_text or ("default" if optimize else "O0"), **machine_metadata(machine)}
+    if is_folder(source):
+        folder = load_folder(str(source))
+        graphs = fuse_folder(folder, dims, pipeline_text, optimize, observers, bind)
+        place_together(machine, graphs)
+        metadata = {**_metadata(folder.path.resolve().name, folder.sha256), **chosen}
+        options = ProgramOptions(0, chunk, numerics, {**metadata, "start_token": folder.start_token}, weights)
+        return _longest(
+            graphs, max_context, lambda context: build_stages(_stages(folder, graphs, options, context), machine)
+        )
     model = load_model(source) if isinstance(source, str | Path) else wrap_model(source)
     graph = fuse_model(model, dims, pipeline_text, optimize, observers, bind)
     PassManager([PlaceWeights(machine)], observers).run(graph)
-    chosen = pipeline_text or ("default" if optimize else "O0")
-    metadata = {**_metadata(model), "pipeline": chosen, "table_rows": table_rows(graph), **machine_metadata(machine)}
-    contexts = _contexts(graph, max_context)
+    metadata = {**_metadata(model.name, model.sha256), "table_rows": table_rows(graph), **chosen}
+    options = ProgramOptions(0, chunk, numerics, metadata, weights)
+    return _longest(
+        (graph,), max_context, lambda context: build_program(graph, machine, replace(options, max_context=context))
+    )
+
+
+def _longest(graphs: Sequence[Graph], max_context: int | None, build: Callable[[int], Program]) -> Program:
+    """The program for the longest context that fits the machine."""
+    contexts = _contexts(graphs, max_context)
     for context in contexts:
         try:
-            return build_program(graph, machine, ProgramOptions(context, chunk, numerics, metadata, weights))
+            return build(context)
         except ResourceLimitError:
             if context == contexts[-1]:
                 raise
@@ -93,9 +124,58 @@ def fuse_model(
     return graph
 
 
-def _contexts(graph: Graph, wanted: int | None) -> list[int]:
+def fuse_folder(
+    folder: ModelFolder,
+    dims: Mapping[str, int] | None = None,
+    pipeline_text: str | None = None,
+    optimize: bool = True,
+    observers: Sequence[Observer] = (),
+    bind: Mapping[str, Any] | None = None,
+) -> tuple[Graph, ...]:
+    """Import the models of a folder and run the machine-independent passes, in the order of `folder.files`.
+
+    Arguments as for `compile_model`; `dims` and `bind` go to every file that has a dimension or input of that name.
+
+    Raises:
+        UnsupportedError: the keys and values of a decoder were not recognised, so that they cannot stay in the machine.
+    """
+    graphs: list[Graph] = []
+    for file in folder.files:
+        own_dims, own_bind = file_dimensions(folder, file, dims or {}, bind or {})
+        graphs.append(fuse_model(file.model, own_dims, pipeline_text, optimize, observers, own_bind))
+        _check_caches(file, graphs[-1])
+    return tuple(graphs)
+
+
+def _check_caches(file: ModelFile, graph: Graph) -> None:
+    starts = "present" if file.entry == "prefill" else "past"
+    names = [*graph.outputs] if file.entry == "prefill" else [value.name for value in graph.inputs]
+    left = [name for name in names if name.startswith(starts)]
+    if left and file.entry != "encode":
+        raise UnsupportedError(
+            f"{len(left)} arrays of keys and values do not belong to a recognised attention",
+            Place(file.model.name),
+            notes=[f"'{name}'" for name in left[:8]],
+            help="see 'pimc inspect' of this file for what was not fused and why",
+        )
+
+
+def _stages(folder: ModelFolder, graphs: Sequence[Graph], options: ProgramOptions, context: int) -> list[Stage]:
+    """The graphs with their entries. A prompt of the decoder is at most a chunk, what follows comes token by token."""
+    chunks = {"prefill": options.chunk, "decode": 1}
+    stages: list[Stage] = []
+    for file, graph in zip(folder.files, graphs, strict=True):
+        chunk = chunks.get(file.entry)
+        own = replace(options, max_context=context, chunk=chunk or options.chunk, longest_run=chunk)
+        facts = {"file": file.name, "table_rows": table_rows(graph)}
+        stages.append(Stage(graph, own, file.entry, file.links, facts))
+    return stages
+
+
+def _contexts(graphs: Sequence[Graph], wanted: int | None) -> list[int]:
     """Attended lengths to try, the longest first; only the wanted one when the user gave one."""
-    limit = table_limit(graph)
+    limits = {limit: graph for graph in reversed(graphs) if (limit := table_limit(graph)) is not None}
+    limit = min(limits, default=None)
     if wanted is None:
         contexts = [min(DEFAULT_MAX_CONTEXT, limit or DEFAULT_MAX_CONTEXT)]
         while contexts[-1] >= 2 * _LEAST_CONTEXT:
@@ -104,7 +184,7 @@ def _contexts(graph: Graph, wanted: int | None) -> list[int]:
     if limit is not None and wanted > limit:
         raise UnsupportedError(
             f"a context of {wanted} tokens is longer than the model's position table with {limit} rows",
-            Place(file=graph.name),
+            Place(file=limits[limit].name),
             help=f"give --max-context {limit} or less",
         )
     return [wanted]
@@ -146,10 +226,10 @@ def _is_position(value: Value) -> bool:
     return False
 
 
-def _metadata(model: LoadedModel) -> dict[str, Any]:
+def _metadata(name: str, sha256: str) -> dict[str, Any]:
     """Where the program came from."""
     try:
         own = version("pimc")
     except PackageNotFoundError:
         own = "checkout"
-    return {"model": Path(model.name).name, "model_sha256": model.sha256, "versions": {"pimc": own}}
+    return {"model": Path(name).name, "model_sha256": sha256, "versions": {"pimc": own}}
