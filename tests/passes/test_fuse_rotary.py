@@ -221,9 +221,10 @@ def each_stacked(net: Net, table: Value) -> Value:
     return net.op("reshape", net.op("concat", column, column, axis=3), shape=(1, 1, SEQ, 2 * table.shape[-1]))
 
 
-def interleaved(
-    rotated: int, neighbours_equal: bool = True, twice: Callable[[Net, Value], Value] = each_twice
-) -> Graph:
+Twice = Callable[[Net, Value], Value]
+
+
+def interleaved(rotated: int, neighbours_equal: bool = True, twice: Twice = each_twice) -> Graph:
     net = Net()
     x = net.op("reshape", net.input("x", 1, SEQ, HEADS * WIDTH), shape=(1, SEQ, HEADS, WIDTH))
     x = net.op("transpose", x, perm=(0, 2, 1, 3))
