@@ -4,7 +4,7 @@
 # Both create .venv on the first call and reuse it afterwards.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint types corpus clean
+.PHONY: help demo test soak lint types corpus matrix clean
 
 VENV := .venv
 PYTHON ?= $(shell for candidate in python3.12 python3.13 python3.11 python3 python; do \
@@ -18,6 +18,7 @@ help:
 	@echo "make lint    check the style (ruff)"
 	@echo "make types   check the types (mypy)"
 	@echo "make corpus  export the graphs of models/corpus again (installs torch; takes 15 minutes)"
+	@echo "make matrix  run the whole corpus through the compiler, write docs/coverage.md"
 	@echo "make clean   remove $(VENV) and caches"
 
 demo: $(VENV)/.demo
@@ -40,6 +41,9 @@ corpus: $(VENV)/.zoo
 	@$(VENV)/bin/python models/export.py
 	@$(VENV)/bin/python models/corpus_handwritten.py
 	@$(VENV)/bin/python models/corpus_variants.py
+
+matrix: $(VENV)/.test
+	@$(VENV)/bin/python tests/models/corpus_matrix.py --simulate --write docs/coverage.md
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -26,19 +26,38 @@ sys.path[:0] = [str(ROOT), str(ROOT / "models")]
 
 from corpus_inputs import Case, random_case  # noqa: E402
 from corpus_manifest import CorpusGraph, load_manifest  # noqa: E402
+from coverage_table import coverage_document  # noqa: E402
 
 import pimc  # noqa: E402
 from isa import PimcError  # noqa: E402
-from passes import Graph, PassManager, interpret, pipeline  # noqa: E402
+from passes import Graph, PassManager, explain, interpret, pipeline  # noqa: E402
 from pimc.frontend import import_model  # noqa: E402
 from pimc.simulator import Session  # noqa: E402
 
 LENGTHS = {
-    1: ((1, 0), (5, 0), (1, 1), (1, 7), (3, 7), (1, 33)),
-    2: ((5, 0), (1, 7), (3, 33)),
+    1: ((1, 0), (5, 0), (12, 0), (1, 1), (1, 7), (3, 7), (1, 33)),
+    2: ((5, 0), (1, 1), (1, 7), (3, 33)),
 }
 """New and past tokens by number of sequences."""
-ATTENTIONS, FEED_FORWARDS = {"attention", "cached_attention"}, {"feed_forward"}
+LEAST_COSINE = 0.999
+LONGEST = 40
+"""Tokens that the compiled programs hold."""
+ATTENTIONS = {"attention", "cached_attention"}
+
+
+@dataclass(frozen=True)
+class How:
+    """How graphs are run.
+
+    Attributes:
+        simulate: whether on the simulator, too.
+        numerics: `fp32`, or `machine` for the hardware's own rounding, which is measured by the cosine.
+        pipeline: name of the passes; blocks are counted where they fuse.
+    """
+
+    simulate: bool = False
+    numerics: str = "fp32"
+    pipeline: str = "default"
 
 
 @dataclass
@@ -49,28 +68,41 @@ class Cell:
         graph: its row of the manifest.
         attention: attentions recognised.
         feed_forward: feed-forward blocks recognised.
+        experts: blocks recognised that choose among experts.
         interpreted: largest relative error of the fused graph, of the interpreter.
         simulated: the same of the compiled program.
+        cosine: smallest cosine of an output on the simulator with its reference.
         trouble: the first thing that went wrong, in words.
+        how: how it was run.
     """
 
     graph: CorpusGraph
     attention: int = 0
     feed_forward: int = 0
+    experts: int = 0
     interpreted: float | None = None
     simulated: float | None = None
+    cosine: float = 1.0
     trouble: str = ""
+    how: How = How()
 
     @property
     def worst(self) -> float:
-        """The larger of both errors."""
-        return max(self.interpreted or 0.0, self.simulated or 0.0)
+        """The larger of both errors; NaN is worst."""
+        return float(np.maximum(self.interpreted or 0.0, self.simulated or 0.0))
 
     @property
     def fused(self) -> bool:
         """Whether everything was recognised that the manifest says is there."""
-        wanted = (self.graph.attention_blocks, self.graph.feed_forward_blocks)
-        return (self.attention, self.feed_forward) == wanted
+        wanted = (self.graph.attention_blocks, self.graph.feed_forward_blocks, self.graph.expert_blocks)
+        return self.how.pipeline == "O0" or (self.attention, self.feed_forward, self.experts) == wanted
+
+    @property
+    def reason(self) -> str:
+        """Why it does not pass, without paths of this machine."""
+        if self.trouble:
+            return self.trouble.replace(f"{self.graph.path}: ", "")
+        return "blocks are not recognised" if not self.fused else ""
 
     @property
     def passed(self) -> bool:
@@ -78,12 +110,12 @@ class Cell:
         return self.fused and not self.trouble
 
 
-def check(graph: CorpusGraph, *, simulate: bool = False) -> Cell:
+def check(graph: CorpusGraph, how: How = How()) -> Cell:
     """Runs one graph through the compiler; faults are told in the result."""
-    cell = Cell(graph)
+    cell = Cell(graph, how=how)
     try:
         for batch in LENGTHS:
-            _check_batch(cell, batch, simulate=simulate)
+            _check_batch(cell, batch)
     except PimcError as error:
         cell.trouble = " ".join(str(error).split())
     except Exception as error:  # an internal error is what this looks for
@@ -91,44 +123,65 @@ def check(graph: CorpusGraph, *, simulate: bool = False) -> Cell:
     return cell
 
 
-def _check_batch(cell: Cell, batch: int, *, simulate: bool) -> None:
+def _check_batch(cell: Cell, batch: int) -> None:
     cases = [each for each in LENGTHS[batch] if cell.graph.allows(batch, *each)]
     for bind, part in _by_branch(cell.graph, cases):
         if not part:
             continue
         dims = symbols_of(cell.graph, batch)
-        graph = fuse(cell.graph, dims, bind)
-        operations = [node.op for node in graph.nodes]
-        cell.attention = sum(name in ATTENTIONS for name in operations)
-        cell.feed_forward = sum(name in FEED_FORWARDS for name in operations)
-        session = _session(cell.graph, dims, bind) if simulate else None
+        graph = fuse(cell.graph, dims, bind, cell.how.pipeline)
+        cell.attention, cell.feed_forward, cell.experts = blocks_of(graph)
+        session = _session(cell, dims, bind) if cell.how.simulate else None
         for seq, past in part:
             _check_case(cell, graph, session, random_case(cell.graph, batch, seq, past, seed=past), bind)
-            if not cell.trouble and not cell.worst <= cell.graph.relative_tolerance:
-                cell.trouble = f"differs by {cell.worst:.1e} at batch {batch}, {seq} new, {past} past"
+            cell.trouble = cell.trouble or _trouble(cell, f"at batch {batch}, {seq} new, {past} past")
+
+
+def _trouble(cell: Cell, where: str) -> str:
+    """What is wrong with the numbers so far; nothing is an empty text."""
+    if not cell.worst <= cell.graph.relative_tolerance:
+        return f"differs by {cell.worst:.1e} {where}"
+    return "" if cell.cosine >= LEAST_COSINE else f"has a cosine of {cell.cosine:.5f} {where}"
 
 
 def _check_case(cell: Cell, graph: Graph, session: Session | None, case: Case, bind: dict[str, Any]) -> None:
     expected = reference(cell.graph, case.inputs)
     inputs = {name: value for name, value in case.inputs.items() if name not in bind}
     error = worst_error(case.selections, expected, interpret(graph, inputs))
-    cell.interpreted = max(cell.interpreted or 0.0, error)
+    cell.interpreted = float(np.maximum(cell.interpreted or 0.0, error))
     if session is not None:
         session.reset()
-        error = worst_error(case.selections, expected, session.run(inputs))
-        cell.simulated = max(cell.simulated or 0.0, error)
+        found = session.run(inputs)
+        cell.cosine = float(np.minimum(cell.cosine, least_cosine(case.selections, expected, found)))
+        if cell.how.numerics == "fp32":
+            cell.simulated = float(np.maximum(cell.simulated or 0.0, worst_error(case.selections, expected, found)))
 
 
-def fuse(graph: CorpusGraph, dims: dict[str, int], bind: dict[str, Any]) -> Graph:
-    """Imports a graph and runs the default passes."""
+def fuse(graph: CorpusGraph, dims: dict[str, int], bind: dict[str, Any], passes: str = "default") -> Graph:
+    """Imports a graph and runs the passes of that name."""
     fused = import_model(graph.path, dims, bind)
-    PassManager(pipeline("default")).run(fused)
+    PassManager(pipeline(passes)).run(fused)
     return fused
 
 
-def _session(graph: CorpusGraph, dims: dict[str, int], bind: dict[str, Any]) -> Session:
+def blocks_of(graph: Graph) -> tuple[int, int, int]:
+    """How many attentions, dense feed-forward blocks and blocks of experts were recognised."""
+    operations = [node.op for node in graph.nodes]
+    experts = sum(finding.fused for finding in explain(graph) if finding.pattern == "experts")
+    return sum(name in ATTENTIONS for name in operations), operations.count("feed_forward"), experts
+
+
+def _session(cell: Cell, dims: dict[str, int], bind: dict[str, Any]) -> Session:
     machine = pimc.load_machine("gddr6-aim")
-    program = pimc.compile(graph.path, machine, dims=dims, max_context=48, numerics="fp32", bind=bind)
+    program = pimc.compile(
+        cell.graph.path,
+        machine,
+        dims=dims,
+        max_context=LONGEST,
+        numerics=cell.how.numerics,
+        optimize=cell.how.pipeline != "O0",
+        bind=bind,
+    )
     return Session(program, machine)
 
 
@@ -179,6 +232,20 @@ def worst_error(
     return worst
 
 
+def least_cosine(
+    selections: dict[str, np.ndarray], expected: dict[str, np.ndarray], found: dict[str, np.ndarray]
+) -> float:
+    """The smallest cosine between an output and its reference, as vectors of the selected elements."""
+    least = 1.0
+    for name, array in expected.items():
+        chosen = np.broadcast_to(selections[name], array.shape)
+        if chosen.any() and found[name].shape == array.shape:
+            left, right = array[chosen].astype(np.float64), found[name][chosen].astype(np.float64)
+            lengths = np.linalg.norm(left) * np.linalg.norm(right)
+            least = float(np.minimum(least, left @ right / max(lengths, 1e-12)))
+    return least
+
+
 def line_of(cell: Cell) -> str:
     """One line of the matrix."""
     graph = cell.graph
@@ -186,7 +253,8 @@ def line_of(cell: Cell) -> str:
         f"{'ok  ' if cell.passed else 'FAIL'} {graph.name:44} "
         f"attention {cell.attention}/{graph.attention_blocks}  "
         f"feed-forward {cell.feed_forward}/{graph.feed_forward_blocks}  "
-        f"graph {_shown(cell.interpreted)}  simulator {_shown(cell.simulated)}  {cell.trouble[:200]}"
+        f"graph {_shown(cell.interpreted)}  simulator {_shown(cell.simulated)}  "
+        f"{f'cosine {cell.cosine:.5f}  ' if cell.how.numerics == 'machine' else ''}{cell.reason[:200]}"
     ).rstrip()
 
 
@@ -199,8 +267,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--family", nargs="+", help="which models (default: all)")
     parser.add_argument("--exporter", nargs="+", help="by which exporters (default: all)")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write the table of docs/coverage.md to FILE")
     parser.add_argument("--simulate", action="store_true", help="run the compiled programs too")
+    parser.add_argument("--numerics", choices=("fp32", "machine"), default="fp32", help="of the compiled programs")
+    parser.add_argument("--pipeline", choices=("default", "O0"), default="default", help="O0: without fusion")
     options = parser.parse_args()
+    how = How(options.simulate, options.numerics, options.pipeline)
     logging.disable(logging.WARNING)
     cells = []
     for graph in load_manifest():
@@ -208,8 +280,10 @@ def main() -> int:
             continue
         if options.exporter and graph.exporter not in options.exporter:
             continue
-        cells.append(check(graph, simulate=options.simulate))
+        cells.append(check(graph, how))
         print(line_of(cells[-1]), flush=True)
+    if options.write is not None:
+        options.write.write_text(coverage_document(cells), encoding="utf-8")
     passed = sum(cell.passed for cell in cells)
     found = sum(min(cell.attention, cell.graph.attention_blocks) for cell in cells)
     print(f"{passed} of {len(cells)} graphs pass; {found} of {sum(c.graph.attention_blocks for c in cells)} attentions")

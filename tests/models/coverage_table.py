@@ -1,0 +1,82 @@
+"""The table of docs/coverage.md, from what the corpus matrix found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from corpus_matrix import Cell
+
+COLUMNS = ("torchscript 17", "dynamo 20", "dynamo 23", "dynamo 24", "optimum 18")
+TITLE = """# What is covered
+
+Written by `python tests/models/corpus_matrix.py --simulate --write docs/coverage.md`; do not edit.
+
+Every graph is a tiny random transformer as its exporter writes it (`models/README.md`). It is compiled with the default
+passes, once for one sequence and once for two with ragged padding, and run for 1 to 5 new tokens after 0, 1, 7 and 33
+cached ones by the graph interpreter and by the simulator in `fp32`. Every output is compared with ONNX Runtime where
+padding leaves it alone. A graph passes when all differences are within its tolerance (1e-4 of the largest element;
+quantised and half-precision ones say theirs in `models/corpus/manifest.json`), and when all of its attention and
+feed-forward blocks were recognised. `eager`: attention spelled out by the model in place of torch's own.
+"""
+
+
+def coverage_document(cells: Sequence[Cell]) -> str:
+    """The whole document."""
+    plain = [cell for cell in cells if not cell.graph.file.startswith("variants/")]
+    variants = [cell for cell in cells if cell.graph.file.startswith("variants/")]
+    failed = [cell for cell in cells if not cell.passed]
+    parts = [TITLE, _summary(cells), "## Families and exporters\n", _family_table(plain), "## Rewritten graphs\n"]
+    parts += [_variant_table(variants), *(["## What fails\n", _failures(failed)] if failed else [])]
+    return "\n".join(parts)
+
+
+def _summary(cells: Sequence[Cell]) -> str:
+    attention = sum(min(cell.attention, cell.graph.attention_blocks) for cell in cells)
+    blocks = sum(cell.graph.attention_blocks for cell in cells)
+    forward = sum(min(cell.feed_forward, cell.graph.feed_forward_blocks) for cell in cells)
+    forward_blocks = sum(cell.graph.feed_forward_blocks for cell in cells)
+    errors = [cell.worst for cell in cells if cell.passed and cell.graph.relative_tolerance <= 1e-4]
+    return (
+        f"{sum(cell.passed for cell in cells)} of {len(cells)} graphs pass. Recognised: {attention} of {blocks} "
+        f"attentions, {forward} of {forward_blocks} feed-forward blocks. Largest difference of a graph in single "
+        f"precision: {max(errors, default=0):.0e}.\n"
+    )
+
+
+def _family_table(cells: Sequence[Cell]) -> str:
+    """Modes that pass, by family and exporter; what fails is struck."""
+    rows = ["| family | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    ordered = sorted(cells, key=lambda cell: (cell.graph.file.partition("/")[0], cell.graph.family))
+    families = list(dict.fromkeys(cell.graph.family for cell in ordered))
+    for family in sorted(families):
+        own = [cell for cell in cells if cell.graph.family == family]
+        columns = [[cell for cell in own if f"{cell.graph.exporter} {cell.graph.opset}" == name] for name in COLUMNS]
+        rows.append(f"| {family} | " + " | ".join(_modes(column) for column in columns) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def _modes(cells: Iterable[Cell]) -> str:
+    labels = sorted((cell.graph.mode + " eager" * ("-eager" in cell.graph.file), cell.passed) for cell in cells)
+    return ", ".join(label if passed else f"~~{label}~~" for label, passed in labels)
+
+
+def _variant_table(cells: Sequence[Cell]) -> str:
+    rows = ["| graph | opset | attention | feed-forward | largest difference | tolerance |", "|---" * 6 + "|"]
+    for cell in cells:
+        graph = cell.graph
+        rows.append(
+            f"| {graph.name}{'' if cell.passed else ' (fails)'} | {graph.opset} | "
+            f"{cell.attention}/{graph.attention_blocks} | {cell.feed_forward}/{graph.feed_forward_blocks} | "
+            f"{cell.worst:.0e} | {graph.relative_tolerance:.0e} |"
+        )
+    return "\n".join(rows) + "\n"
+
+
+def _failures(cells: Sequence[Cell]) -> str:
+    rows = []
+    for reason, group in groupby(sorted(cells, key=lambda cell: cell.reason), key=lambda cell: cell.reason):
+        rows.append(f"- {', '.join(cell.graph.name for cell in group)}: {reason}")
+    return "\n".join(rows) + "\n"

@@ -1,0 +1,126 @@
+"""Every attention and feed-forward block of the corpus is recognised, and the matrix sees what goes wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnxruntime")
+
+import corpus_matrix
+from corpus_manifest import CorpusGraph, load_manifest
+from corpus_matrix import (
+    Cell,
+    How,
+    blocks_of,
+    check,
+    fuse,
+    least_cosine,
+    line_of,
+    symbols_of,
+    worst_error,
+)
+from coverage_table import coverage_document
+
+from passes import Graph
+
+GRAPHS = load_manifest()
+COVERAGE = Path(__file__).parents[2] / "docs" / "coverage.md"
+SAMPLES = (
+    "mistral-torchscript",
+    "gemma2-dynamo",
+    "t5-dynamo/decoder_with_past",
+    "mixtral-torchscript",
+    "siglip-dynamo",
+)
+"""Graphs that are run whole here; `make matrix` runs all."""
+
+
+def graph_named(name: str) -> CorpusGraph:
+    return next(graph for graph in GRAPHS if graph.name == name)
+
+
+@pytest.mark.parametrize("graph", [graph for graph in GRAPHS if graph.mode != "plain"], ids=lambda graph: graph.name)
+def test_every_block_is_recognised(graph: CorpusGraph) -> None:
+    bind = {tensor.name: True for tensor in graph.inputs if tensor.name == "use_cache_branch"}
+    found = blocks_of(fuse(graph, symbols_of(graph, 1), bind))
+    assert found == (graph.attention_blocks, graph.feed_forward_blocks, graph.expert_blocks)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_samples_pass(name: str) -> None:
+    cell = check(graph_named(name), How(simulate=name == SAMPLES[0]))
+    assert cell.reason == ""
+    assert cell.passed
+    assert 0 < cell.worst < 1e-4
+
+
+def test_small_errors_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = corpus_matrix.interpret
+
+    def wrong(graph: Graph, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {name: value + 1e-3 * np.abs(value).max() for name, value in exact(graph, inputs).items()}
+
+    monkeypatch.setattr(corpus_matrix, "interpret", wrong)
+    cell = check(graph_named("vit-torchscript"))
+    assert cell.reason == "differs by 1.0e-03 at batch 1, 1 new, 0 past"
+    assert line_of(cell).startswith("FAIL vit-torchscript")
+
+
+def test_blocks_that_are_not_recognised_fail() -> None:
+    cell = check(replace(graph_named("vit-torchscript"), attention_blocks=3))
+    assert (cell.passed, cell.reason) == (False, "blocks are not recognised")
+
+
+@pytest.mark.parametrize(
+    ("found", "error"),
+    [({}, np.inf), ({"y": np.ones((2, 2))}, np.inf), ({"y": np.full((2, 3), np.nan)}, np.nan),
+     ({"y": np.full((2, 3), 1.5)}, 0.5), ({"y": np.array([[1.0, 1.0, 1.0], [9.0, 9.0, 9.0]])}, 0.0)],
+)  # fmt: skip
+def test_errors_are_relative_and_of_selected_places(found: dict[str, np.ndarray], error: float) -> None:
+    selections = {"y": np.array([[True], [False]])}
+    np.testing.assert_equal(worst_error(selections, {"y": np.ones((2, 3))}, found), error)
+
+
+def test_without_fusion_the_results_are_the_same() -> None:
+    cell = check(graph_named("llama-torchscript-plain"), How(pipeline="O0"))
+    assert (cell.passed, cell.feed_forward, cell.reason) == (True, 0, "")
+
+
+def test_the_machines_own_rounding_is_measured_by_the_cosine() -> None:
+    cell = check(graph_named("vit-torchscript"), How(simulate=True, numerics="machine"))
+    assert cell.passed, cell.reason
+    assert cell.simulated is None
+    assert 0.999 < cell.cosine < 1.0
+
+
+@pytest.mark.parametrize(("angle", "cosine"), [(0.0, 1.0), (np.pi / 3, 0.5), (np.pi / 2, 0.0)])
+def test_cosines_are_of_whole_outputs(angle: float, cosine: float) -> None:
+    chosen = {"y": np.ones(1, bool)}
+    found = {"y": 3 * np.array([np.cos(angle), np.sin(angle)])}
+    assert least_cosine(chosen, {"y": np.array([1.0, 0.0])}, found) == pytest.approx(cosine)
+
+
+def test_a_merged_decoder_is_two_programs() -> None:
+    cell = check(graph_named("t5-optimum/decoder_merged"))
+    assert cell.passed, cell.reason
+
+
+def test_the_table_strikes_what_fails() -> None:
+    good = Cell(graph_named("llama-dynamo"), 2, 2, 0, 1e-6, 2e-6)
+    bad = Cell(
+        graph_named("llama-dynamo-plain"), 2, 2, 0, 1e-6, 2e-3, trouble="differs by 2.0e-03 at batch 1, 1 new, 0 past"
+    )
+    text = coverage_document([good, bad])
+    assert "| llama |  | kv, ~~plain~~ |  |  |  |" in text
+    assert "1 of 2 graphs pass. Recognised: 4 of 4 attentions, 4 of 4 feed-forward blocks." in text
+    assert "- llama-dynamo-plain: differs by 2.0e-03 at batch 1, 1 new, 0 past" in text
+
+
+def test_the_written_table_tells_of_every_family() -> None:
+    text = COVERAGE.read_text(encoding="utf-8")
+    assert [family for family in {graph.family for graph in GRAPHS} if f"| {family} |" not in text] == []
+    assert f" of {len(GRAPHS)} graphs pass." in text
