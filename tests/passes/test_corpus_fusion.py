@@ -1,10 +1,9 @@
 """The exporters' graphs: every block is found, and fusion keeps what they mean."""
 
 import numpy as np
-import onnxruntime
 import pytest
 from corpus_manifest import CorpusGraph
-from tests_corpus import GRAPHS, case_of, difference, imported, lengths_of, taken
+from tests_corpus import GRAPHS, case_of, difference, imported, lengths_of, reference, taken
 
 from passes import Graph, PassManager, explain, interpret, interpreter_ops, pipeline, recognised_counts
 from passes.interpreter_ops import Array
@@ -32,7 +31,7 @@ def test_every_block_is_found(graph: CorpusGraph) -> None:
 @pytest.mark.parametrize("graph", GRAPHS[::6], ids=lambda graph: graph.name)
 def test_fused_graphs_equal_the_reference(graph: CorpusGraph) -> None:
     result = fused(graph)
-    session = onnxruntime.InferenceSession(str(graph.path), providers=["CPUExecutionProvider"])
+    session = reference(graph)
     names = [output.name for output in session.get_outputs()]
     for seq, past in lengths_of(graph):
         case = case_of(graph, seq, past)
@@ -104,7 +103,7 @@ WINDOWED = [graph for graph in GRAPHS if graph.window and graph.exporter in ("dy
 @pytest.mark.parametrize("graph", WINDOWED, ids=lambda graph: graph.name)
 def test_windows_below_at_and_above_their_size(graph: CorpusGraph) -> None:
     result = fused(graph)
-    session = onnxruntime.InferenceSession(str(graph.path), providers=["CPUExecutionProvider"])
+    session = reference(graph)
     for total in (graph.window - 1, graph.window, graph.window + 1):
         case = case_of(graph, *((1, total - 1) if graph.has_cache else (total, 0)))
         expected = session.run(None, case.inputs)[0]

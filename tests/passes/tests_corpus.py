@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import onnx
+import onnxruntime
 from corpus_inputs import Case, random_case
 from corpus_manifest import CorpusGraph, load_manifest
 
@@ -49,6 +50,13 @@ def case_of(graph: CorpusGraph, seq: int, past: int) -> Case:
 def taken(graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
     """The inputs that an imported graph has."""
     return {name: array for name, array in inputs.items() if name in graph.signature}
+
+
+def reference(graph: CorpusGraph) -> onnxruntime.InferenceSession:
+    """The graph in ONNX Runtime as it stands: some of its own rewrites quantise what products of 4 bit weights take."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(str(graph.path), options, providers=["CPUExecutionProvider"])
 
 
 def difference(case: Case, name: str, expected: Array, found: Array) -> float:
