@@ -161,6 +161,7 @@ class EntryBuilder:
 
     def _place_inputs(self) -> None:
         sources = {name: self.shared.linked[output] for name, output in self.stage.links.items()}
+        self.storage.most_keys = {source: self.lengths.mask_words(source) for source in self.key_masks.values()}
         symbols = place_inputs(self.graph, self.storage, self._masked_keys(), sources)
         for value, symbol in zip(self.graph.inputs, symbols, strict=True):
             filled_by = self.stage.links.get(value.name, "")

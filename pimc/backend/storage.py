@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import prod
 
 from isa import Indexed
 from passes import Dim, Node, Value
@@ -47,6 +48,7 @@ class Storage:
         offsets: Where the parts of the current row lie.
         anchors: Values that earlier phases have put into rooms of their own; views of larger values until then.
         held: Whole tensors that a later phase reads.
+        most_keys: For each input that is a key mask the most keys of a sequence, which may come in several runs.
     """
 
     extents: Extents
@@ -58,6 +60,7 @@ class Storage:
     offsets: OffsetRegisters = field(init=False)
     anchors: set[Value] = field(default_factory=set[Value])
     held: set[Value] = field(default_factory=set[Value])
+    most_keys: dict[Value, int] = field(default_factory=dict[Value, int])
     _rooms: dict[Value, Room] = field(default_factory=dict[Value, Room])
     _uses: dict[Value, list[int]] = field(default_factory=dict[Value, list[int]])
     _views: dict[Value, View | None] = field(default_factory=dict[Value, "View | None"])
@@ -79,9 +82,7 @@ class Storage:
 
     def room_words(self, value: Value) -> int:
         """Words of one row's part, or of the whole tensor, padded for products that read or write it."""
-        words = 1
-        for dim in self.map.part_shape(value):
-            words *= self.extents.capacity(dim)
+        words = self.part_words(value)
         nodes = [value.producer, *value.users]
         by_rows = value in self.map.rows
         whole = by_rows and any(node is not None and node.op in ("linear", "feed_forward", "add") for node in nodes)
@@ -89,12 +90,14 @@ class Storage:
 
     def strides(self, value: Value) -> tuple[int, ...]:
         """Strides of a value in a room of its own: row after row, dynamic axes at their largest size."""
-        shape = self.map.part_shape(value)
-        strides, step = [0] * len(shape), 1
-        for axis in range(len(shape) - 1, -1, -1):
-            strides[axis] = step
-            step *= self.extents.capacity(shape[axis])
-        return tuple(strides)
+        sizes = self._capacities(value)
+        return tuple(prod(sizes[axis + 1 :]) for axis in range(len(sizes)))
+
+    def _capacities(self, value: Value) -> tuple[int, ...]:
+        """Largest sizes of the value's part; those of a key mask count the keys of all runs."""
+        sizes = tuple(self.extents.capacity(dim) for dim in self._shape(value))
+        is_longer = value in self.most_keys and value not in self.map.rows
+        return (*sizes[:-1], self.most_keys[value]) if is_longer else sizes
 
     def row_room(self, value: Value) -> int:
         """Words of one row's part, or of the whole tensor, for an input or an output."""
@@ -293,10 +296,7 @@ class Storage:
 
     def part_words(self, value: Value) -> int:
         """Words of the value's part (at its largest), without padding."""
-        words = 1
-        for dim in self._shape(value):
-            words *= self.extents.capacity(dim)
-        return words
+        return prod(self._capacities(value))
 
     def capacity_words(self, view: View) -> int:
         """Words of the elements of a view side by side, dynamic axes at their largest size."""
