@@ -6,6 +6,7 @@ import math
 from functools import partial
 
 from isa import Place, UnsupportedError
+from passes import FLOAT_DTYPES
 from pimc.frontend.builder import Builder, Operand
 from pimc.frontend.onnx_node import Importer, OnnxNode, Results
 from pimc.frontend.tensors import dtype_name
@@ -35,7 +36,6 @@ _BINARY = {
     "Sub": "sub",
     "Mul": "mul",
     "Div": "div",
-    "Pow": "pow",
     "And": "and",
     "Or": "or",
     "Xor": "xor",
@@ -76,6 +76,14 @@ def _mod(node: OnnxNode) -> Results:
     build, a, b = node.builder, node.operand(0), node.operand(1)
     sizes = build.emit("mod", [build.emit("abs", [a]), build.emit("abs", [b])])
     return build.emit("mul", [sizes, build.emit("sign", [a])])
+
+
+def _pow(node: OnnxNode) -> Results:
+    """The exponent of a floating point base has the base's element type."""
+    base, exponent = node.operand(0), node.operand(1)
+    if base.type.dtype in FLOAT_DTYPES:
+        exponent = cast(node.builder, exponent, base.type.dtype)
+    return node.builder.emit("pow", [base, exponent])
 
 
 def _identity(node: OnnxNode) -> Results:
@@ -134,6 +142,7 @@ ELEMENTWISE: dict[str, Importer] = {
     **{name: partial(_variadic, op) for name, op in _VARIADIC.items()},
     "Mean": _mean,
     "Mod": _mod,
+    "Pow": _pow,
     "Identity": _identity,
     "Dropout": _dropout,
     "Cast": _cast,
