@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,8 +43,13 @@ def output_ports(program: Program) -> dict[str, Port]:
     return {port.name: port for port in program.ports if port.direction == "output"}
 
 
-def check_inputs(program: Program, given: Mapping[str, Array]) -> Request:
+def check_inputs(program: Program, given: Mapping[str, Array], resident: Collection[str] = ()) -> Request:
     """Check names, types and shapes of the given arrays.
+
+    Args:
+        program: The program, or what concerns one of its entries.
+        given: Arrays by ONNX input name.
+        resident: Names of inputs whose contents are in the machine already.
 
     Raises:
         InputError: all independent faults in one message: unknown or missing names, types, shapes, lengths that
@@ -55,7 +60,7 @@ def check_inputs(program: Program, given: Mapping[str, Array]) -> Request:
     if unknown:
         raise InputError(f"the model has no input {_quoted(unknown)}", notes=[f"its inputs are {_quoted(ports)}"])
     arrays = {name: np.asarray(array) for name, array in given.items()}
-    problems = [*_missing(program, arrays)]
+    problems = [*_missing(program, {**dict.fromkeys(resident), **arrays})]
     for name, array in arrays.items():
         problems += _array_problems(program, ports[name], array) or _range_problems(program, name, array)
     if problems:
@@ -84,15 +89,16 @@ def _quoted(names: Iterable[str]) -> str:
     return ", ".join(f"'{name}'" for name in names) or "none"
 
 
-def _missing(program: Program, arrays: Mapping[str, Array]) -> list[str]:
+def _missing(program: Program, arrays: Mapping[str, Array | None]) -> list[str]:
     ports = input_ports(program)
     missing = [
         f"'{port.name}' is missing: {port.dtype} {_shape_text(port)}"
+        + (f", or run '{port.filled_by.partition('/')[0]}' first" if port.filled_by else "")
         for port in ports.values()
         if port.name not in arrays and _is_required(program, port)
     ]
     cache = [name for name, port in ports.items() if port.kind in ("past", "given")]
-    absent = [name for name in cache if name not in arrays]
+    absent = [name for name in cache if arrays.get(name) is None]
     if absent and len(absent) < len(cache):
         missing.append(f"{len(absent)} of {len(cache)} cache inputs are missing: {_quoted(absent[:4])}")
     counting = [name for name, port in ports.items() if port.kind == "tokens"]

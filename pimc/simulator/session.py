@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from isa import (
 from pimc.simulator.energy import Accounting
 from pimc.simulator.host_inputs import (
     Request,
+    cache_words,
     check_inputs,
     check_outputs,
     input_ports,
@@ -52,6 +54,9 @@ _ROW_KINDS = ("tokens", "token_rows")
 class Session:
     """A program on a machine, seen from its ONNX inputs and outputs.
 
+    A program of several models (`Program.stages`) has an entry for each, with the inputs and outputs of that model.
+    What one entry leaves for another, as an encoder its output, stays in the machine and need not be given.
+
     Attributes:
         program: The program.
         simulator: The machine it runs on.
@@ -81,6 +86,8 @@ class Session:
             raise ProgramError("the program does not fit the host", notes=wrong)
         self.timing_only = timing_only
         self.kv_length = 0
+        self._part = program  # what concerns the entry that runs
+        self._filled: dict[str, tuple[int, ...]] = {}  # shapes of what entries have left for others, by `ENTRY/OUTPUT`
         self._stored = 0  # tokens of the cache's memory that may hold data; an encoder's do, though `kv_length` is 0
         self._steps: list[Statistics] = []
 
@@ -106,6 +113,7 @@ class Session:
         """Empty the KV cache and go back to cycle 0."""
         self.simulator.reset()
         self.kv_length = self._stored = 0
+        self._filled.clear()
         self._steps.clear()
 
     def run(
@@ -123,7 +131,8 @@ class Session:
         Args:
             inputs: Arrays by ONNX input name.
             outputs: Names of the wanted outputs; `None` means all.
-            entry: `decode`, `prefill` or `encode`; `None` chooses by the number of tokens.
+            entry: `decode`, `prefill` or `encode`; `None` chooses by the number of tokens, which a program of several
+                models does not allow.
             last_only: Compute outputs of tokens for the last token only; their token axis has length 1 then.
 
         Returns:
@@ -134,8 +143,9 @@ class Session:
             ResourceLimitError: the tokens do not fit the context or the program.
             UnsupportedError: `past` inputs with tokens for attention without a causal mask.
         """
-        request = check_inputs(self.program, inputs)
-        wanted = check_outputs(self.program, outputs)
+        self._part = self._chosen(entry)
+        request = check_inputs(self._part, inputs, self._resident())
+        wanted = check_outputs(self._part, outputs)
         self._prepare_cache(request)
         return self._execute(request, wanted, entry, last_only)
 
@@ -153,26 +163,62 @@ class Session:
         ids = np.asarray(token_ids).reshape(-1)
         if ids.dtype.kind not in "iu" or not ids.size:
             raise InputError(f"token numbers are {ids.size} values of type {ids.dtype}", help="give integers")
-        port = _token_port(self.program)
+        stages = self.program.stages
+        self._part = self._chosen("decode" if stages else None)
+        port = _token_port(self._part)
         shape = tuple(dim if isinstance(dim, int) else ids.size for dim in port.shape)
         arrays = {port.name: ids.astype(port.dtype).reshape(shape)}
-        request = Request(arrays, ids.size, None, bind_symbols(input_ports(self.program), arrays, {}))
+        if stages:
+            check_inputs(self._part, arrays, self._resident())
+        request = Request(arrays, ids.size, None, bind_symbols(input_ports(self._part), arrays, {}))
         names = (
             outputs
             if outputs is not None
-            else [name for name, each in output_ports(self.program).items() if each.kind != "present"]
+            else [name for name, each in output_ports(self._part).items() if each.kind != "present"]
         )
-        wanted = check_outputs(self.program, names)
+        wanted = check_outputs(self._part, names)
         self._prepare_cache(request)
         return self._execute(request, wanted, None, last_only=True)
+
+    def _chosen(self, entry: str | None) -> Program:
+        """What concerns an entry: the whole program, unless it is one of several models.
+
+        Raises:
+            InputError: such a program needs the name of an entry.
+        """
+        stages = self.program.stages
+        if not stages:
+            return self.program
+        if entry not in stages:
+            what = "it is not said which to run" if entry is None else f"none is called '{entry}'"
+            notes = [f"'{name}' takes {', '.join(input_ports(self.program.part(name)))}" for name in stages]
+            raise InputError(f"the program has an entry for each model; {what}", notes=notes)
+        return self.program.part(entry)
+
+    def _resident(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the inputs that earlier runs of other entries have left in the machine, by name."""
+        ports = input_ports(self._part)
+        return {name: self._filled[port.filled_by] for name, port in ports.items() if port.filled_by in self._filled}
+
+    def _note_filled(self, symbols: Mapping[str, int]) -> None:
+        """Note what the run has left for other entries; what later ones had left is stale."""
+        stages = self.program.stages
+        for entry in self._part.entries if stages else ():
+            earlier = stages[: stages.index(entry)]
+            if entry != stages[-1]:
+                self._filled = {name: kept for name, kept in self._filled.items() if name.partition("/")[0] in earlier}
+            wanted = {port.filled_by for port in self.program.ports if port.kind != "past"}
+            for name, port in output_ports(self._part).items():
+                if f"{entry}/{name}" in wanted:
+                    self._filled[f"{entry}/{name}"] = shape_of(port, symbols)
 
     def _prepare_cache(self, request: Request) -> None:
         """Bring the cache to the length with which the run begins, and its memory behind that to zero.
 
         Attention multiplies what lies behind the attended tokens by 0, so nothing that is not finite may stay there.
         """
-        ports = input_ports(self.program)
-        if request.past and "encode" in self.program.entries:
+        ports = input_ports(self._part)
+        if request.past and "encode" in self._part.entries:
             raise UnsupportedError(
                 f"the cache inputs have {request.past} tokens, and the model attends without a causal mask",
                 help="give cache inputs without tokens",
@@ -184,15 +230,15 @@ class Session:
             self._check_context(past, request.tokens)
             self.kv_length = past
         if self._stored > self.kv_length and not self.timing_only:
-            clear_cache(self.simulator.state, self.program.symbols, self.kv_length, self._stored)
+            clear_cache(self.simulator.state, self._part.symbols, self.kv_length, self._stored)
         self._stored = self.kv_length
         for name, array in request.arrays.items():
             is_past = ports[name].kind == "past" and past
             if (is_past or ports[name].kind == "given") and not self.timing_only:
-                store_cache(self.simulator.state, ports[name], self.program.symbol(ports[name].symbol), array)
+                store_cache(self.simulator.state, ports[name], self._part.symbol(ports[name].symbol), array)
 
     def _check_context(self, past: int, tokens: int) -> None:
-        longest = self.program.metadata.get("max_context")
+        longest = self._part.metadata.get("max_context")
         if longest is not None and past + tokens > int(longest):
             raise ResourceLimitError(
                 "the context is too long for the program",
@@ -202,7 +248,7 @@ class Session:
 
     def _execute(self, request: Request, wanted: Sequence[str], entry: str | None, last_only: bool) -> dict[str, Array]:
         self._check_context(self.kv_length, request.tokens)
-        ports = output_ports(self.program)
+        ports = output_ports(self._part)
         symbols = self._symbols(request)
         is_masked = self._write_whole_inputs(request, symbols)
         wants_rows = any(ports[name].kind in _ROW_KINDS for name in wanted)
@@ -218,33 +264,36 @@ class Session:
             if not self.timing_only:
                 self._read_rows(rows, first, count)
             start += count
+        self._note_filled(symbols)
         self._steps.append(as_one_step(total(runs)))
         return {} if self.timing_only else {name: self._output(name, rows[name], symbols) for name in wanted}
 
     def _symbols(self, request: Request) -> dict[str, int]:
         """Sizes of all dynamic dimensions: those of the arrays, the length of the resident cache, the tokens."""
-        registers: Mapping[str, str] = self.program.metadata.get("symbols", {})
+        registers: Mapping[str, str] = self._part.metadata.get("symbols", {})
         host = {"kv_length": self.kv_length, "token_count": request.tokens}
         counted = {symbol: host[register] for symbol, register in registers.items() if register in host}
-        sizes = bind_symbols(input_ports(self.program), request.arrays, counted)
-        return bind_masks(self.program, request.arrays, sizes)
+        left = {name: np.broadcast_to(np.float32(0), shape) for name, shape in self._resident().items()}
+        sizes = bind_symbols(input_ports(self._part), {**left, **request.arrays}, counted)
+        return bind_masks(self._part, request.arrays, sizes)
 
     def _next_entry(self, entry: str | None, left: int, tokens: int) -> tuple[str, int]:
         """Entry for the next tokens, and how many it takes."""
-        entries = self.program.entries
+        entries = self._part.entries
         chunk = self._chunk
-        single = "decode" if tokens == 1 and "decode" in entries else "prefill"
+        single = "decode" if "decode" in entries and (tokens == 1 or "prefill" not in entries) else "prefill"
         name = entry or ("encode" if "encode" in entries else single)
-        if name == "encode" and tokens > chunk:
+        is_prompt = bool(self.program.stages) and name == "prefill" and "first_output" not in entries[name].registers
+        if (name == "encode" or is_prompt) and tokens > chunk:
             raise ResourceLimitError(
                 "the input is too long for the program",
                 notes=[f"demand: {tokens} tokens", f"bound: {chunk} tokens in one run"],
-                help="compile with a larger --max-context",
+                help="give the rest to 'decode'" if is_prompt else "compile with a larger --max-context",
             )
         return name, 1 if name == "decode" else min(left, chunk)
 
     def _run_entry(self, entry: str, count: int, first: int, is_masked: bool, symbols: Mapping[str, int]) -> Statistics:
-        names: Mapping[str, str] = self.program.metadata.get("symbols", {})
+        names: Mapping[str, str] = self._part.metadata.get("symbols", {})
         available = {
             **{register: symbols[symbol] for symbol, register in names.items() if symbol in symbols},
             "kv_length": self.kv_length,
@@ -252,7 +301,7 @@ class Session:
             "first_output": first,
             "masked": int(is_masked),
         }
-        asked = self.program.entries[entry].registers if entry in self.program.entries else ()
+        asked = self._part.entries[entry].registers if entry in self._part.entries else ()
         registers = {name: available[name] for name in asked if name in available}
         self._stored = self.kv_length + count
         statistics = self.simulator.run(entry, registers, self.timing_only)
@@ -263,11 +312,13 @@ class Session:
     def _write_whole_inputs(self, request: Request, symbols: Mapping[str, int]) -> bool:
         """Write inputs that are not split by tokens; returns whether a mask excludes any position."""
         is_masked = False
-        for port in input_ports(self.program).values():
+        for port in input_ports(self._part).values():
             if port.kind not in ("whole", "keys"):
                 continue
-            symbol = self.program.symbol(port.symbol)
+            symbol = self._part.symbol(port.symbol)
             array = request.arrays.get(port.name)
+            if array is None and port.filled_by:
+                continue
             if array is None:
                 array = np.full(shape_of(port, symbols), symbol.layout["default"])
             elif port.kind == "keys":
@@ -278,10 +329,10 @@ class Session:
         return is_masked
 
     def _write_rows(self, request: Request, start: int, count: int) -> None:
-        for port in input_ports(self.program).values():
+        for port in input_ports(self._part).values():
             if port.kind != "tokens":
                 continue
-            symbol = self.program.symbol(port.symbol)
+            symbol = self._part.symbol(port.symbol)
             array = request.arrays.get(port.name)
             if array is None:
                 rows = default_rows(symbol, self.kv_length, count)
@@ -290,20 +341,20 @@ class Session:
             write_token_rows(self.simulator.state, symbol, rows, self._chunk)
 
     def _read_rows(self, rows: dict[str, list[Array]], first: int, count: int) -> None:
-        ports = output_ports(self.program)
+        ports = output_ports(self._part)
         for name, parts in rows.items():
             port = ports[name]
             if port.kind in _ROW_KINDS and first < count:
-                symbol = self.program.symbol(port.symbol)
+                symbol = self._part.symbol(port.symbol)
                 parts.append(read_token_rows(self.simulator.state, port, symbol, first, count, self._chunk))
 
     @property
     def _chunk(self) -> int:
-        return int(self.program.metadata.get("chunk", 1))
+        return int(self._part.metadata.get("chunk", 1))
 
     def _output(self, name: str, parts: list[Array], symbols: Mapping[str, int]) -> Array:
-        port = output_ports(self.program)[name]
-        symbol = self.program.symbol(port.symbol)
+        port = output_ports(self._part)[name]
+        symbol = self._part.symbol(port.symbol)
         if port.kind == "present":
             return load_cache(self.simulator.state, port, symbol, self._present_tokens(port, symbols))
         if port.kind == "whole":
@@ -311,9 +362,10 @@ class Session:
         return join_rows(port, parts)
 
     def _present_tokens(self, port: Port, symbols: Mapping[str, int]) -> int:
-        """Tokens that a cache holds after the run: of its dynamic dimension, else those of the run."""
-        dynamic = [size for dim, size in zip(port.shape, shape_of(port, symbols), strict=True) if isinstance(dim, str)]
-        return dynamic[0] if dynamic else self._stored
+        """Tokens that a cache holds after the run."""
+        shape = shape_of(port, symbols)
+        dynamic = [size for dim, size in zip(port.shape, shape, strict=True) if isinstance(dim, str)]
+        return dynamic[0] if dynamic else math.prod(shape) // cache_words(self._part.symbol(port.symbol))
 
 
 def _token_port(program: Program) -> Port:
