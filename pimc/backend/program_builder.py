@@ -19,12 +19,13 @@ from isa import (
 from passes import Graph, Placement
 from pimc.backend.constants import Constants
 from pimc.backend.entry_builder import EntryBuilder, Shared, Spill, Stage, near_bank_of
+from pimc.backend.find_rows import find_rows
 from pimc.backend.host_rooms import HostRooms, shared_name
 from pimc.backend.images import bank_segment, buffer_segment
 from pimc.backend.legality import check_machine, check_operations, needs_whole_tensors
 from pimc.backend.options import ProgramOptions
 from pimc.backend.roll_loops import Code
-from pimc.backend.row_axes import RowMap, find_rows
+from pimc.backend.row_axes import RowMap
 from pimc.backend.shared_buffer import BufferAllocator, BufferFullError
 from pimc.backend.token_loop import LOWERINGS
 
