@@ -143,8 +143,18 @@ def fuse_folder(
     for file in folder.files:
         own_dims, own_bind = file_dimensions(folder, file, dims or {}, bind or {})
         graphs.append(fuse_model(file.model, own_dims, pipeline_text, optimize, observers, own_bind))
+        if file.bind:
+            _drop_other_branch(graphs[-1])
         _check_caches(file, graphs[-1])
     return tuple(graphs)
+
+
+def _drop_other_branch(graph: Graph) -> None:
+    """Take the inputs out that only the other branch of a merged decoder reads."""
+    unread = [value for value in graph.inputs if not value.uses and not graph.is_output(value)]
+    graph.inputs = [value for value in graph.inputs if value not in unread]
+    for value in unread:
+        del graph.signature[value.name]
 
 
 def _check_caches(file: ModelFile, graph: Graph) -> None:

@@ -46,6 +46,11 @@ def has_mask(ports: Iterable[Port]) -> bool:
     return any(_role(port) == "mask" for port in inputs_of(ports))
 
 
+def is_mask(port: Port) -> bool:
+    """Whether an input is a mask of positions."""
+    return _role(port) == "mask"
+
+
 def fixed_tokens(ports: Iterable[Port]) -> int | None:
     """Number of tokens of every run, when the shapes of the inputs leave no other; `None` when it is free."""
     given = [port for port in inputs_of(ports) if _role(port) != "mask" and len(port.shape) > 1]
@@ -100,7 +105,7 @@ def empty_past(ports: Iterable[Port]) -> dict[str, Array]:
     ports = tuple(ports)
     symbols = symbols_of(ports, Step(tokens=1))
     return {
-        port.name: np.zeros(_shape(port, symbols), port.dtype)
+        port.name: np.zeros(shape_with(port, symbols), port.dtype)
         for port in ports
         if port.kind == "past" and port.direction == "input"
     }
@@ -125,14 +130,19 @@ def step_inputs(
     made: dict[str, Array] = {}
     fixed = [port for port in ports if port.kind == "past" and fixed_past(ports) is not None]
     for port in (*inputs_of(ports), *fixed):
-        shape = _shape(port, symbols)
-        if _role(port) == "tokens":
-            made[port.name] = generator.integers(0, vocabulary.get(port.name, 2), shape).astype(port.dtype)
-        elif _role(port) == "real":
-            made[port.name] = generator.standard_normal(shape).astype(port.dtype)
-        else:
-            made[port.name] = _determined(port, shape, step)
+        made[port.name] = seeded_array(port, shape_with(port, symbols), step, generator, vocabulary)
     return made
+
+
+def seeded_array(
+    port: Port, shape: tuple[int, ...], step: Step, generator: np.random.Generator, vocabulary: Mapping[str, int]
+) -> Array:
+    """A seeded valid array for one input; arguments as for `step_inputs`."""
+    if _role(port) == "tokens":
+        return generator.integers(0, vocabulary.get(port.name, 2), shape).astype(port.dtype)
+    if _role(port) == "real":
+        return generator.standard_normal(shape).astype(port.dtype)
+    return _determined(port, shape, step)
 
 
 def with_defaults(ports: Iterable[Port], given: Mapping[str, Array]) -> dict[str, Array]:
@@ -153,9 +163,9 @@ def with_defaults(ports: Iterable[Port], given: Mapping[str, Array]) -> dict[str
     complete = dict(given)
     for port in absent:
         if port.kind == "past":
-            complete[port.name] = np.zeros(_shape(port, numbers), port.dtype)
+            complete[port.name] = np.zeros(shape_with(port, numbers), port.dtype)
         elif _role(port) in ("mask", "positions", "types"):
-            complete[port.name] = _determined(port, _shape(port, numbers), step)
+            complete[port.name] = _determined(port, shape_with(port, numbers), step)
     return complete
 
 
@@ -223,7 +233,8 @@ def _symbols(ports: Iterable[Port]) -> set[str]:
     return {name for dim in shapes if isinstance(dim, Affine) for name in dim.symbols}
 
 
-def _shape(port: Port, symbols: Mapping[str, int]) -> tuple[int, ...]:
+def shape_with(port: Port, symbols: Mapping[str, int]) -> tuple[int, ...]:
+    """The shape of a port when its symbols have these sizes; raises `InputError` when one has none."""
     return tuple(dim if isinstance(dim, int) else _size(bind(parse_dim(dim), symbols), port) for dim in port.shape)
 
 

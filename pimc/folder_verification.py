@@ -1,0 +1,239 @@
+"""Comparison of a program of several models with ONNX Runtime, which runs the models one after the other."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isa import InputError, Port, Program
+from pimc.backend import cache_stem
+from pimc.model_folder import ModelFolder, input_shapes
+from pimc.model_inputs import Step, is_mask, seeded_array, shape_with
+from pimc.verification import OutputError, Verification, output_error
+
+if TYPE_CHECKING:
+    from pimc.reference import Reference
+    from pimc.simulator import Session
+
+Array = NDArray[Any]
+Run = tuple[str, dict[str, Array]]
+"""An entry and its inputs, without those that earlier entries leave."""
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A text to read and one to write.
+
+    Attributes:
+        encoded: Tokens that the encoder reads, where their number is free.
+        prompt: Tokens that the decoder begins with.
+        decoded: Tokens that it reads after these, one by one.
+        padding: Tokens at the end of the last sequence that a mask excludes.
+    """
+
+    encoded: int
+    prompt: int
+    decoded: int
+    padding: int = 0
+
+    def __str__(self) -> str:
+        """One line about it."""
+        masked = f", the last {self.padding} masked out" if self.padding else ""
+        return f"{self.encoded} encoded{masked}, {self.prompt} prompted, then {self.decoded} decoded"
+
+
+CASES = (Case(6, 1, 4), Case(1, 1, 1), Case(17, 5, 2), Case(12, 2, 2, padding=5))
+
+
+def verify_folder(
+    program: Program,
+    session: Session,
+    folder: ModelFolder,
+    inputs: Mapping[str, Array] | None = None,
+    rtol: float = 1e-4,
+    seed: int = 0,
+    show: Callable[[str], None] = lambda _: None,
+) -> Verification:
+    """Compare a program with the models it came from: encode, prefill and several decode steps for each case.
+
+    Args:
+        program: The compiled folder.
+        session: The program, loaded into the simulator.
+        folder: The models.
+        inputs: Arrays by `ENTRY/NAME`, for one run of each entry; `None` makes seeded ones of several shapes.
+        rtol: Largest error allowed, relative to the largest magnitude of the reference output.
+        seed: Of the inputs.
+        show: Gets one line about the progress before every case.
+
+    Returns:
+        The comparison; outputs are called `ENTRY/NAME`.
+
+    Raises:
+        InputError: inputs have names that no entry has.
+    """
+    comparison = FolderComparison.of(program, session, folder)
+    if inputs is not None:
+        comparison.run(given_runs(program, inputs))
+        lines = ["the given inputs"]
+    else:
+        generator = np.random.default_rng(seed)
+        cases = [case for case in CASES if _fits(program, case)]
+        lines = [str(case) for case in cases]
+        for number, (case, line) in enumerate(zip(cases, lines, strict=True), start=1):
+            _LOG.info("case %d: %s", number, line)
+            show(f"case {number} of {len(cases)}: {line}")
+            comparison.run(seeded_runs(program, case, generator))
+    outputs = tuple(comparison.errors.values())
+    return Verification(all(each.max_rel_error <= rtol for each in outputs), outputs, rtol, tuple(lines))
+
+
+def _fits(program: Program, case: Case) -> bool:
+    """Whether a case is within the context, and has a mask where it needs one."""
+    masks = any(is_mask(port) for port in program.ports if port.direction == "input")
+    longest = int(program.metadata["max_context"])
+    prompt = int(program.part("prefill").metadata["chunk"])
+    is_short = case.encoded <= longest and case.prompt + case.decoded <= longest and case.prompt <= prompt
+    return is_short and (masks or not case.padding)
+
+
+def given_runs(program: Program, inputs: Mapping[str, Array]) -> list[Run]:
+    """One run of each entry that has inputs, in order.
+
+    Raises:
+        InputError: a name is not `ENTRY/NAME` with an entry of the program.
+    """
+    runs: dict[str, dict[str, Array]] = {entry: {} for entry in program.stages}
+    for name, array in inputs.items():
+        entry, slash, own = name.partition("/")
+        if not slash or entry not in runs:
+            raise InputError(
+                f"'{name}' is not an input of an entry",
+                notes=[f"the entries are {', '.join(runs)}"],
+                help=f"name the arrays ENTRY/NAME, as '{next(iter(runs))}/{name.rpartition('/')[2]}'",
+            )
+        runs[entry][own] = array
+    return [(entry, arrays) for entry, arrays in runs.items() if arrays]
+
+
+def seeded_runs(program: Program, case: Case, generator: np.random.Generator) -> Iterator[Run]:
+    """The runs of a case with seeded token numbers; masks of the encoder's tokens are the same in all of them."""
+    encoder = program.part("encode")
+    symbols: Mapping[str, str] = encoder.metadata["symbols"]
+    sizes = dict.fromkeys(symbols, case.encoded)
+    yield "encode", _seeded(encoder, sizes, case, generator)
+    output = next(port for port in encoder.ports if port.direction == "output")
+    steps = [("prefill", case.prompt, 0)] + [("decode", 1, case.prompt + step) for step in range(case.decoded)]
+    for entry, tokens, past in steps:
+        part = program.part(entry)
+        registers: Mapping[str, str] = part.metadata["symbols"]
+        counted = {"token_count": tokens, "kv_length": past}
+        read = output.shape[-2] if isinstance(output.shape[-2], int) else case.encoded
+        sizes = {symbol: counted.get(register, int(read)) for symbol, register in registers.items()}
+        yield entry, _seeded(part, sizes, case, generator)
+
+
+def _seeded(part: Program, sizes: Mapping[str, int], case: Case, generator: np.random.Generator) -> dict[str, Array]:
+    made: dict[str, Array] = {}
+    symbols: Mapping[str, str] = part.metadata["symbols"]
+    past = next((sizes[name] for name, register in symbols.items() if register == "kv_length"), 0)
+    for port in part.ports:
+        if port.direction == "output" or port.filled_by or port.kind in ("past", "given"):
+            continue
+        step = Step(1, past)
+        made[port.name] = seeded_array(port, shape_with(port, sizes), step, generator, part.metadata["table_rows"])
+        if is_mask(port) and made[port.name].shape[-1] == case.encoded and case.padding:
+            made[port.name][-1, -case.padding :] = 0
+    return made
+
+
+@dataclass
+class FolderComparison:
+    """Runs a program and its models side by side and keeps the worst error of every output.
+
+    Attributes:
+        program: The program.
+        session: The program on the simulator.
+        references: The models on ONNX Runtime, by entry.
+        folder: The models' files.
+        errors: Worst errors so far, by `ENTRY/NAME`.
+    """
+
+    program: Program
+    session: Session
+    references: Mapping[str, Reference]
+    folder: ModelFolder
+    errors: dict[str, OutputError] = field(default_factory=dict[str, OutputError])
+
+    @classmethod
+    def of(cls, program: Program, session: Session, folder: ModelFolder) -> FolderComparison:
+        """A comparison with the models of a folder; raises what `Reference` raises."""
+        from pimc.reference import Reference
+
+        references = {file.entry: Reference(file.model.name, file.bind) for file in folder.files}
+        return cls(program, session, references, folder)
+
+    def run(self, runs: Sequence[Run] | Iterator[Run]) -> None:
+        """Run entries one after another from empty caches, and compare after each."""
+        self.session.reset()
+        outputs: dict[str, Array] = {}
+        caches: dict[str, Array] = {}
+        for entry, inputs in runs:
+            part = self.program.part(entry)
+            found = self.session.run(inputs, entry=entry)
+            resident = {
+                port.name: outputs[port.filled_by] if port.filled_by in outputs else caches[cache_stem(port.name)]
+                for port in part.ports
+                if port.filled_by and (port.filled_by in outputs or cache_stem(port.name) in caches)
+            }
+            resident |= {
+                name: caches[stem] for name in self.references[entry].inputs if (stem := cache_stem(name)) in caches
+            }
+            expected = self.references[entry].run({**self._unread(entry, inputs), **resident, **inputs})
+            outputs |= {f"{entry}/{name}": array for name, array in expected.items() if not name.startswith("present")}
+            caches |= {
+                cache_stem(name): array for name, array in expected.items() if name.startswith("present") and array.size
+            }
+            self._compare(entry, part.ports, inputs, found, expected)
+
+    def _unread(self, entry: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Zeros for the inputs of a merged decoder that only its other branch reads."""
+        file = next(file for file in self.folder.files if file.entry == entry)
+        batch = len(next(iter(inputs.values()))) if inputs else 1
+        return {
+            name: np.zeros((batch, *(dim if isinstance(dim, int) else 1 for dim in shape[1:])), np.float32)
+            for name, shape in input_shapes(file.model.proto).items()
+            if file.bind and name not in file.bind and name not in inputs
+        }
+
+    def _compare(
+        self,
+        entry: str,
+        ports: Sequence[Port],
+        inputs: Mapping[str, Array],
+        found: Mapping[str, Array],
+        expected: Mapping[str, Array],
+    ) -> None:
+        by_name = {port.name: port for port in ports if port.direction == "output"}
+        for name, array in expected.items():
+            kept = _attended(by_name[name], ports, inputs)
+            pair = (found[name][kept], array[kept]) if array.size else (array, array)
+            error = output_error(f"{entry}/{name}", *pair)
+            self.errors[error.name] = self.errors.get(error.name, error).worst(error)
+
+
+def _attended(output: Port, ports: Sequence[Port], inputs: Mapping[str, Array]) -> Any:
+    """Index of the positions of an output that a mask of the same length keeps; others may hold anything."""
+    for port in ports:
+        mask = inputs.get(port.name) if port.direction == "input" and is_mask(port) else None
+        rank = len(output.shape)
+        if mask is not None and mask.ndim == 2 and rank > 2 and output.shape[rank - 2] == port.shape[-1]:
+            sequences, positions = np.nonzero(mask)
+            return (sequences, *(slice(None),) * (rank - 3), positions)
+    return ...
