@@ -125,14 +125,21 @@ def conjunction(graph: Graph, node: Node) -> Value | None:
 
 
 def outer_product(graph: Graph, node: Node) -> Value | None:
-    """A matrix product over an axis of length 1 is an elementwise product, which is exact.
+    """A matrix product with constants over an axis of length 1 is an elementwise product, which is exact.
 
-    Products of four axes are left: they are attention over a single key.
+    Products of two computed values are left: they may be attention over a single key.
     """
     a, b = node.operand(0), node.operand(1)
     if not (2 <= a.type.rank <= 3 and 2 <= b.type.rank <= 3) or a.shape[-1] != 1 or b.shape[-2] != 1:
         return None
+    if not any(value.is_constant or _repeats_a_constant(value) for value in (a, b)):
+        return None
     return binary(graph, node, "mul", a, b)
+
+
+def _repeats_a_constant(value: Value) -> bool:
+    node = producer(value, "expand")
+    return node is not None and node.operand(0).is_constant
 
 
 def without_expand(graph: Graph, node: Node) -> Value | None:
