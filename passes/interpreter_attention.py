@@ -57,12 +57,18 @@ def attend(
     allowed = _allowed(length, total, past, causal, window)[None, None]
     if key_mask is not None:
         allowed = allowed & key_mask[:, None, None, :]
+    if bias is not None:
+        allowed = allowed & (widened(bias) > EXCLUDED_BELOW)
     weights = softmax(np.where(allowed, scores, np.float32(-np.inf)), axis=-1)
     weights = np.where(np.isnan(weights) & ~np.isnan(scores), np.float32(0), weights)
     weights = weights.reshape(batch, kv_heads, heads // kv_heads, length, total)
     mixed = np.matmul(weights, widened(values)[:, :, None]).reshape(batch, heads, length, values.shape[-1])
     result = np.swapaxes(mixed, 1, 2).reshape(batch, length, heads * values.shape[-1])
     return result.astype(query.dtype), keys, values
+
+
+EXCLUDED_BELOW = np.float32(-1e29)
+"""A bias below this excludes the key."""
 
 
 def _adjusted(scores: Array, softcap: float, bias: Array | None) -> Array:

@@ -128,8 +128,9 @@ _ROWS = (
         "softmax(cap(query key^T * scale) + bias + mask) value; query [B, S, H*D], key and value [B, L, G*D], past"
         " [B, G, P, D], key_mask bool [B|1, T] (true: attend), bias broadcasts to [B, H, S, T]. key and value are"
         " absent together when all keys are past. cap(s) = softcap * tanh(s / softcap), or s when softcap is 0."
-        " causal: key j serves query i when j <= P + i; window w > 0: and j > P + i - w; a query without any key"
-        " gives 0. Results: [B, S, H*D], present_key and present_value [B, G, T, D] (1 and 2 may be left out)",
+        " causal: key j serves query i when j <= P + i; window w > 0: and j > P + i - w; a bias below -1e29"
+        " excludes a key; a query without any key gives 0. Results: [B, S, H*D], present_key and present_value"
+        " [B, G, T, D] (1 and 2 may be left out)",
         results=3,
     ),
     OpSpec(

@@ -23,8 +23,9 @@ def softmax(block: Block, statistics: Words) -> None:
     mask = block.node.optional(3)
     if mask is not None:
         _add_mask(block, low.masks[mask], words, length)
-    bounds = None if mask is None else low.masks[mask]
-    softmax_rows(low, words, words, statistics, (heads, row, row), length, scale, bounds)
+    bounds = None if mask is None and bias is None else low.mask_bounds
+    only_mask = low.masks[mask] if mask is not None and bias is None else None
+    softmax_rows(low, words, words, statistics, (heads, row, row), length, scale, bounds, only_mask)
     _zero_outside(block, heads)
 
 

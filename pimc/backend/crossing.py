@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from passes import Value
@@ -12,6 +12,21 @@ from pimc.backend.row_axes import is_token_integer
 from pimc.backend.schedule import Phase, Step, step_operands
 from pimc.backend.storage import Room
 from pimc.backend.token_rows import TokenRows, row_columns
+
+
+@dataclass(frozen=True)
+class _Read:
+    """An operand of a step.
+
+    Attributes:
+        phase: Number of the step's phase.
+        position: Place among all operands of the phase.
+        value: The operand.
+    """
+
+    phase: int
+    position: int
+    value: Value
 
 
 @dataclass
@@ -35,23 +50,29 @@ class Crossing:
     _rows: dict[Value, TokenRows] = field(default_factory=dict[Value, TokenRows])
     _pinned: set[Value] = field(default_factory=set[Value])
     _last_phase: dict[Value, int] = field(default_factory=dict[Value, int])
+    _reads: dict[Value, list[_Read]] = field(default_factory=dict[Value, "list[_Read]"])
+
+    def __post_init__(self) -> None:
+        """Note who reads what, so that a phase only looks at the readers of what it leaves behind."""
+        for number, phase in enumerate(self.phases):
+            operands = (value for step in phase.steps for value in step_operands(step))
+            for position, value in enumerate(operands):
+                self._reads.setdefault(value, []).append(_Read(number, position, value))
 
     def begin_phase(self, number: int) -> None:
         """Make room for what this phase computes and later ones read."""
         storage = self.low.storage
         results = [value for step in self.phases[number].steps for value in _results(step)]
         own = {storage.root(value) for value in results}
-        later_steps = (step for phase in self.phases[number + 1 :] for step in phase.steps)
-        whole = {value for step in later_steps for value in step_operands(step) if value in self.read_whole}
-        self._pinned = {self._view(value) for value in whole}
-        for later in range(number + 1, len(self.phases)):
-            for operand in (v for step in self.phases[later].steps for v in step_operands(step)):
-                value = self._view(operand)
-                if storage.root(value) in own and not storage.is_kept(storage.root(value)):
-                    self._reserve(value)
-                for link in storage.links(operand):
-                    if link in self._arrays or link in self._rows or link in own:
-                        self._last_phase[link] = later
+        reads = self._later_reads(number, {*own, *self._arrays, *self._rows})
+        self._pinned = {self._view(read.value) for read in reads if read.value in self.read_whole}
+        for read in reads:
+            value = self._view(read.value)
+            if storage.root(value) in own and not storage.is_kept(storage.root(value)):
+                self._reserve(value)
+            for link in storage.links(read.value):
+                if link in self._arrays or link in self._rows or link in own:
+                    self._last_phase[link] = read.phase
         tensors = {value for value in own if value in self._last_phase and value not in storage.map.rows}
         storage.held |= {value for value in tensors if not storage.is_kept(value)}
         for value, room in self._arrays.items():
@@ -75,16 +96,18 @@ class Crossing:
         """Put views of what the step computed into their arrays, or spill them."""
         storage = self.low.storage
         results = _results(step)
-        for value, room in self._arrays.items():
-            if value not in storage.anchors and value in results and storage.row is not None:
+        for value in results:
+            room = self._arrays.get(value)
+            if room is not None and value not in storage.anchors and storage.row is not None:
                 view = storage.view(value)
                 own = storage.map.rows[value]
                 register = storage.offset_register("row" if own.batch is not None else "token", room.size)
                 target = self.low.dense(view, Words(room.word, register))
                 if view.words != target.words:
                     self.low.copy_view(target, view)
-        for value, rows in self._rows.items():
-            if value not in storage.anchors and value in results:
+        for value in results:
+            rows = self._rows.get(value)
+            if rows is not None and value not in storage.anchors:
                 with self.low.contiguous(storage.view(value)) as words:
                     rows.store(self.low, words)
 
@@ -103,6 +126,19 @@ class Crossing:
             room = self._arrays.pop(value)
             storage.forget(value)
             storage.allocator.release(room.word, room.size * storage.rows_of(storage.map.rows[value]))
+
+    def _later_reads(self, number: int, sources: Collection[Value]) -> list[_Read]:
+        """Reads of values, and of views of them, by phases after phase `number`, in the order of the schedule."""
+        waiting, seen = list(sources), set(sources)
+        reads: list[_Read] = []
+        while waiting:
+            value = waiting.pop()
+            reads += [read for read in self._reads.get(value, ()) if read.phase > number]
+            results = (result for node in value.users if node.inputs[0] is value for result in node.outputs)
+            views = [result for result in results if result not in seen and self.low.storage.is_view(result)]
+            seen.update(views)
+            waiting += views
+        return sorted(reads, key=lambda read: (read.phase, read.position))
 
     def _view(self, value: Value) -> Value:
         """The value itself, or what it is only another name of."""

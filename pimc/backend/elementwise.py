@@ -201,51 +201,6 @@ def lower_gelu(low: Lowering, node: Node) -> None:
     emit_map(low, low.storage.define(node.output), source, fn)
 
 
-_POWERS = {0.5: "sqrt", -0.5: "rsqrt", -1.0: "reciprocal", 1.0: "copy"}
-_MOST_FACTORS = 8
-
-
-def lower_power(low: Lowering, node: Node) -> None:
-    """Lower a power: roots and reciprocals as functions, small integers as products, others as exp(b log a)."""
-    base, power = operands(low, node)
-    target = low.storage.define(node.output)
-    exponent = constant_scalar(node.inputs[1])
-    if exponent in _POWERS and is_real(node.output):
-        emit_map(low, target, base, _POWERS[exponent])
-    elif exponent is not None and exponent == int(exponent) and 2 <= exponent <= _MOST_FACTORS:
-        emit_binary(low, "vmul", (target, base, base), word_type(node.output))
-        for _ in range(int(exponent) - 2):
-            emit_binary(low, "vmul", (target, target, base), word_type(node.output))
-    else:
-        emit_map(low, target, base, "log")
-        emit_binary(low, "vmul", (target, target, power), "f32")
-        emit_map(low, target, target, "exp")
-
-
-def lower_modulo(low: Lowering, node: Node) -> None:
-    """Lower a mod b = a - floor(a / b) b."""
-    a, b = operands(low, node)
-    target, kind = low.storage.define(node.output), word_type(node.output)
-    emit_binary(low, "vdiv", (target, a, b), kind)
-    if kind == "f32":
-        emit_map(low, target, target, "floor")
-    emit_binary(low, "vmul", (target, target, b), kind)
-    emit_binary(low, "vsub", (target, a, target), kind)
-    if kind == "i32":
-        _take_sign(low, target, b)
-
-
-def _take_sign(low: Lowering, target: View, divisor: View) -> None:
-    """Add the divisor where the remainder of a division towards zero has the other sign."""
-    size = low.storage.capacity_words(target)
-    with integer_word(low, 0) as zero, low.storage.scratch(2 * size, "the signs of a remainder") as words:
-        product, moved = low.dense(target, words), low.dense(target, words + size)
-        emit_binary(low, "vmul", (product, target, divisor), "i32")
-        emit_comparison(low, "less", (product, product, everywhere(zero, target)), "i32")
-        emit_binary(low, "vadd", (moved, target, divisor), "i32")
-        emit_select(low, target, moved, product)
-
-
 def lower_cast(low: Lowering, node: Node) -> None:
     """Lower a conversion that changes words; others only rename the value."""
     source, result = node.operand(0), node.output
@@ -346,8 +301,6 @@ ELEMENTWISE: dict[str, Lower] = {
     "is_nan": lower_is_nan,
     "where": lower_where,
     "gelu": lower_gelu,
-    "pow": lower_power,
-    "mod": lower_modulo,
     "cast": lower_cast,
     "range": lower_range,
     **dict.fromkeys(("identity", "expand"), lower_copy),

@@ -25,7 +25,7 @@ from pimc.backend.host_rooms import (
 )
 from pimc.backend.key_masks import LEAST_MAXIMUM, LEAST_SUM, input_masks
 from pimc.backend.lengths import find_lengths
-from pimc.backend.lowering import HostRegisters, KeyMask, Lowering
+from pimc.backend.lowering import HostRegisters, KeyMask, Lowering, MaskBounds
 from pimc.backend.open_ahead import open_ahead
 from pimc.backend.options import ProgramOptions
 from pimc.backend.roll_loops import Code, roll_loops
@@ -115,12 +115,12 @@ class EntryBuilder:
                     self.storage.constants.place(value)
         for value in self.graph.outputs.values():
             self.storage.constants.place(value)
-        self.mask_bounds: tuple[int, ...] = ()
-        if any(node.op == "cached_attention" and node.optional(3) is not None for node in self.graph.nodes):
-            bounds = (("the least maximum of a masked row", LEAST_MAXIMUM), ("the least sum of a softmax", LEAST_SUM))
-            self.mask_bounds = tuple(
-                self.storage.constants.add(np.array([number], np.float32), name) for name, number in bounds
-            )
+        self.mask_bounds = self._place_mask_bounds() if any(map(_may_exclude, self.graph.nodes)) else None
+
+    def _place_mask_bounds(self) -> MaskBounds:
+        add = self.storage.constants.add
+        least_maximum = add(np.array([LEAST_MAXIMUM], np.float32), "the least maximum of a masked row")
+        return MaskBounds(least_maximum, add(np.array([LEAST_SUM], np.float32), "the least sum of a softmax"))
 
     def reserve_output(self, name: str) -> None:
         """Give an output that later stages read a room that no stage uses for itself."""
@@ -157,6 +157,7 @@ class EntryBuilder:
             caches,
             self.host,
             masks,
+            self.mask_bounds,
         )
 
     def _place_inputs(self) -> None:
@@ -185,7 +186,7 @@ class EntryBuilder:
             sequences, keys = int(str(value.shape[0])), self.lengths.mask_words(value)
             row = keys if sequences > 1 else 0
             word = self.allocator.allocate(sequences * keys, "a key mask")
-            masks[value] = KeyMask(word, row, self.key_masks.get(value), *self.mask_bounds)
+            masks[value] = KeyMask(word, row, self.key_masks.get(value))
         return masks
 
     def _place_outputs(self) -> dict[str, Symbol]:
@@ -314,6 +315,11 @@ def near_bank_of(machine: Machine) -> NearBank:
     if machine.near_bank is None:
         raise ResourceLimitError(f"the machine '{machine.name}' has no near-bank units to compile for")
     return machine.near_bank
+
+
+def _may_exclude(node: Node) -> bool:
+    """Whether the node is an attention that a mask or a bias may leave without any key."""
+    return node.op == "cached_attention" and (node.optional(3) is not None or node.optional(4) is not None)
 
 
 def _in_banks(node: Node, position: int) -> bool:

@@ -46,13 +46,22 @@ class KeyMask:
         word: First word; a row of `row_words` words for each sequence.
         row_words: Words of a row; 0 when all sequences share one.
         source: Input that is the mask; the host says in the register `masked` whether it excludes anything.
-        least_maximum: Word with a number between what attended and excluded scores can be.
-        least_sum: Word with a number below every sum of a softmax.
     """
 
     word: int
     row_words: int
     source: Value | None
+
+
+@dataclass(frozen=True)
+class MaskBounds:
+    """Words with the numbers by which a softmax tells a row without any key.
+
+    Attributes:
+        least_maximum: A number between what attended and excluded scores can be.
+        least_sum: A number below every sum of a softmax.
+    """
+
     least_maximum: int
     least_sum: int
 
@@ -90,6 +99,7 @@ class Lowering:
         caches: KV caches in the banks, by name.
         host: Registers that the host sets.
         masks: Additive form of every key mask.
+        mask_bounds: Where an attention has a mask or a bias, `None` where none has.
         absorbed: Nodes that were lowered together with an earlier one.
         token_registers: Registers that hold an integer of the current token, by key; they die with the phase.
     """
@@ -105,6 +115,7 @@ class Lowering:
     caches: dict[str, CacheRooms]
     host: HostRegisters
     masks: dict[Value, KeyMask] = field(default_factory=dict[Value, "KeyMask"])
+    mask_bounds: MaskBounds | None = None
     absorbed: set[Node] = field(default_factory=set[Node])
     token_registers: dict[object, int] = field(default_factory=dict[object, int])
 
@@ -123,9 +134,9 @@ class Lowering:
         return self.token_registers[key]
 
     @contextmanager
-    def masked(self, mask: KeyMask) -> Iterator[None]:
+    def masked(self, mask: KeyMask | None) -> Iterator[None]:
         """Skip the instructions emitted inside when the host says that the mask excludes nothing."""
-        if mask.source is None:
+        if mask is None or mask.source is None:
             yield
             return
         with self.emitter.unless_zero(self.host.masked):

@@ -6,7 +6,7 @@ from isa import OperandValue
 from passes import Node, Value
 from pimc.backend.elementwise import emit_binary, emit_map
 from pimc.backend.emitter import Words
-from pimc.backend.lowering import KeyMask, Lower, Lowering
+from pimc.backend.lowering import KeyMask, Lower, Lowering, MaskBounds
 from pimc.backend.reductions import reduce_last
 from pimc.backend.views import View
 
@@ -79,7 +79,8 @@ def softmax_rows(
     extent: tuple[int, int, int],
     length: OperandValue,
     scale: float,
-    bounds: KeyMask | None = None,
+    bounds: MaskBounds | None = None,
+    mask: KeyMask | None = None,
 ) -> None:
     """result = exp(scale * (x - max)) and statistics = 1 / sum, row by row; the product of both is left to the caller.
 
@@ -91,24 +92,25 @@ def softmax_rows(
         extent: (rows, words from row to row of x, of the result).
         length: Elements of a row, as an operand value.
         scale: Positive factor.
-        bounds: A mask that may exclude all elements of a row; the result of such a row is 0.
+        bounds: Given when all elements of a row may be excluded; the result of such a row is 0.
+        mask: The key mask when nothing else excludes elements.
     """
     rows, source_row, result_row = extent
     emit = low.emitter.emit
     emit("rmax", statistics.operand, source.operand, length, rows, a_row=source_row)
     if bounds is not None:
-        _at_least(low, statistics, rows, bounds, bounds.least_maximum)
+        _at_least(low, statistics, rows, mask, bounds.least_maximum)
     strides = {"dst_row": result_row, "a_row": source_row, "b_row": 1, "b_step": 0}
     emit("vsub", result.operand, source.operand, statistics.operand, length, rows, **strides)
     rows_of = {"dst_row": result_row, "a_row": result_row}
     emit("vmap", result.operand, result.operand, "exp", length, rows, scale=scale, **rows_of)
     emit("rsum", statistics.operand, result.operand, length, rows, a_row=result_row)
     if bounds is not None:
-        _at_least(low, statistics, rows, bounds, bounds.least_sum)
+        _at_least(low, statistics, rows, mask, bounds.least_sum)
     emit("vmap", statistics.operand, statistics.operand, "reciprocal", rows)
 
 
-def _at_least(low: Lowering, statistics: Words, rows: int, mask: KeyMask, bound: int) -> None:
+def _at_least(low: Lowering, statistics: Words, rows: int, mask: KeyMask | None, bound: int) -> None:
     """Raise the statistics to the word `bound`, where the mask excludes anything at all."""
     place = statistics.operand
     with low.masked(mask):

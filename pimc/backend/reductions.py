@@ -53,6 +53,9 @@ def lower_reduction(low: Lowering, node: Node) -> None:
         low.copy_view(target, view)
         return
     _reduce_axes(low, _MNEMONICS[node.op], target, view, axes, kind)
+    if result.type.dtype == "bool":  # the largest of no elements is false
+        with integer_word(low, 0) as zero:
+            emit_binary(low, "vmax", (target, target, everywhere(zero, target)), "i32")
     if node.op == "reduce_mean":
         _divide(low, target, [view.shape[axis] for axis in axes])
 

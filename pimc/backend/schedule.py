@@ -86,9 +86,11 @@ def make_schedule(graph: Graph, rows: RowMap, masks: Mapping[Value, Value]) -> S
     needed = set(steps)
     if incremental:
         needed = _needed_by_caches(steps) | {step for step in steps if level[step] not in main_levels}
+    by_level: dict[tuple[int, int], list[Step]] = {}
+    for step in steps:
+        by_level.setdefault(level[step], []).append(step)
     phases = []
-    for key in sorted(set(level.values())):
-        mine = [step for step in steps if level[step] == key]
+    for key, mine in sorted(by_level.items()):
         required = tuple(step for step in mine if step in needed)
         space = next(s for s, number in order.items() if number == key[1])
         phases.append(Phase(space, required, tuple(step for step in mine if step not in needed)))

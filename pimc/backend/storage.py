@@ -16,7 +16,7 @@ from pimc.backend.offset_registers import CurrentRow, OffsetRegisters
 from pimc.backend.row_axes import RowAxes, RowMap, Space
 from pimc.backend.schedule import Phase, step_operands
 from pimc.backend.shared_buffer import COLUMN_WORDS, BufferAllocator
-from pimc.backend.views import View, derived_view
+from pimc.backend.views import VIEWS, View, derived_view
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class Storage:
     most_keys: dict[Value, int] = field(default_factory=dict[Value, int])
     _rooms: dict[Value, Room] = field(default_factory=dict[Value, Room])
     _uses: dict[Value, list[int]] = field(default_factory=dict[Value, list[int]])
+    _ends: dict[int, list[Value]] = field(default_factory=dict[int, list[Value]])
     _views: dict[Value, View | None] = field(default_factory=dict[Value, "View | None"])
     _step: int = 0
     _kept: set[Value] = field(default_factory=set[Value])
@@ -142,7 +143,7 @@ class Storage:
 
     def _derive(self, value: Value) -> View | None:
         node = value.producer
-        if node is None or not node.inputs or node.inputs[0] is None:
+        if node is None or node.op not in VIEWS:
             return None
         operand = node.operand(0)
         if operand in self.map.rows and value not in self.map.rows and self.map.rows[operand].is_uneven:
@@ -329,19 +330,20 @@ class Storage:
     def begin_phase(self, phase: Phase, row: CurrentRow | None) -> None:
         """Start a phase: note when each value is used for the last time."""
         self.offsets.begin(row)
-        self._uses = {}
+        self._uses, self._ends = {}, {}
         self._views = {}
         self._step = 0
         for position, step in enumerate(phase.steps):
             results = [] if step.part == "append" else step.node.outputs
             for value in (*step_operands(step), *results):
                 self._uses.setdefault(self.root(value), []).append(position)
+        for value, positions in self._uses.items():
+            self._ends.setdefault(positions[-1], []).append(value)
 
     def end_step(self) -> None:
         """Release what no later step of the phase uses, and go to the next step."""
-        for value, positions in self._uses.items():
-            is_bound = value in self._kept or value in self.held
-            if positions[-1] == self._step and value in self._rooms and not is_bound:
+        for value in self._ends.get(self._step, ()):
+            if value in self._rooms and value not in self._kept and value not in self.held:
                 self.forget(value)
         self._step += 1
 

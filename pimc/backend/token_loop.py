@@ -20,6 +20,7 @@ from pimc.backend.key_masks import MASK_DEPTH
 from pimc.backend.lowering import KeyMask, Lower, Lowering
 from pimc.backend.normalization import NORMALIZATION
 from pimc.backend.offset_registers import CurrentRow
+from pimc.backend.powers import POWERS
 from pimc.backend.products import PRODUCTS
 from pimc.backend.reductions import REDUCTIONS
 from pimc.backend.row_axes import Space, is_token_integer
@@ -27,7 +28,7 @@ from pimc.backend.schedule import Phase, Step
 from pimc.backend.token_rows import TokenRows
 from pimc.backend.views import View
 
-LOWERINGS: dict[str, Lower] = {**ELEMENTWISE, **NORMALIZATION, **PRODUCTS, **REDUCTIONS, **INDEXING, **COPIES}
+LOWERINGS: dict[str, Lower] = {**ELEMENTWISE, **POWERS, **NORMALIZATION, **PRODUCTS, **REDUCTIONS, **INDEXING, **COPIES}
 """The function that emits the code of each operation; `cached_attention` is emitted in parts."""
 
 _REGISTERS_OF_A_STEP = 11

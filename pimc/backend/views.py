@@ -189,7 +189,8 @@ def _cut_evenly(old: list[tuple[Dim, int]], sizes: list[Dim]) -> list[int] | Non
     return strides[::-1]
 
 
-_VIEWS = frozenset({"reshape", "identity", "transpose", "slice", "split", "expand", "cast"})
+VIEWS = frozenset({"reshape", "identity", "transpose", "slice", "split", "expand", "cast"})
+"""Operations whose results may be views of their first operand."""
 
 
 def derived_view(node: Node, value: Value, view: View, shape: tuple[Dim, ...]) -> View | None:
@@ -201,7 +202,7 @@ def derived_view(node: Node, value: Value, view: View, shape: tuple[Dim, ...]) -
         view: Of the first operand.
         shape: Of the result, with 1 for the axes of the current row.
     """
-    if node.op not in _VIEWS:
+    if node.op not in VIEWS:
         return None
     if node.op == "cast":
         return view if _same_words(node.operand(0).type.dtype, value.type.dtype) else None

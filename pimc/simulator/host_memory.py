@@ -21,13 +21,18 @@ _POSITION = "position"
 
 def as_words(array: Array) -> NDArray[np.uint32]:
     """Elements as raw words of the shared buffer: int32 for integers and booleans, binary32 for others."""
-    kind = np.float32 if array.dtype.kind == "f" else np.int32
+    kind = np.float32 if _is_real(array.dtype) else np.int32
     return np.ascontiguousarray(array, dtype=kind).view(np.uint32)
+
+
+def _is_real(dtype: np.dtype[Any]) -> bool:
+    """Whether elements are floating-point numbers; bfloat16 is a kind of its own to numpy."""
+    return dtype.kind == "f" or dtype.name == "bfloat16"
 
 
 def from_words(words: NDArray[np.uint32], dtype: np.dtype[Any]) -> Array:
     """Raw words as elements of `dtype`."""
-    return words.view(np.float32 if dtype.kind == "f" else np.int32).astype(dtype)
+    return words.view(np.float32 if _is_real(dtype) else np.int32).astype(dtype)
 
 
 def token_rows(port: Port, symbol: Symbol, array: Array) -> Array:
@@ -82,7 +87,8 @@ def write_whole(state: MachineState, symbol: Symbol, array: Array) -> None:
 
 def read_whole(state: MachineState, port: Port, symbol: Symbol, shape: tuple[int, ...]) -> Array:
     """Read a whole array; the inverse of `write_whole`."""
-    return from_words(np.ascontiguousarray(_strided(state, symbol, shape)), np.dtype(port.dtype))
+    words = np.ascontiguousarray(_strided(state, symbol, shape))  # of at least one axis
+    return from_words(words, np.dtype(port.dtype)).reshape(shape)
 
 
 def _strides(symbol: Symbol, rank: int) -> list[int]:
