@@ -235,11 +235,13 @@ def worst_error(
 def least_cosine(
     selections: dict[str, np.ndarray], expected: dict[str, np.ndarray], found: dict[str, np.ndarray]
 ) -> float:
-    """The smallest cosine between an output and its reference, as vectors of the selected elements."""
+    """The smallest cosine between an output and its reference, as vectors of selected elements; -1: a wrong shape."""
     least = 1.0
     for name, array in expected.items():
+        if name not in found or found[name].shape != array.shape:
+            return -1.0
         chosen = np.broadcast_to(selections[name], array.shape)
-        if chosen.any() and found[name].shape == array.shape:
+        if chosen.any():
             left, right = array[chosen].astype(np.float64), found[name][chosen].astype(np.float64)
             lengths = np.linalg.norm(left) * np.linalg.norm(right)
             least = float(np.minimum(least, left @ right / max(lengths, 1e-12)))

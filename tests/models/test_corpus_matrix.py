@@ -102,6 +102,7 @@ def test_cosines_are_of_whole_outputs(angle: float, cosine: float) -> None:
     chosen = {"y": np.ones(1, bool)}
     found = {"y": 3 * np.array([np.cos(angle), np.sin(angle)])}
     assert least_cosine(chosen, {"y": np.array([1.0, 0.0])}, found) == pytest.approx(cosine)
+    assert least_cosine(chosen, {"y": np.ones(3)}, found) == -1
 
 
 def test_a_merged_decoder_is_two_programs() -> None:
