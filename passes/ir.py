@@ -168,7 +168,7 @@ class Graph:
         self.signature: dict[str, TensorType] = {}
         self.facts: dict[str, Any] = {}
         self._nodes: dict[Node, None] = {}
-        self._names: set[str] = set()
+        self._names: dict[str, int] = {}  # the number of the next name from the same wish
 
     @property
     def nodes(self) -> list[Node]:
@@ -183,10 +183,11 @@ class Graph:
 
     def fresh_name(self, wish: str) -> str:
         """A name not yet used, equal to `wish` if possible; it is reserved from now on."""
-        name, number = wish, 1
+        name, number = wish, self._names.get(wish, 1)
         while name in self._names:
             name, number = f"{wish}.{number}", number + 1
-        self._names.add(name)
+        self._names[wish] = number
+        self._names.setdefault(name, 1)
         return name
 
     def add_input(self, name: str, type: TensorType) -> Value:
@@ -248,7 +249,7 @@ class Graph:
 
     def is_output(self, value: Value) -> bool:
         """Whether the value is a graph output."""
-        return any(output is value for output in self.outputs.values())
+        return value in self.outputs.values()
 
     def values(self) -> Iterator[Value]:
         """Every value once: inputs, then constants and results in topological order."""

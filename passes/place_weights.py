@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -106,12 +106,13 @@ def place_together(machine: Machine, graphs: Sequence[Graph]) -> None:
     matrices: list[PlacedMatrix] = []
     uses: list[dict[tuple[str, str], int]] = []
     column = 0
+    tables = [node.operand(0) for graph in graphs for node in graph.nodes if is_bank_table(node)]
     for graph in graphs:
         uses.append({})
         for use in (use for node in graph.nodes for use in _uses(node)):
             twin = _find_twin(matrices, use)
             if twin is None:
-                placed = _place(machine, use, column, any(_is_looked_up(each, use) for each in graphs))
+                placed = _place(machine, use, column, _is_looked_up(tables, use))
                 column += -(-placed.columns // near_bank.columns_per_row) * near_bank.columns_per_row
                 twin = len(matrices)
                 matrices.append(placed)
@@ -152,12 +153,10 @@ def _uses(node: Node) -> Iterator[_Use]:
         yield _Use(node, "table", (node.operand(0),))
 
 
-def _is_looked_up(graph: Graph, use: _Use) -> bool:
+def _is_looked_up(tables: Iterable[Value], use: _Use) -> bool:
     if use.role == "table":
         return True
-    return any(
-        _same_matrix(use.weights, False, (node.operand(0),), True) for node in graph.nodes if is_bank_table(node)
-    )
+    return any(_same_matrix(use.weights, False, (table,), True) for table in tables)
 
 
 def _find_twin(matrices: list[PlacedMatrix], use: _Use) -> int | None:

@@ -67,7 +67,7 @@ def _operand_messages(graph: Graph, node: Node, position: int, value: Value) -> 
         if value.producer is not None:
             yield f"operand {position} '{value.name}' is a constant with a producer"
     elif value.producer is None:
-        if all(value is not known for known in graph.inputs):
+        if value not in graph.inputs:
             yield f"operand {position} '{value.name}' is neither computed nor a graph input"
     elif value.producer not in graph:
         yield f"operand {position} '{value.name}' is computed by a node outside the graph"
