@@ -127,7 +127,13 @@ def _token_errors(program: Program, port: Port, symbol: Symbol, chunk: int) -> I
         yield f"symbol '{symbol.name}' does not lie in a region of the banks"
     if not _is_default(symbol.layout.get("default", 0)):
         yield f"'default' in the layout of symbol '{symbol.name}' is neither a number of 32 bits nor \"position\""
+    if any(not _is_axis(port, symbol.layout.get(key, 0)) for key in ("axis", "batch_axis")):
+        yield f"an axis in the layout of symbol '{symbol.name}' is none of the shape {list(port.shape)}"
     yield from _row_errors(port, words * sequences)
+
+
+def _is_axis(port: Port, axis: Any) -> bool:
+    return type(axis) is int and 0 <= axis < max(len(port.shape), 1)
 
 
 def _is_default(value: Any) -> bool:

@@ -284,7 +284,8 @@ def _layout(storage: Storage, value: Value, words: int, size: int) -> dict[str, 
     own = storage.map.rows.get(value)
     if own is not None and own.space == storage.map.main:
         sequences = own.space.batch if own.batch is not None else 1
-        return {"kind": "tokens", "words": words, "words_per_token": size, "sequences": sequences}
+        layout = {"kind": "tokens", "words": words, "words_per_token": size, "sequences": sequences, "axis": own.token}
+        return layout if own.batch in (None, 0) else {**layout, "batch_axis": own.batch}
     strides = storage.whole_strides(value, size)
     return {"kind": "whole", "strides": list(strides)}
 
@@ -324,7 +325,7 @@ def spill_outputs(
         words = storage.map.words(value)
         columns = row_columns(near_bank, words)
         size = columns * -(-chunk // near_bank.banks)
-        layout = {"kind": "token_rows", "words": words, "columns": columns}
+        layout = {"kind": "token_rows", "words": words, "columns": columns, "axis": storage.map.rows[value].token}
         symbols[name] = Symbol(symbol_name(name), "bank", column, size, layout)
         rooms.spilled[value] = TokenRows(column, columns)
         column += size

@@ -156,11 +156,19 @@ def _fits_int32(array: Array) -> bool:
     return bool(array.min() >= bounds.min and array.max() <= bounds.max)
 
 
-def token_axis(port: Port, shape: Sequence[int], words: int) -> int:
-    """Axis of `shape` that runs over the tokens (or positions), when a token has `words` elements.
+def token_axis(port: Port, symbol: Symbol, shape: Sequence[int]) -> int:
+    """Axis of `shape` that runs over the tokens (or positions).
 
-    It is the dynamic dimension; in a shape without one, axis 1 when that fits, else the first that does.
+    The layout says it; keys and values of rank 4 are [batch, heads, tokens, elements]. Otherwise it is the dynamic
+    dimension; in a shape without one, axis 1 when the elements of a token fit, else the first where they do.
     """
+    axis = symbol.layout.get("axis")
+    if isinstance(axis, int):
+        return axis
+    is_cache = "kv_heads" in symbol.layout
+    if is_cache and len(shape) == 4:
+        return 2
+    words = cache_words(symbol) if is_cache else layout_number(symbol, "words") * int(symbol.layout.get("sequences", 1))
     dynamic = [axis for axis, dim in enumerate(port.shape) if not isinstance(dim, int)]
     if len(dynamic) == 1:
         return dynamic[0]
@@ -183,8 +191,7 @@ def _tokens(program: Program, arrays: Mapping[str, Array]) -> int | None:
     for name, array in arrays.items():
         if ports[name].kind == "tokens":
             symbol = program.symbol(ports[name].symbol)
-            words = layout_number(symbol, "words") * int(symbol.layout.get("sequences", 1))
-            counts[name] = array.shape[token_axis(ports[name], array.shape, words)] if array.ndim else 1
+            counts[name] = array.shape[token_axis(ports[name], symbol, array.shape)] if array.ndim else 1
     if len(set(counts.values())) > 1:
         raise InputError(
             "the inputs have different numbers of tokens",
@@ -207,8 +214,7 @@ def _past(program: Program, arrays: Mapping[str, Array]) -> int | None:
     for name, array in arrays.items():
         if ports[name].kind == "past":
             symbol = program.symbol(ports[name].symbol)
-            words = cache_words(symbol)
-            lengths[name] = array.shape[token_axis(ports[name], array.shape, words)]
+            lengths[name] = array.shape[token_axis(ports[name], symbol, array.shape)]
     if len(set(lengths.values())) > 1:
         raise InputError(
             "the cache inputs have different lengths",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from isa import CACHE_LAYOUTS, Port, ResourceLimitError, Symbol
 from pimc.kv_layout import KvLayout
-from pimc.simulator.host_inputs import cache_words, layout_number, token_axis
+from pimc.simulator.host_inputs import layout_number, token_axis
 from pimc.simulator.state import MachineState
 
 Array = NDArray[Any]
@@ -40,13 +40,15 @@ def token_rows(port: Port, symbol: Symbol, array: Array) -> Array:
     words, sequences = layout_number(symbol, "words"), int(symbol.layout.get("sequences", 1))
     if not array.ndim:
         return array.reshape(1, 1, 1)
-    axis = token_axis(port, array.shape, words * sequences)
-    return by_sequence(array, axis, sequences).reshape(sequences, array.shape[axis], words)
+    axis = token_axis(port, symbol, array.shape)
+    return np.moveaxis(array, *row_order(symbol, axis)).reshape(sequences, array.shape[axis], words)
 
 
-def by_sequence(array: Array, axis: int, sequences: int) -> Array:
-    """Axes in the order sequences (when there are several, which count on axis 0), tokens, all others."""
-    return np.moveaxis(array, axis, 1 if sequences > 1 else 0)
+def row_order(symbol: Symbol, axis: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(axes of the sequences, when there are several, and of the tokens, where they go when rows come first)."""
+    if int(symbol.layout.get("sequences", 1)) == 1:
+        return (axis,), (0,)
+    return (int(symbol.layout.get("batch_axis", 0)), axis), (0, 1)
 
 
 def default_rows(symbol: Symbol, first_position: int, tokens: int) -> Array:
@@ -168,17 +170,21 @@ def load_cache(state: MachineState, port: Port, symbol: Symbol, tokens: int) -> 
     region = _cache_region(state, symbol)
     found = layout.load(region.data, symbol.address - region.low, tokens)
     shape = [dim if isinstance(dim, int) else tokens for dim in port.shape]
-    axis = token_axis(port, shape, cache_words(symbol))
-    place = 1 if layout.sequences > 1 else 0
-    rest = [size for number, size in enumerate(shape) if number != axis]
-    moved = np.moveaxis(found, 2, 1).reshape(*rest[:place], tokens, *rest[place:])
-    return np.ascontiguousarray(np.moveaxis(moved, place, axis)).astype(port.dtype)
+    rows = np.moveaxis(found, 2, 1).reshape(layout.sequences, tokens, -1)
+    return from_rows(port, symbol, rows, shape).astype(port.dtype)
+
+
+def from_rows(port: Port, symbol: Symbol, rows: Array, shape: Sequence[int]) -> Array:
+    """Rows [sequences, tokens, words] as an array of the port's shape; the inverse of `token_rows`."""
+    places, first = row_order(symbol, token_axis(port, symbol, shape))
+    rest = [size for axis, size in enumerate(shape) if axis not in places]
+    apart = rows.reshape(*(shape[axis] for axis in places), *rest)
+    return np.ascontiguousarray(np.moveaxis(apart, first, places))
 
 
 def _heads_first(port: Port, array: Array, symbol: Symbol, layout: KvLayout) -> Array:
     """[sequences, kv_heads, tokens, head_dim] of a `past` array, whose other axes are in this order."""
-    axis = token_axis(port, array.shape, cache_words(symbol))
-    rows = by_sequence(array, axis, layout.sequences)
+    rows = np.moveaxis(array, *row_order(symbol, token_axis(port, symbol, array.shape)))
     return np.moveaxis(rows.reshape(layout.sequences, -1, layout.kv_heads, layout.head_dim), 1, 2)
 
 

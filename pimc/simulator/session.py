@@ -32,6 +32,7 @@ from pimc.simulator.host_inputs import (
 from pimc.simulator.host_memory import (
     clear_cache,
     default_rows,
+    from_rows,
     load_cache,
     read_token_rows,
     read_whole,
@@ -40,7 +41,6 @@ from pimc.simulator.host_memory import (
     write_token_rows,
     write_whole,
 )
-from pimc.simulator.host_outputs import join_rows
 from pimc.simulator.host_symbols import bind_masks, bind_symbols, shape_of
 from pimc.simulator.simulator import Simulator
 from pimc.simulator.stats import Statistics, as_one_step, total
@@ -359,7 +359,9 @@ class Session:
             return load_cache(self.simulator.state, port, symbol, self._present_tokens(port, symbols))
         if port.kind == "whole":
             return read_whole(self.simulator.state, port, symbol, shape_of(port, symbols))
-        return join_rows(port, parts)
+        rows = np.concatenate(parts, axis=1)
+        shape = [dim if isinstance(dim, int) else rows.shape[1] for dim in port.shape]
+        return from_rows(port, symbol, rows, shape)
 
     def _present_tokens(self, port: Port, symbols: Mapping[str, int]) -> int:
         """Tokens that a cache holds after the run."""
