@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from numpy.typing import NDArray
+
 from isa import InputError, Place
 from pimc.backend import cache_stem
 from pimc.frontend import LoadedModel, load_model
@@ -121,16 +123,29 @@ def file_dimensions(
         InputError: no file has a dimension or an input of that name.
     """
     shapes = {each.entry: input_shapes(each.model.proto) for each in folder.files}
-    names = {entry: {dim for shape in own.values() for dim in shape} for entry, own in shapes.items()}
+    names = {
+        entry: {dim for shape in own.values() for dim in shape if isinstance(dim, str)} for entry, own in shapes.items()
+    }
     for what, given, known in (("dimension", dims, names), ("input", bind, shapes)):
         unknown = [name for name in given if not any(name in own for own in known.values())]
         if unknown:
-            listed = [f"{each.name}: {', '.join(str(name) for name in known[each.entry])}" for each in folder.files]
+            listed = [f"{each.name}: {', '.join(sorted(known[each.entry]))}" for each in folder.files]
             raise InputError(f"no file has the {what} '{unknown[0]}'", Place(str(folder.path)), notes=listed)
     fixed = {} if file.entry == "encode" else _fixed_dimensions(folder)
     own_dims = {name: size for name, size in {**fixed, **dims}.items() if name in names[file.entry]}
     own_bind = {name: value for name, value in bind.items() if name in shapes[file.entry]}
     return own_dims, {**own_bind, **file.bind}
+
+
+def folder_dimensions(folder: ModelFolder, arrays: Mapping[str, NDArray[Any]]) -> dict[str, int]:
+    """Sizes of the named first axes of the files' inputs, as arrays called `ENTRY/NAME` have them."""
+    found: dict[str, int] = {}
+    for file in folder.files:
+        for name, shape in input_shapes(file.model.proto).items():
+            array = arrays.get(f"{file.entry}/{name}")
+            if array is not None and array.ndim > 1 and isinstance(shape[0], str) and shape[0] != "?":
+                found[shape[0]] = array.shape[0]
+    return found
 
 
 def _fixed_dimensions(folder: ModelFolder) -> dict[str, int]:

@@ -17,22 +17,23 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass
 class Record:
-    """Keeps the reports of all passes and the graph that the last one left.
+    """Keeps the reports of all passes and the graphs that they left.
 
     Attributes:
         show: Gets one line about the progress after every pass.
         reports: In the order in which the passes ran.
-        graph: The graph after the last pass.
+        graphs: The graph of every model, in the order of compilation.
     """
 
     show: Callable[[str], None] = field(default=lambda _: None)
     reports: list[PassReport] = field(default_factory=list[PassReport])
-    graph: Graph | None = None
+    graphs: list[Graph] = field(default_factory=list[Graph])
 
     def __call__(self, report: PassReport, graph: Graph) -> None:
         """Keep one report, log it, show it."""
         self.reports.append(report)
-        self.graph = graph
+        if all(graph is not other for other in self.graphs):
+            self.graphs.append(graph)
         milliseconds = 1e3 * (report.run_seconds + report.verify_seconds)
         _LOG.info("%s: %d nodes, %.1f ms", report.name, report.nodes_after, milliseconds)
         self.show(f"compiling: {report.name}, {report.nodes_after} nodes")

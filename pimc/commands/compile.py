@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,11 +47,11 @@ def _run(options: Namespace) -> int:
         program = compile_with(options, machine, [record, *_observers(options)], options.inputs)
     if options.time_passes:
         print_pass_times(terminal, record.reports)
-    _write(options, program, record.graph, output)
+    _write(options, program, record.graphs, output)
     if options.json:
-        print_json({"output": output and str(output), **compilation_facts(program, record.graph)})
+        print_json({"output": output and str(output), **compilation_facts(program, record.graphs)})
     elif output is not None:
-        print_compilation(terminal, program, machine, record.graph)
+        print_compilation(terminal, program, machine, record.graphs)
         terminal.line(f"wrote {output}")
     return 0
 
@@ -59,7 +60,9 @@ def _output(options: Namespace) -> Path | None:
     """The file to write; text goes to standard output when none is named."""
     if options.output is not None:
         return Path(options.output)
-    return Path(Path(options.model).stem + ".pim") if options.emit == "bin" else None
+    model = Path(options.model)
+    name = model.resolve().name if model.is_dir() else model.stem
+    return Path(f"{name}.pim") if options.emit == "bin" else None
 
 
 def _observers(options: Namespace) -> list[Observer]:
@@ -74,30 +77,32 @@ def _observers(options: Namespace) -> list[Observer]:
     return chosen
 
 
-def _write(options: Namespace, program: Program, graph: Graph | None, output: Path | None) -> None:
+def _write(options: Namespace, program: Program, graphs: Sequence[Graph], output: Path | None) -> None:
     """Write what was asked for to `output`, or text to standard output when that is `None`."""
     from isa import disassemble, save_assembly, save_program
     from passes import print_graph
     from pimc.files import write_text
 
     if output is None:
-        text = disassemble(program) if options.emit == "asm" or graph is None else print_graph(graph)
+        text = disassemble(program) if options.emit == "asm" else "".join(map(print_graph, graphs))
         sys.stdout.write("" if options.json else text)
     elif options.emit == "bin":
         save_program(program, output)
     elif options.emit == "asm":
         save_assembly(program, output)
-    elif graph is not None:
-        write_text(output, print_graph(graph))
+    else:
+        write_text(output, "".join(map(print_graph, graphs)))
 
 
 COMMAND = Command(
     name="compile",
     summary="compile a model to a program",
-    description="Compiles an ONNX model to a program for a machine.",
+    description="Compiles an ONNX model to a program for a machine. A folder with the files of an encoder, a decoder\n"
+    "and a decoder with past (or a merged one) becomes one program with the entries encode, prefill and decode.",
     examples=(
         "pimc compile models/tiny-shakespeare.onnx -o t.pim",
         "pimc compile model.onnx --dim batch=1 --max-context 1024 --emit asm | less",
+        "pimc compile t5-small/ -o t5.pim",
         "pimc compile model.onnx --print-after fuse_attention --time-passes",
     ),
     add_arguments=_add_arguments,

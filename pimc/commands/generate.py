@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pimc.commands.command import Command
@@ -27,7 +28,7 @@ def _temperature(text: str) -> float:
 
 def _add_arguments(parser: ArgumentParser) -> None:
     add_model_options(parser, numerics="machine")
-    parser.add_argument("--prompt", required=True, metavar="TEXT", help="text to continue, or the question in a chat")
+    parser.add_argument("--prompt", metavar="TEXT", help="text to continue, the question in a chat, or what to encode")
     parser.add_argument("-n", "--tokens", type=int, default=32, metavar="N", help="tokens to generate (default 32)")
     parser.add_argument(
         "--chat", action=BooleanOptionalAction, help="use the model's chat template (default: if it has one)"
@@ -35,16 +36,32 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--temperature", type=_temperature, default=0.0, metavar="T", help="0 takes the likeliest token (default 0)"
     )
+    group = parser.add_argument_group("encoder-decoder models in a folder")
+    group.add_argument("-i", "--inputs", metavar="IN.npz", help="arrays for the encoder by name, instead of --prompt")
+    group.add_argument(
+        "--start-token", type=int, metavar="N", help="first token of the decoder (default: of config.json, else 0)"
+    )
 
 
 def _run(options: Namespace) -> int:
-    from isa import load_machine
+    if Path(options.model).is_dir():
+        from pimc.commands.generate_folder import run_folder
+
+        return run_folder(options)
+    return _run_model(options)
+
+
+def _run_model(options: Namespace) -> int:
+    """Continue the prompt."""
+    from isa import InputError, load_machine
     from pimc.generation import Decoder, generate, likeliest, sampler
     from pimc.observing import Record
     from pimc.report.generation import print_speed, speed_facts
     from pimc.report.terminal import Terminal, print_json
     from pimc.simulator import Session
 
+    if options.prompt is None or options.inputs is not None or options.start_token is not None:
+        raise InputError("a single model continues a text", help="give --prompt, without -i and --start-token")
     text_model = _text_model(options.model)
     chat = text_model.chat_template is not None if options.chat is None else options.chat
     prompt = text_model.encode(options.prompt, chat)
@@ -123,8 +140,12 @@ COMMAND = Command(
     name="generate",
     summary="generate text and say how fast the machine is",
     description="Compiles a language model, runs it token by token on the simulator and prints the text, then\n"
-    "tokens/s and J/token of the machine. Reads the tokenizer.json beside the model.",
-    examples=('pimc generate models/tiny-shakespeare.onnx --prompt "ROMEO:" -n 100',),
+    "tokens/s and J/token of the machine. Reads the tokenizer.json beside the model. A folder with an encoder and its\n"
+    "decoders encodes the prompt and writes what the decoder says; without a tokenizer.json both are token numbers.",
+    examples=(
+        'pimc generate models/tiny-shakespeare.onnx --prompt "ROMEO:" -n 100',
+        'pimc generate t5-small/ --prompt "Hello"',
+    ),
     add_arguments=_add_arguments,
     run=_run,
 )

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pimc.commands.command import Command
 from pimc.commands.model_options import add_dimensions, bound_dimensions, bound_values
 
 if TYPE_CHECKING:
+    from isa import Machine
+    from passes import Graph
     from pimc.file_kinds import FileKind
     from pimc.report.terminal import Terminal
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("subject", metavar="FILE", help="model (.onnx), program (.pim) or machine (name or .yaml)")
+    parser.add_argument(
+        "subject", metavar="FILE", help="model (.onnx or folder), program (.pim) or machine (name or .yaml)"
+    )
     parser.add_argument("-m", "--machine", default="gddr6-aim", help="machine that a model should fit")
     add_dimensions(parser)
 
@@ -25,6 +29,8 @@ def _run(options: Namespace) -> int:
     from pimc.report.terminal import Terminal, print_json
 
     terminal = Terminal(options.color, options.quiet)
+    if Path(options.subject).is_dir() and any(Path(options.subject).glob("*.onnx")):
+        return _inspect_folder(options, terminal)
     kind = _kind(options.subject)
     if kind is FileKind.MODEL:
         return _inspect_model(options, terminal)
@@ -87,8 +93,8 @@ def _inspect_model(options: Namespace, terminal: Terminal) -> int:
     from pimc.compiler import fuse_model
     from pimc.file_kinds import FileKind, check_kind
     from pimc.frontend import load_model
-    from pimc.report.fusion import fusion_facts, print_fusion
-    from pimc.report.model import fit_facts, model_facts, print_fit, print_model
+    from pimc.report.fusion import fusion_facts
+    from pimc.report.model import fit_facts, model_facts, print_model
     from pimc.report.terminal import print_json
 
     machine = load_machine(options.machine)
@@ -100,10 +106,45 @@ def _inspect_model(options: Namespace, terminal: Terminal) -> int:
         return 0
     print_model(terminal, model)
     graph = fuse_model(model, bound_dimensions(options), bind=bound_values(options))
+    _print_result(terminal, graph, machine)
+    return 0
+
+
+def _inspect_folder(options: Namespace, terminal: Terminal) -> int:
+    """What each file of the folder holds and what becomes of it, by entry."""
+    from isa import load_machine
+    from pimc.compiler import fuse_folder
+    from pimc.model_folder import load_folder
+    from pimc.report.fusion import fusion_facts
+    from pimc.report.model import fit_facts, model_facts, print_model
+    from pimc.report.terminal import print_json
+
+    machine = load_machine(options.machine)
+    folder = load_folder(options.subject)
+    graphs = fuse_folder(folder, bound_dimensions(options), bind=bound_values(options))
+    facts: dict[str, Any] = {}
+    for file, graph in zip(folder.files, graphs, strict=True):
+        if options.json:
+            own = {**model_facts(file.model), **fusion_facts(graph), **fit_facts(graph, machine)}
+            facts[file.entry] = {"file": file.name, **own}
+            continue
+        terminal.line(f"{file.entry}: {file.name}")
+        print_model(terminal, file.model)
+        _print_result(terminal, graph, machine)
+        terminal.line()
+    if options.json:
+        print_json(facts)
+    return 0
+
+
+def _print_result(terminal: Terminal, graph: Graph, machine: Machine) -> None:
+    """What became of a model."""
+    from pimc.report.fusion import print_fusion
+    from pimc.report.model import print_fit
+
     terminal.line()
     print_fusion(terminal, graph)
     print_fit(terminal, graph, machine)
-    return 0
 
 
 COMMAND = Command(

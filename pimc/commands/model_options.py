@@ -22,7 +22,7 @@ def add_model_options(parser: ArgumentParser, numerics: str) -> None:
         parser: Parser of the subcommand.
         numerics: Default of `--numerics`.
     """
-    parser.add_argument("model", metavar="MODEL.onnx", help="the model")
+    parser.add_argument("model", metavar="MODEL", help="ONNX file, or folder with an encoder's and its decoders' files")
     add_dimensions(parser)
     group = parser.add_argument_group("compilation")
     group.add_argument(
@@ -81,9 +81,13 @@ def bound_dimensions(options: Namespace, inputs: str | None = None) -> dict[str,
             raise InputError(f"--dim {name} is {bound[name]} and {value}", help="give it once")
     if inputs is not None:
         from pimc.arrays import read_arrays
+        from pimc.model_folder import folder_dimensions, is_folder, load_folder
         from pimc.model_inputs import first_dimensions
 
-        bound = first_dimensions(options.model, read_arrays(inputs)) | bound
+        arrays = read_arrays(inputs)
+        if is_folder(options.model):
+            return folder_dimensions(load_folder(options.model), arrays) | bound
+        bound = first_dimensions(options.model, arrays) | bound
     return bound
 
 

@@ -23,10 +23,19 @@ _SEEDED_TOKENS = 16
 
 def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("program", metavar="P.pim", help="the program")
-    parser.add_argument("-i", "--inputs", metavar="IN.npz", help="arrays by ONNX input name (default: seeded)")
+    parser.add_argument(
+        "-i",
+        "--inputs",
+        metavar="IN.npz",
+        help="arrays by ONNX input name, of several models by ENTRY/NAME (default: seeded)",
+    )
     parser.add_argument("-o", "--outputs", metavar="OUT.npz", help="write the outputs by ONNX output name")
     parser.add_argument("-m", "--machine", metavar="FILE", help="description of a machine that is not bundled")
-    parser.add_argument("--entry", metavar="NAME", help="decode, prefill or encode (default: by the inputs)")
+    parser.add_argument(
+        "--entry",
+        metavar="NAME",
+        help="decode, prefill or encode (default: by the inputs; all of several models)",
+    )
     parser.add_argument("--timing-only", action="store_true", help="time and energy without data")
     add_set(parser, "value of a host register; the entry then runs without inputs")
     parser.add_argument(
@@ -93,12 +102,43 @@ def _run_inputs(options: Namespace, session: Session, terminal: Terminal) -> tup
     """Run the model on the given inputs, or on seeded ones."""
     from pimc.arrays import read_arrays
 
+    if session.program.stages:
+        return _run_stages(options, session, terminal)
     if options.inputs is not None:
         inputs = read_arrays(options.inputs)
     else:
         inputs = _seeded_inputs(options, session.program, terminal)
     outputs = session.run(inputs, None, options.entry)
     return outputs, session.statistics
+
+
+def _run_stages(options: Namespace, session: Session, terminal: Terminal) -> tuple[Outputs, Statistics]:
+    """Run the entries of a program of several models one after another, up to the one that is asked for.
+
+    Without `--entry`, outputs are called `ENTRY/NAME`, and the statistics are those of all runs.
+    """
+    import numpy as np
+
+    from pimc.arrays import read_arrays
+    from pimc.folder_runs import Case, given_runs, seeded_runs
+
+    if options.inputs is None:
+        case = Case(min(_SEEDED_TOKENS, int(session.program.metadata["max_context"]) - 1), 1, 1)
+        terminal.note(f"no inputs given: {case}, seeded ({options.seed})")
+        runs = list(seeded_runs(session.program, case, np.random.default_rng(options.seed)))
+    else:
+        arrays = read_arrays(options.inputs)
+        is_plain = options.entry is not None and not any("/" in name for name in arrays)
+        runs = [(options.entry, arrays)] if is_plain else given_runs(session.program, arrays)
+    outputs: Outputs = {}
+    for entry, inputs in runs:
+        found = session.run(inputs, entry=entry)
+        if entry == options.entry:
+            return found, session.statistics
+        outputs |= {f"{entry}/{name}": array for name, array in found.items()}
+    if options.entry is not None:
+        session.run({}, entry=options.entry)
+    return outputs, session.total
 
 
 def _seeded_inputs(options: Namespace, program: Program, terminal: Terminal) -> Outputs:

@@ -10,7 +10,12 @@ from pimc.commands.model_options import add_model_options, bound_values, compile
 
 def _add_arguments(parser: ArgumentParser) -> None:
     add_model_options(parser, numerics="fp32")
-    parser.add_argument("-i", "--inputs", metavar="IN.npz", help="arrays by ONNX input name (default: seeded)")
+    parser.add_argument(
+        "-i",
+        "--inputs",
+        metavar="IN.npz",
+        help="arrays by ONNX input name, of a folder by ENTRY/NAME (default: seeded)",
+    )
     parser.add_argument(
         "--rtol", type=float, default=1e-4, help="largest error allowed, relative to the output's largest magnitude"
     )
@@ -19,6 +24,8 @@ def _add_arguments(parser: ArgumentParser) -> None:
 def _run(options: Namespace) -> int:
     from isa import MismatchError, load_machine
     from pimc.arrays import read_arrays
+    from pimc.folder_verification import verify_folder
+    from pimc.model_folder import is_folder, load_folder
     from pimc.observing import Record
     from pimc.reference import Reference, import_runtime
     from pimc.report.terminal import Terminal, print_json
@@ -32,8 +39,11 @@ def _run(options: Namespace) -> int:
     terminal = Terminal(options.color, options.quiet)
     with terminal.status(f"compiling {options.model}") as show:
         program = compile_with(options, machine, [Record(show)], options.inputs)
-        session, reference = Session(program, machine), Reference(options.model, bound_values(options))
-        found = verify_program(program, session, reference, inputs, options.rtol, options.seed, show)
+        session, chosen = Session(program, machine), (inputs, options.rtol, options.seed, show)
+        if is_folder(options.model):
+            found = verify_folder(program, session, load_folder(options.model), *chosen)
+        else:
+            found = verify_program(program, session, Reference(options.model, bound_values(options)), *chosen)
     if options.json:
         print_json(found.to_json())
     else:

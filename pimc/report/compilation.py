@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,8 +15,8 @@ from pimc.report.terminal import Terminal
 _SHOWN_REASONS = 10
 
 
-def print_compilation(terminal: Terminal, program: Program, machine: Machine, graph: Graph | None) -> None:
-    """A short summary of a fresh program; `graph` is what the last pass left."""
+def print_compilation(terminal: Terminal, program: Program, machine: Machine, graphs: Sequence[Graph]) -> None:
+    """A short summary of a fresh program; `graphs` are what the passes left of each model."""
     entries = ", ".join(f"{entry.name} ({', '.join(entry.registers)})" for entry in program.entries.values())
     facts = [
         ("machine", f"{program.machine}, numerics {program.numerics}"),
@@ -24,22 +25,27 @@ def print_compilation(terminal: Terminal, program: Program, machine: Machine, gr
         ("context", f"up to {program.metadata['max_context']} tokens"),
         *memory_rows(program, machine),
     ]
-    if graph is not None:
-        findings = explain(graph)
-        facts.append(("fused", _fused_text(findings) or "nothing"))
-        terminal.facts("", facts)
-        print_unfused(terminal, findings)
-    else:
-        terminal.facts("", facts)
+    findings = _findings(graphs)
+    facts.append(("fused", _fused_text(findings) or "nothing"))
+    terminal.facts("", facts)
+    print_unfused(terminal, findings)
+
+
+def _findings(graphs: Sequence[Graph]) -> list[Finding]:
+    """What the passes found in all graphs."""
+    return [finding for graph in graphs for finding in explain(graph)]
 
 
 def _fused_text(findings: Iterable[Finding]) -> str:
     """What each pass fused: "norm 5 rms_norm, linear 15 linear"."""
-    by_pass: dict[str, list[str]] = {}
+    by_pass: dict[str, Counter[str]] = {}
     for each in findings:
         if each.fused:
-            by_pass.setdefault(each.pass_name.removeprefix("fuse_"), []).append(f"{each.fused} {each.pattern}")
-    return "; ".join(f"{name}: {', '.join(parts)}" for name, parts in by_pass.items())
+            by_pass.setdefault(each.pass_name.removeprefix("fuse_"), Counter())[each.pattern] += each.fused
+    return "; ".join(
+        f"{name}: {', '.join(f'{number} {pattern}' for pattern, number in counts.items())}"
+        for name, counts in by_pass.items()
+    )
 
 
 def print_unfused(terminal: Terminal, findings: Iterable[Finding]) -> None:
@@ -73,9 +79,9 @@ def space_capacity(machine: Machine) -> dict[str, int]:
     return capacity | ({"bank": machine.near_bank.columns_per_bank} if machine.near_bank else {})
 
 
-def compilation_facts(program: Program, graph: Graph | None) -> dict[str, Any]:
+def compilation_facts(program: Program, graphs: Sequence[Graph]) -> dict[str, Any]:
     """The summary as JSON values."""
-    findings = explain(graph) if graph is not None else ()
+    findings = _findings(graphs)
     return {
         "machine": program.machine,
         "numerics": program.numerics,

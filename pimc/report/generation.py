@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pimc.generation import Decoder
+from pimc.generation import Steps
 from pimc.report.quantities import count, with_unit
 from pimc.report.terminal import Terminal
 from pimc.simulator import Statistics
 
 
-def print_speed(terminal: Terminal, decoder: Decoder) -> None:
+def print_speed(terminal: Terminal, decoder: Steps) -> None:
     """One row for the prompt, one for the generated tokens."""
     columns = ("phase", "tokens", "tokens/s", "cycles/token", "energy/token", "time")
     terminal.table("", columns, [_row(*phase) for phase in _phases(decoder)], right=columns[1:])
 
 
-def speed_facts(decoder: Decoder) -> dict[str, Any]:
+def speed_facts(decoder: Steps) -> dict[str, Any]:
     """The same as JSON values, by phase."""
     return {
         name: {
@@ -32,7 +32,7 @@ def speed_facts(decoder: Decoder) -> dict[str, Any]:
     }
 
 
-def _phases(decoder: Decoder) -> Iterator[tuple[str, Statistics]]:
+def _phases(decoder: Steps) -> Iterator[tuple[str, Statistics]]:
     if decoder.prefill is not None:
         yield "prefill", decoder.prefill
     if decoder.decode is not None:

@@ -15,7 +15,13 @@ def print_program(terminal: Terminal, program: Program, machine: Machine | None)
     terminal.facts("", _facts(program, machine))
     terminal.line()
     rows = [
-        (p.name, p.direction, f"{p.dtype}[{', '.join(str(dim) for dim in p.shape)}]", p.kind, p.symbol)
+        (
+            f"{p.entry}/{p.name}" if p.entry else p.name,
+            p.direction,
+            f"{p.dtype}[{', '.join(str(dim) for dim in p.shape)}]",
+            p.kind,
+            p.symbol,
+        )
         for p in program.ports
     ]
     terminal.table("", ("port", "direction", "type", "kind", "symbol"), rows)
@@ -42,6 +48,8 @@ def program_summary(program: Program) -> dict[str, Any]:
         ],
         "ports": [
             {"name": p.name, "direction": p.direction, "dtype": p.dtype, "shape": list(p.shape), "kind": p.kind}
+            | ({"entry": p.entry} if p.entry else {})
+            | ({"filled_by": p.filled_by} if p.filled_by else {})
             for p in program.ports
         ],
         "regions": [
