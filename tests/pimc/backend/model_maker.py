@@ -11,7 +11,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from isa import load_machine
+from isa import check_program, load_machine
 from pimc.compiler import compile_model
 from pimc.simulator import Session
 
@@ -83,10 +83,24 @@ def random_feeds(model: onnx.ModelProto, sizes: Mapping[str, int], seed: int = 1
     return feeds
 
 
-def check(model: onnx.ModelProto, runs: Sequence[Mapping[str, int]], dims: Mapping[str, int] | None = None) -> None:
-    """Compile once, run with each set of sizes, and compare all outputs with ONNX Runtime."""
+def check(
+    model: onnx.ModelProto,
+    runs: Sequence[Mapping[str, int]],
+    dims: Mapping[str, int] | None = None,
+    is_proven: bool = True,
+) -> None:
+    """Compile once, prove the program safe, run with each set of sizes, and compare all outputs with ONNX Runtime.
+
+    Args:
+        model: The model.
+        runs: Sizes of the dynamic dimensions, by name, for each run.
+        dims: Dimensions to bind.
+        is_proven: Whether the proof covers every length; a length of 0 is excluded by no register's range.
+    """
     reference = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    session = Session(compile_model(model, MACHINE, dims=dims, max_context=CONTEXT, numerics="fp32"), MACHINE)
+    program = compile_model(model, MACHINE, dims=dims, max_context=CONTEXT, numerics="fp32")
+    assert not is_proven or check_program(program, MACHINE) == []
+    session = Session(program, MACHINE)
     for seed, sizes in enumerate(runs):
         feeds = random_feeds(model, sizes, seed)
         expected = reference.run(None, feeds)
