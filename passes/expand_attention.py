@@ -13,6 +13,7 @@ from passes.dims import Dim
 from passes.explain import record
 from passes.ir import Graph, Node, TensorType, Value
 from passes.layout import head_major, token_major
+from passes.ops import EXCLUDED_BELOW
 from passes.rewriting import add, cast, prune, reshape, transpose
 
 _WIDE = "float32"
@@ -142,7 +143,7 @@ class _Expansion:
         if mask is not None:
             found.append(reshape(self.graph, mask, (mask.shape[0], 1, 1, total), self.origins))
         if bias is not None:
-            found.append(self._op("greater", self._wide(bias), self._constant(-np.inf), dtype="bool"))
+            found.append(self._op("greater", self._wide(bias), self._constant(EXCLUDED_BELOW), dtype="bool"))
         result: Value | None = None
         for each in found:
             result = each if result is None else self._op("and", result, each, dtype="bool")

@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 
 from passes.interpreter_ops import Array, Meaning, gelu, relu, sigmoid, silu, softmax, widened
+from passes.ops import EXCLUDED_BELOW
 
 
 def attend(
@@ -58,17 +59,13 @@ def attend(
     if key_mask is not None:
         allowed = allowed & key_mask[:, None, None, :]
     if bias is not None:
-        allowed = allowed & (widened(bias) > EXCLUDED_BELOW)
+        allowed = allowed & (widened(bias) > np.float32(EXCLUDED_BELOW))
     weights = softmax(np.where(allowed, scores, np.float32(-np.inf)), axis=-1)
     weights = np.where(np.isnan(weights) & ~np.isnan(scores), np.float32(0), weights)
     weights = weights.reshape(batch, kv_heads, heads // kv_heads, length, total)
     mixed = np.matmul(weights, widened(values)[:, :, None]).reshape(batch, heads, length, values.shape[-1])
     result = np.swapaxes(mixed, 1, 2).reshape(batch, length, heads * values.shape[-1])
     return result.astype(query.dtype), keys, values
-
-
-EXCLUDED_BELOW = np.float32(-1e29)
-"""A bias below this excludes the key."""
 
 
 def _adjusted(scores: Array, softcap: float, bias: Array | None) -> Array:

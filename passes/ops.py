@@ -153,6 +153,8 @@ ACTIVATIONS = ("relu", "silu", "gelu", "gelu_tanh", "tanh", "sigmoid", "quick_ge
 """Values of `feed_forward`'s attribute `activation`; quick_gelu is x * sigmoid(1.702 x)."""
 SCATTER_REDUCTIONS = ("none", "add", "mul", "max", "min")
 """Values of `scatter_nd`'s attribute `reduction`."""
+EXCLUDED_BELOW = -1e29
+"""A bias of attention below this excludes the key."""
 FLOAT_DTYPES = ("float32", "float16", "bfloat16", "float64")
 INTEGER_DTYPES = ("int64", "int32", "int8", "uint8")
 """numpy names of the element types that values may have, together with `bool`; `float64` only stands in constants."""
