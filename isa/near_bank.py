@@ -90,9 +90,9 @@ class Timing(_Part):
 
 
 class Refresh(_Part):
-    """How rows are refreshed: all banks of a channel every `nREFI` cycles, or never."""
+    """How rows are refreshed every `nREFI` cycles: all banks of a channel at once, one after the other, or never."""
 
-    mode: Literal["all_bank", "none"]
+    mode: Literal["all_bank", "per_bank", "none"]
 
 
 class SpacingRule(_Part):

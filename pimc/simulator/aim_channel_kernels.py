@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from pimc.simulator.compiled import CYCLES, FLAG, INTEGER, NOTHING, TABLE, compiled, inlined
-from pimc.simulator.dram_kernels import earliest, issue, needs_mode_switch, prerequisite
+from pimc.simulator.dram_kernels import due_bank, earliest, issue, needs_mode_switch, prerequisite
 from pimc.simulator.dram_layout import (
+    BY_BANK,
     CLOCK,
     COMPLETION,
     FACT_COUNT,
@@ -22,7 +23,7 @@ from pimc.simulator.dram_layout import (
     REFRESH_DUE,
     ROW_EFFECT,
 )
-from pimc.simulator.dram_tables import ACT, EOC, PRE, PREA, RD, RDAF16, RDMAC16, SYNC, TMOD, WR, REFab
+from pimc.simulator.dram_tables import ACT, EOC, PRE, PREA, RD, RDAF16, RDMAC16, SYNC, TMOD, WR, REFab, REFpb
 
 # Columns of the table of lines.
 COMMAND, COUNT, MASK, LINE_BANK, LINE_ROW = range(5)
@@ -221,10 +222,13 @@ def _progress(
 @compiled(INTEGER, CYCLES, CYCLES, CYCLES, INTEGER)
 def _refresh(state: Any, tables: Any, counters: Any, cycle: int) -> int:
     """Bring a due refresh on; it goes before all requests. Returns the cycle of the next look."""
+    bank = due_bank(state, tables) if tables[BY_BANK] else 0
     command = PREA if state[OPEN_BANKS] > 0 else REFab
-    ready = earliest(state, tables, command, 0)
+    if tables[BY_BANK]:
+        command = prerequisite(state, tables, REFpb, bank, 0)
+    ready = earliest(state, tables, command, bank)
     if ready <= cycle:
-        issue(state, tables, counters, command, 0, 0, cycle, 1)
+        issue(state, tables, counters, command, bank, 0, cycle, 1)
         return cycle + 1
     return ready
 

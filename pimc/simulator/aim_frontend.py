@@ -117,7 +117,7 @@ def run_aim_trace(
     """
     near_bank = _near_bank(machine)
     rules = near_bank.spacings if faithful else near_bank.resolve(near_bank.spacing_rules)
-    refresh = faithful and near_bank.refresh.mode == "all_bank"
+    refresh = faithful and near_bank.refresh.mode != "none"
     tables = command_tables(near_bank, rules, refresh, shortcut)
     state = initial_state(tables, near_bank.channels)
     state[0, [CLASSES, MEMBERS, WEIGHT]] = 1, near_bank.all_channels, near_bank.channels

@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 from pimc.simulator.compiled import CYCLES, FLAG, INTEGER, NOTHING, PAIR, TABLE, borrowed, compiled
-from pimc.simulator.dram_kernels import earliest, issue, needs_mode_switch, prerequisite
+from pimc.simulator.dram_kernels import due_bank, earliest, issue, needs_mode_switch, prerequisite
 from pimc.simulator.dram_layout import (
     BANKS,
+    BY_BANK,
     CLASSES,
     CLOCK,
     COLUMNS_PER_ROW,
@@ -26,6 +27,7 @@ from pimc.simulator.dram_layout import (
     OPEN_BANKS,
     OPEN_ROWS,
     OPEN_SINCE,
+    OPENS,
     PERIOD,
     REFRESH_DUE,
     REFRESH_SLACK,
@@ -34,7 +36,7 @@ from pimc.simulator.dram_layout import (
     SHORTCUT,
     WEIGHT,
 )
-from pimc.simulator.dram_tables import MAC16, OPEN_CYCLES, PRE, PREA, RD, TMOD, WR, REFab
+from pimc.simulator.dram_tables import MAC16, OPEN_CYCLES, PRE, PREA, RD, TMOD, WR, REFab, REFpb
 from pimc.simulator.row_kernels import is_regular, leap, learn, set_mark
 
 _FEWEST_REGULAR_ROWS = 3
@@ -60,12 +62,33 @@ def _refresh_instead(state: Any, tables: Any, command: int, cycle: int) -> int:
     return PREA if command == PRE else command
 
 
+@compiled(FLAG, CYCLES, CYCLES, CYCLES, *[INTEGER] * 3)
+def _refresh_bank_instead(state: Any, tables: Any, counters: Any, command: int, row: int, cycle: int) -> bool:
+    """Issue what a due refresh of one bank puts before `command`; false when the refresh can be postponed.
+
+    A closed bank is refreshed when that delays nothing, or before a row is opened; an open one waits until something
+    closes it, or until no refresh may be owed any more.
+    """
+    bank = due_bank(state, tables)
+    first = prerequisite(state, tables, REFpb, bank, 0)
+    ready = max(max(state[CLOCK], state[REFRESH_DUE]), earliest(state, tables, first, bank))
+    is_forced = cycle >= state[REFRESH_DUE] + tables[REFRESH_SLACK]
+    opens = tables[FACTS + FACT_COUNT * command + ROW_EFFECT] == OPENS
+    if not is_forced and (first != REFpb or (ready > cycle and not opens)):
+        return False
+    issue(state, tables, counters, first, bank, row, ready, 1)
+    return True
+
+
 @compiled(INTEGER, CYCLES, CYCLES, CYCLES, *[INTEGER] * 3)
 def _step(state: Any, tables: Any, counters: Any, command: int, bank: int, row: int) -> int:
     """Issue the next command on the way to `command` as early as it is legal; return which it was."""
     chosen = prerequisite(state, tables, command, bank, row)
     cycle = max(state[CLOCK], earliest(state, tables, chosen, bank))
-    if cycle >= state[REFRESH_DUE]:
+    if cycle >= state[REFRESH_DUE] and tables[BY_BANK]:
+        if _refresh_bank_instead(state, tables, counters, chosen, row, cycle):
+            return REFpb
+    elif cycle >= state[REFRESH_DUE]:
         refresh = _refresh_instead(state, tables, chosen, cycle)
         if refresh != chosen:
             cycle = max(max(state[CLOCK], state[REFRESH_DUE]), earliest(state, tables, refresh, bank))
@@ -99,8 +122,8 @@ def _run(state: Any, tables: Any, counters: Any, command: int, bank: int, row: i
         if done < count and tables[SHORTCUT] and tables[fact + ROW_EFFECT] == 0:
             period = tables[fact + PERIOD]
             cycle = state[CLOCK] - 1
-            forced_refresh = state[REFRESH_DUE] + tables[REFRESH_SLACK]
-            more = min(count - done, (forced_refresh - 1 - cycle) // period)
+            undisturbed = state[REFRESH_DUE] + (0 if tables[BY_BANK] else tables[REFRESH_SLACK])
+            more = min(count - done, (undisturbed - 1 - cycle) // period)
             if more > 0:
                 issue(state, tables, counters, command, bank, row, cycle + more * period, more)
                 done += more
@@ -211,18 +234,16 @@ def refresh_idle(state: Any, tables: Any, counters: Any, until: int) -> None:
     A due refresh issues at once when all banks are closed. An open row is closed for it after nRC idle cycles, about
     what closing and opening it again costs.
     """
+    refresh, closer = (REFpb, PRE) if tables[BY_BANK] else (REFab, PREA)
     while True:
-        if state[OPEN_BANKS] == 0:
-            cycle = max(max(state[CLOCK], state[REFRESH_DUE]), earliest(state, tables, REFab, 0))
-            if cycle >= until:
-                return
-            issue(state, tables, counters, REFab, 0, 0, cycle, 1)
-        else:
-            idle_long = state[CLOCK] + tables[IDLE_CLOSE]
-            cycle = max(max(idle_long, state[REFRESH_DUE]), earliest(state, tables, PREA, 0))
-            if cycle >= until:
-                return
-            issue(state, tables, counters, PREA, 0, 0, cycle, 1)
+        bank = due_bank(state, tables) if tables[BY_BANK] else 0
+        is_open = state[OPEN_ROWS + bank] >= 0 if tables[BY_BANK] else state[OPEN_BANKS] > 0
+        command = closer if is_open else refresh
+        idle_since = state[CLOCK] + (tables[IDLE_CLOSE] if is_open else 0)
+        cycle = max(max(idle_since, state[REFRESH_DUE]), earliest(state, tables, command, bank))
+        if cycle >= until:
+            return
+        issue(state, tables, counters, command, bank, 0, cycle, 1)
 
 
 @compiled(NOTHING, TABLE, INTEGER, INTEGER)

@@ -85,7 +85,7 @@ class ChannelTiming:
         near_bank = machine.near_bank
         if near_bank is None:
             raise MachineError(f"the machine '{machine.name}' has no near-bank units (extension B)")
-        enabled = near_bank.refresh.mode == "all_bank" if refresh is None else refresh
+        enabled = near_bank.refresh.mode != "none" if refresh is None else refresh
         tables = command_tables(near_bank, near_bank.spacings, enabled, shortcut)
         self._tables = tables.values
         self._state = initial_state(tables, near_bank.channels)

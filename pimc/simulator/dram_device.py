@@ -61,7 +61,7 @@ def device_tables(device: DramDevice, published_rules_only: bool) -> CommandTabl
     """
     rules = device.spacing_rules if published_rules_only else (*device.spacing_rules, *device.additional_rules)
     levels = device.level_names
-    head = [device.span(levels[-2]), device.banks, device.columns_per_row, NEVER, 0, 0, 0, 0]
+    head = [device.span(levels[-2]), device.banks, device.columns_per_row, NEVER, 0, 0, 0, 0, 0]
     return build_tables(
         dict(_command_facts(device)),
         [device.nodes[level] for level in levels],

@@ -13,6 +13,7 @@ from pimc.simulator.compiled import CYCLES, FLAG, INTEGER, NOTHING, compiled, in
 from pimc.simulator.dram_layout import (
     ALL_CLOSED,
     ANY_ROW,
+    BANKS,
     CLOCK,
     CLOSER,
     CLOSES,
@@ -86,6 +87,13 @@ def prerequisite(state: Any, tables: Any, command: int, bank: int, row: int) -> 
         opener: int = tables[fact + OPENER]
         return opener
     return command
+
+
+@inlined
+def due_bank(state: Any, tables: Any) -> int:
+    """The bank whose refresh is due next, where the banks are refreshed one after the other."""
+    bank: int = (state[REFRESH_DUE] // tables[REFRESH_INTERVAL] - 1) % tables[BANKS]
+    return bank
 
 
 @compiled(FLAG, CYCLES, CYCLES, INTEGER)

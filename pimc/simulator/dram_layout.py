@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 # Head of the tables, then `FACTS`: a block of `FACT_COUNT` values for each command.
 BANKS_PER_GROUP, BANKS, COLUMNS_PER_ROW, REFRESH_INTERVAL, REFRESH_SLACK, IDLE_CLOSE, MASKED_WRITE, SHORTCUT = range(8)
-COMMAND_TOTAL, LEVEL_SPAN, LEVEL_FIRST = 8, 9, 15  # the levels have up to 6 places each
+BY_BANK = 8  # whether the banks are refreshed one after the other
+COMMAND_TOTAL, LEVEL_SPAN, LEVEL_FIRST = 9, 10, 16  # the levels have up to 6 places each
 MOST_LEVELS = LEVEL_FIRST - LEVEL_SPAN
 FACTS = LEVEL_FIRST + MOST_LEVELS
 SCOPE, ROW_NEED, NEEDS_REGISTER_MODE, ROW_EFFECT, PERIOD, COMPLETION, FIRST_GROUP, LAST_GROUP = range(8)
@@ -177,7 +178,7 @@ def build_tables(
         commands: Facts of every command; its order numbers the commands.
         nodes: Nodes of each level in a channel: 1, then for instance 2 pseudo channels, ..., last all banks.
         rules: Spacing rules.
-        head: The first values of the head, `BANKS_PER_GROUP` to `SHORTCUT`.
+        head: The first values of the head, `BANKS_PER_GROUP` to `BY_BANK`.
     """
     index = {name: number for number, name in enumerate(commands)}
     banks, total = nodes[-1], len(index)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from isa import MachineError
 from pimc.simulator.dram_layout import (
+    ALL_CLOSED,
     ANY_ROW,
     CLOSES,
     NEVER,
@@ -53,6 +55,7 @@ _EFFECTS = {
     **dict.fromkeys(("PRE", "PRE4", "PREA", "RDA", "WRA", "WRA16"), CLOSES),
     "TMOD": SWITCHES_MODE,
     "REFab": REFRESHES,
+    "REFpb": REFRESHES,
 }
 _NEED_ROW_IN_BANK = ("RD", "WR", "RDA", "WRA", "MAC", "RDCP", "WRCP")
 _NEED_ROW_IN_ALL_BANKS = ("MAC16", "AF16", "EWMUL16", "WRA16")
@@ -94,7 +97,7 @@ def _command_facts(near_bank: NearBank) -> dict[str, CommandFacts]:
             scope=command_scope(name),
             reach=reaches[command_scope(name)],
             effect=_EFFECTS.get(name, NO_EFFECT),
-            need=ROW_OPEN if name in _NEED_ROW_IN_BANK + _NEED_ROW_IN_ALL_BANKS else ANY_ROW,
+            need=_need(name),
             need_reach=every if name in _NEED_ROW_IN_ALL_BANKS else Reach(),
             opener="ACT16" if name in _NEED_ROW_IN_ALL_BANKS else "ACT",
             closer="PREA" if name in _NEED_ROW_IN_ALL_BANKS else "PRE",
@@ -105,22 +108,38 @@ def _command_facts(near_bank: NearBank) -> dict[str, CommandFacts]:
     }
 
 
+def _need(name: str) -> int:
+    if name == "REFpb":
+        return ALL_CLOSED
+    return ROW_OPEN if name in _NEED_ROW_IN_BANK + _NEED_ROW_IN_ALL_BANKS else ANY_ROW
+
+
 def command_tables(
     near_bank: NearBank, spacings: Iterable[Spacing], refresh: bool, shortcut: bool = True
 ) -> CommandTables:
     """The tables of `near_bank` under the given spacing rules.
 
+    Raises:
+        MachineError: refreshes of single banks come too often.
+
     Args:
         near_bank: Organisation and timing.
         spacings: Rules in cycles.
-        refresh: Whether rows are refreshed every nREFI.
+        refresh: Whether rows are refreshed every nREFI, all at once or bank by bank as the machine says.
         shortcut: Whether regular runs of a command are computed in closed form; the cycles are the same.
     """
     timing = near_bank.timing
-    interval = timing.nREFI if refresh else NEVER
+    by_bank = near_bank.refresh.mode == "per_bank"
+    interval = timing.nREFI // (near_bank.banks if by_bank else 1) if refresh else NEVER
+    if interval <= timing.nRFCpb + timing.nRP + timing.nRCDRDAF and by_bank:
+        raise MachineError(
+            "refreshes of single banks leave no time to open a row",
+            notes=[f"one of {near_bank.banks} banks is refreshed every {interval} cycles"],
+            help="refresh all banks at once (mode: all_bank), or let nREFI be longer",
+        )
     slack = POSTPONED_REFRESHES * timing.nREFI if refresh else 0
     masked = int(near_bank.write_mask == "lane")
     head = [near_bank.banks_per_group, near_bank.banks, near_bank.columns_per_row]
-    head += [interval, slack, timing.nRC, masked, int(shortcut)]
+    head += [interval, slack, timing.nRC, masked, int(shortcut), int(by_bank)]
     rules = [(_SCOPES[scope], preceding, following, cycles, 1) for scope, preceding, following, cycles in spacings]
     return build_tables(_command_facts(near_bank), (1, near_bank.bank_groups, near_bank.banks), rules, head)
