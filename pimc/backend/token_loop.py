@@ -31,7 +31,7 @@ from pimc.backend.views import View
 LOWERINGS: dict[str, Lower] = {**ELEMENTWISE, **POWERS, **NORMALIZATION, **PRODUCTS, **REDUCTIONS, **INDEXING, **COPIES}
 """The function that emits the code of each operation; `cached_attention` is emitted in parts."""
 
-_REGISTERS_OF_A_STEP = 11
+_REGISTERS_OF_A_STEP = 13
 """Scalar registers that a step may need besides those that it finds computed."""
 
 
