@@ -272,7 +272,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="the conformance cases of the onnx package")
     parser.add_argument("--only", metavar="OPERATOR", help="cases of one operator")
     parser.add_argument(
-        "--through", choices=list(_EVALUATIONS), default="importer", help="how far the cases go (default importer)"
+        "--through", choices=list(_EVALUATIONS), default="simulator", help="how far the cases go (default simulator)"
     )
     parser.add_argument("-o", "--output", metavar="FILE", help="file for the tables (default: standard output)")
     options = parser.parse_args(arguments)

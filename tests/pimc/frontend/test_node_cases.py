@@ -1,4 +1,4 @@
-"""The operators' own conformance cases of the onnx package, through frontend, verifier and interpreter."""
+"""The operators' own conformance cases of the onnx package, compiled and run on the simulator."""
 
 from __future__ import annotations
 
@@ -6,18 +6,31 @@ from pathlib import Path
 
 import onnx
 import pytest
-from node_tests import Outcome, document, load_cases, outcome, supported_operators
+from node_tests import (
+    Outcome,
+    document,
+    evaluate_fused,
+    evaluate_on_simulator,
+    load_cases,
+    outcome,
+    supported_operators,
+)
 
 WITHOUT_CASES = {"SimplifiedLayerNormalization"}
 
 
 @pytest.fixture(scope="module")
 def outcomes() -> list[Outcome]:
-    return [outcome(case) for case in load_cases()]
+    return [outcome(case, evaluate_on_simulator) for case in load_cases()]
 
 
 def test_no_case_fails(outcomes: list[Outcome]) -> None:
     assert [found for found in outcomes if found.verdict == "failed"] == []
+
+
+def test_no_case_fails_after_the_passes() -> None:
+    found = [outcome(case, evaluate_fused) for case in load_cases()]
+    assert [each for each in found if each.verdict == "failed"] == []
 
 
 def test_definitions_of_the_standard_are_not_computed_wrong() -> None:
