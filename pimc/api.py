@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from isa import Machine, MissingPackageError, Program, UnsupportedError, load_machine, load_program, program_machine
 from pimc.compiler import compile_model
+from pimc.folder_verification import verify_folder
+from pimc.model_folder import load_folder
 from pimc.reference import Reference, import_runtime
 from pimc.report.run import summary_rows
 from pimc.verification import Verification, verify_program
@@ -81,7 +83,7 @@ def compile(
     """Compile an ONNX model to a program.
 
     Args:
-        model: Path of the model, or the model itself.
+        model: Path of the model or of an encoder-decoder's folder, or the model itself.
         machine: Name of a bundled machine, path of a description, or a machine.
         dims: Numbers for symbolic dimensions.
         kv: Policy of KV-cache compression; this version has none, so only `None` is accepted.
@@ -140,10 +142,10 @@ def verify(
     """Compile a model, run it, and compare every output with ONNX Runtime.
 
     Args:
-        model: Path of the model, or the model itself.
+        model: Path of the model or of an encoder-decoder's folder, or the model itself.
         machine: Name of a bundled machine, path of a description, or a machine.
         dims: Numbers for symbolic dimensions.
-        inputs: Arrays by ONNX input name; default: seeded ones of several shapes.
+        inputs: Arrays by ONNX input name, of a folder by `ENTRY/NAME`; default: seeded ones of several shapes.
         max_context: Longest attended length.
         numerics: `fp32` proves the compilation right; `machine` shows what the hardware's rounding does.
         rtol: Largest error allowed, relative to the largest magnitude of the output.
@@ -159,7 +161,10 @@ def verify(
     import_runtime()
     target = _machine(machine)
     program = compile_model(model, target, dims, max_context, numerics, bind=bind)
-    return verify_program(program, Session(program, target), Reference(model, bind), inputs, rtol, seed)
+    session = Session(program, target)
+    if program.stages:
+        return verify_folder(program, session, load_folder(str(model)), inputs, rtol, seed)
+    return verify_program(program, session, Reference(model, bind), inputs, rtol, seed)
 
 
 def _machine(machine: str | Path | Machine) -> Machine:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import pimc
 from isa import InputError, Program, ResourceLimitError, check_program, load_machine, load_program
 from pimc import cli
 from pimc.arrays import write_arrays
@@ -155,6 +156,23 @@ def test_verify_tells_equal_from_different(capsys: pytest.CaptureFixture[str]) -
     assert found["ok"]
     assert {"encode/last_hidden_state", "prefill/logits", "decode/logits"} <= names
     assert cli.main(["verify", folder, "--rtol", "1e-12", "-q"]) == 3
+
+
+def test_python_verifies_given_inputs() -> None:
+    mask = np.array([[1, 1, 1, 0]])
+    inputs = {
+        "encode/input_ids": np.array([[4, 5, 6, 0]]),
+        "encode/attention_mask": mask,
+        "prefill/input_ids": np.array([[0, 7]]),
+        "prefill/encoder_attention_mask": mask,
+        "decode/input_ids": np.array([[8]]),
+        "decode/encoder_attention_mask": mask,
+    }
+    found = pimc.verify(T5, inputs=inputs, max_context=32)
+    assert found.ok
+    assert found.cases == ("the given inputs",)
+    with pytest.raises(InputError, match="'input_ids' is not an input of an entry"):
+        pimc.verify(T5, inputs={"input_ids": mask}, max_context=32)
 
 
 def test_generate_writes_what_the_reference_would(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
