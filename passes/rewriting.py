@@ -60,7 +60,8 @@ def cast(graph: Graph, value: Value, dtype: str, origins: Iterable[str]) -> Valu
     if value.type.dtype == dtype:
         return value
     if value.constant is not None:
-        return graph.add_constant(np.asarray(value.constant).astype(dtype), value.name, dtype)
+        with np.errstate(over="ignore"):  # what a narrow type cannot hold becomes infinite
+            return graph.add_constant(np.asarray(value.constant).astype(dtype), value.name, dtype)
     return add(graph, "cast", [value], TensorType(dtype, value.shape), origins, {"to": dtype})
 
 

@@ -215,7 +215,7 @@ _ABOUT = f"""\
 # Operators
 
 Printed by `python -m tests.node_tests -o docs/operators.md`: the plain conformance cases of onnx {onnx.__version__},
-through importer, verifier and interpreter of the graph. `passed` cases agree with the case's own reference; `refused`
+compiled for `gddr6-aim` in binary32 and run on the simulator. `passed` cases agree with the case's own reference; `refused`
 ones end with an error that says why; none may fail. Operators in *italics* are computed at compile time, from known
 operands alone.
 
