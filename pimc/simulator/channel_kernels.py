@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pimc.simulator.channel_classes import join, split
 from pimc.simulator.compiled import CYCLES, FLAG, INTEGER, NOTHING, PAIR, TABLE, borrowed, compiled
 from pimc.simulator.dram_kernels import due_bank, earliest, issue, needs_mode_switch, prerequisite
 from pimc.simulator.dram_layout import (
@@ -26,17 +27,14 @@ from pimc.simulator.dram_layout import (
     MEMBERS,
     OPEN_BANKS,
     OPEN_ROWS,
-    OPEN_SINCE,
     OPENS,
     PERIOD,
     REFRESH_DUE,
     REFRESH_SLACK,
-    REGISTER_MODE,
     ROW_EFFECT,
     SHORTCUT,
-    WEIGHT,
 )
-from pimc.simulator.dram_tables import MAC16, OPEN_CYCLES, PRE, PREA, RD, TMOD, WR, REFab, REFpb
+from pimc.simulator.dram_tables import MAC16, PRE, PREA, RD, TMOD, WR, REFab, REFpb
 from pimc.simulator.row_kernels import is_regular, leap, learn, set_mark
 
 _FEWEST_REGULAR_ROWS = 3
@@ -246,81 +244,16 @@ def refresh_idle(state: Any, tables: Any, counters: Any, until: int) -> None:
         issue(state, tables, counters, command, bank, 0, cycle, 1)
 
 
-@compiled(NOTHING, TABLE, INTEGER, INTEGER)
-def _copy(state: Any, source: int, target: int) -> None:
-    for index in range(state.shape[1]):
-        state[target, index] = state[source, index]
-
-
-@compiled(NOTHING, TABLE, INTEGER)
-def _split(state: Any, mask: int) -> None:
-    """Give the channels of `mask` rows of their own."""
-    for index in range(state[0, CLASSES]):
-        inside = state[index, MEMBERS] & mask
-        if inside == 0 or inside == state[index, MEMBERS]:
-            continue
-        fresh = state[0, CLASSES]
-        state[0, CLASSES] += 1
-        _copy(state, index, fresh)
-        state[index, MEMBERS] &= ~inside
-        state[fresh, MEMBERS] = inside
-        weight = 0
-        while inside:
-            inside &= inside - 1
-            weight += 1
-        state[index, WEIGHT] -= weight
-        state[fresh, WEIGHT] = weight
-
-
-@compiled(FLAG, CYCLES, CYCLES, CYCLES)
-def _alike(left: Any, right: Any, tables: Any) -> bool:
-    """Whether no later command can tell the two states apart: the times at which they differ are past for both."""
-    for index in (CLOCK, REGISTER_MODE, REFRESH_DUE, OPEN_BANKS):
-        if left[index] != right[index]:
-            return False
-    times = OPEN_ROWS + tables[BANKS]
-    for index in range(OPEN_ROWS, times):
-        if left[index] != right[index]:
-            return False
-    clock = left[CLOCK]
-    for index in range(times, left.size):
-        if left[index] != right[index] and (left[index] > clock or right[index] > clock):
-            return False
-    return True
-
-
-@compiled(NOTHING, TABLE, CYCLES, CYCLES, INTEGER)
-def _join(state: Any, tables: Any, counters: Any, mask: int) -> None:
-    """Let one row stand for all channels of `mask` whose states are alike."""
-    left = 0
-    while left < state[0, CLASSES]:
-        right = left + 1
-        while state[left, MEMBERS] & mask and right < state[0, CLASSES]:
-            if not (state[right, MEMBERS] & mask and _alike(state[left], state[right], tables)):
-                right += 1
-                continue
-            if state[left, OPEN_BANKS] > 0:
-                for index in (left, right):
-                    counters[OPEN_CYCLES] += (state[left, CLOCK] - state[index, OPEN_SINCE]) * state[index, WEIGHT]
-                state[left, OPEN_SINCE] = state[left, CLOCK]
-            state[left, MEMBERS] |= state[right, MEMBERS]
-            state[left, WEIGHT] += state[right, WEIGHT]
-            state[0, CLASSES] -= 1
-            if right < state[0, CLASSES]:
-                _copy(state, state[0, CLASSES], right)
-        left += 1
-
-
 @compiled(NOTHING, TABLE, CYCLES, CYCLES, INTEGER, INTEGER)
 def _gather(state: Any, tables: Any, counters: Any, mask: int, ready: int) -> None:
     """Bring the channels of `mask`, and only these, to cycle `ready` in as few rows as possible."""
-    _split(state, mask)
+    split(state, mask)
     for index in range(state[0, CLASSES]):
         if state[index, MEMBERS] & mask:
             refresh_idle(state[index], tables, counters, ready)
             state[index, CLOCK] = max(state[index, CLOCK], ready)
     if state[0, CLASSES] > 1:
-        _join(state, tables, counters, mask)
+        join(state, tables, counters, mask)
 
 
 @compiled(NOTHING, CYCLES, CYCLES)
