@@ -215,9 +215,9 @@ _ABOUT = f"""\
 # Operators
 
 Printed by `python -m tests.node_tests -o docs/operators.md`: the plain conformance cases of onnx {onnx.__version__},
-compiled for `gddr6-aim` in binary32 and run on the simulator. `passed` cases agree with the case's own reference; `refused`
-ones end with an error that says why; none may fail. Operators in *italics* are computed at compile time, from known
-operands alone.
+compiled for `gddr6-aim` in binary32 and run on the simulator. `passed` cases agree with the case's own reference;
+`refused` ones end with an error that says why; none may fail. Operators in *italics* are computed at compile time, from
+known operands alone.
 
 """
 
