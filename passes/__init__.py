@@ -9,13 +9,14 @@ from passes.interpreter_symbols import Caches, bind_symbols
 from passes.ir import Cache, Graph, Node, TensorType, Value, constant_scalar
 from passes.manager import Observer, Pass, PassManager, PassReport
 from passes.matrix_layout import MatrixLayout, Tile, matrix_layout
-from passes.ops import FLOAT_DTYPES, OPS, OpSpec
+from passes.ops import EXCLUDED_BELOW, FLOAT_DTYPES, OPS, OpSpec
 from passes.pipelines import PASSES, PIPELINES, parse_pipeline, pipeline
 from passes.place_weights import PlacedMatrix, Placement, PlaceWeights, is_bank_table, place_together
 from passes.text import large_constants, parse_graph, print_graph
 from passes.verifier import LEVELS, verify
 
 __all__ = [
+    "EXCLUDED_BELOW",
     "FLOAT_DTYPES",
     "LEVELS",
     "OPS",

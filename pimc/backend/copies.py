@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 
 from isa import Indexed, Place, UnsupportedError
 from passes import Dim, Node, product
@@ -12,7 +11,7 @@ from pimc.backend.emitter import Words
 from pimc.backend.lowering import Lower, Lowering
 from pimc.backend.nest import Axis, nest, row_pieces
 from pimc.backend.row_axes import is_token_integer
-from pimc.backend.views import View, axis_groups
+from pimc.backend.views import View, axis_groups, even_spacing
 
 
 @contextmanager
@@ -84,10 +83,7 @@ def lower_reshape(low: Lowering, node: Node) -> None:
         if found is None:
             raise _inexpressible(node)
         axes += found
-    for piece in nest(low.extents, axes, [target.words, source.words]):
-        to, of = piece.operands
-        length, rows, to_row, of_row, to_step, of_step = piece.extent
-        low.emitter.emit("vmap", to, of, "copy", length, rows, 1.0, 0.0, to_row, of_row, to_step, of_step)
+    low.copy_pieces(nest(low.extents, axes, [target.words, source.words]))
 
 
 Strided = list[tuple[Dim, int]]
@@ -99,22 +95,12 @@ def _walk(own: Strided, other: Strided) -> list[Axis] | None:
         sizes_match = all(a == b for (a, _), (b, _) in zip(own, other, strict=True))
         if sizes_match:
             return [Axis(size, (a, b)) for (size, a), (_, b) in zip(own, other, strict=True)]
-    even_own, even_other = _even(own), _even(other)
+    even_own, even_other = even_spacing(own), even_spacing(other)
     if even_own is not None:
         return [Axis(size, (step, stride)) for (size, stride), step in zip(other, _cut(other, even_own), strict=True)]
     if even_other is not None:
         return [Axis(size, (stride, step)) for (size, stride), step in zip(own, _cut(own, even_other), strict=True)]
     return None
-
-
-def _even(axes: Strided) -> int | None:
-    """Words from one element to the next when all elements of the axes are evenly spaced."""
-    if not axes:
-        return 0
-    for (_, outer), (size, inner) in pairwise(axes):
-        if not isinstance(size, int) or outer != inner * size:
-            return None
-    return axes[-1][1]
 
 
 def _cut(axes: Strided, step: int) -> list[Dim]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from passes import Graph, Value
+from passes import EXCLUDED_BELOW, Graph, Value
 
 MASK_DEPTH = 1e30
 """What an excluded position loses before the softmax; finite, so that no later product is NaN."""
 
-LEAST_MAXIMUM = -1e29
+LEAST_MAXIMUM = EXCLUDED_BELOW
 """Between the scores of attended and of excluded positions: the largest score of a row without any key is below."""
 
 LEAST_SUM = 1e-30

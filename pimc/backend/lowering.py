@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -10,10 +10,10 @@ from isa import Indexed, Machine, NearBank
 from passes import Dim, Graph, MatrixLayout, Node, PlacedMatrix, Placement, Tile, Value
 from pimc.backend.emitter import Emitter, Words, indexed
 from pimc.backend.extents import Extents
-from pimc.backend.nest import pieces
+from pimc.backend.nest import Piece, pieces
 from pimc.backend.row_axes import RowMap
 from pimc.backend.storage import Storage
-from pimc.backend.views import View
+from pimc.backend.views import View, row_major
 from pimc.kv_layout import KvLayout
 
 
@@ -232,15 +232,15 @@ class Lowering:
 
     def dense(self, view: View, words: Words) -> View:
         """Room for a view's elements at `words`, dynamic axes at their largest size."""
-        strides, step = [0] * view.rank, 1
-        for axis in range(view.rank - 1, -1, -1):
-            strides[axis] = step
-            step *= self.extents.capacity(view.shape[axis])
-        return View(words, view.shape, tuple(strides))
+        return View(words, view.shape, row_major([self.extents.capacity(dim) for dim in view.shape]))
 
     def copy_view(self, target: View, source: View) -> None:
         """Emit target = source, word by word."""
-        for piece in pieces(self.extents, [target, source]):
+        self.copy_pieces(pieces(self.extents, [target, source]))
+
+    def copy_pieces(self, copied: Iterable[Piece]) -> None:
+        """Emit the copy of each piece from its second place to its first."""
+        for piece in copied:
             to, of = piece.operands
             length, rows, to_row, of_row, to_step, of_step = piece.extent
             self.emitter.emit("vmap", to, of, "copy", length, rows, 1.0, 0.0, to_row, of_row, to_step, of_step)

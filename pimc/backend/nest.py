@@ -69,51 +69,42 @@ class Axis:
 
 def pieces(extents: Extents, views: Sequence[View]) -> Iterator[Piece]:
     """Instructions that cover all elements of views of the same shape; emit the body for each piece that is yielded."""
-    shape = views[0].shape
-    axes = [Axis(size, tuple(view.strides[number] for view in views)) for number, size in enumerate(shape) if size != 1]
-    yield from nest(extents, axes, [view.words for view in views])
+    yield from nest(extents, _axes(views), [view.words for view in views])
 
 
 def nest(extents: Extents, axes: Sequence[Axis], words: Sequence[Words]) -> Iterator[Piece]:
     """As `pieces`, for axes whose strides may be affine dimensions."""
-    joined = _join(axes)
-    outer, row, inner = _choose(extents, joined, len(words))
-    if all(isinstance(axis.size, int) for axis in outer) and _fixed_count(outer) <= _MOST_UNROLLED:
-        yield from _unrolled(extents, outer, row, inner, words)
-    else:
-        yield from _looped(extents, outer, row, inner, words)
+    yield from _covered(extents, *_choose(extents, _join(axes), len(words)), words)
 
 
 def row_pieces(extents: Extents, views: Sequence[View]) -> Iterator[Piece]:
     """As `pieces`, but with rows alone: the length is left to the caller, who works on another axis."""
-    axes = [
-        Axis(size, tuple(view.strides[number] for view in views))
-        for number, size in enumerate(views[0].shape)
-        if size != 1
-    ]
-    joined, single = _join(axes), Axis(1, (0,) * len(views))
+    joined, single = _join(_axes(views)), Axis(1, (0,) * len(views))
     rows = [axis for axis in joined if _fits(axis, _LARGEST_ROW) and extents.capacity(axis.size) <= _MOST_ROWS]
     row = max(rows, key=lambda axis: extents.capacity(axis.size), default=single)
     outer = [axis for axis in joined if axis is not row]
-    words = [view.words for view in views]
-    if all(isinstance(axis.size, int) for axis in outer) and _fixed_count(outer) <= _MOST_UNROLLED:
-        yield from _unrolled(extents, outer, row, single, words)
-    else:
-        yield from _looped(extents, outer, row, single, words)
+    yield from _covered(extents, outer, row, single, [view.words for view in views])
 
 
 def element_loops(extents: Extents, views: Sequence[View]) -> Iterator[tuple[Words, ...]]:
     """Hardware loops over all elements of views of the same shape; gives the address of the element in each view."""
-    axes = _join(
-        [
-            Axis(size, tuple(view.strides[number] for view in views))
-            for number, size in enumerate(views[0].shape)
-            if size != 1
-        ]
-    )
     single = Axis(1, (0,) * len(views))
-    for piece in _looped(extents, axes, single, single, [view.words for view in views]):
+    for piece in _looped(extents, _join(_axes(views)), single, single, [view.words for view in views]):
         yield piece.places
+
+
+def _axes(views: Sequence[View]) -> list[Axis]:
+    """Axes of views of the same shape, without those of size 1."""
+    shape = views[0].shape
+    return [Axis(size, tuple(view.strides[number] for view in views)) for number, size in enumerate(shape) if size != 1]
+
+
+def _covered(extents: Extents, outer: list[Axis], row: Axis, inner: Axis, words: Sequence[Words]) -> Iterator[Piece]:
+    """Pieces of `row` and `inner` for all indices of the outer axes: few fixed ones apart, others in a loop."""
+    if all(isinstance(axis.size, int) for axis in outer) and _fixed_count(outer) <= _MOST_UNROLLED:
+        yield from _unrolled(extents, outer, row, inner, words)
+    else:
+        yield from _looped(extents, outer, row, inner, words)
 
 
 def _fixed_count(axes: Sequence[Axis]) -> int:
@@ -142,7 +133,7 @@ def _choose(extents: Extents, axes: list[Axis], views: int) -> tuple[list[Axis],
     single = Axis(1, (0,) * views)
     steps = [axis for axis in axes if _fits(axis, LARGEST_STEP)]
     rows = [axis for axis in axes if _fits(axis, _LARGEST_ROW) and extents.capacity(axis.size) <= _MOST_ROWS]
-    choices: list[tuple[Axis, Axis]] = [(single, inner) for inner in reversed(steps)] or []
+    choices: list[tuple[Axis, Axis]] = [(single, inner) for inner in reversed(steps)]
     choices += [pair for pair in permutations(reversed(axes), 2) if pair[0] in rows and pair[1] in steps]
     choices += [(row, single) for row in reversed(rows)]
     natural = {id(axis): number for number, axis in enumerate(axes)}

@@ -16,7 +16,7 @@ from pimc.backend.offset_registers import CurrentRow, OffsetRegisters
 from pimc.backend.row_axes import RowAxes, RowMap, Space
 from pimc.backend.schedule import Phase, step_operands
 from pimc.backend.shared_buffer import COLUMN_WORDS, BufferAllocator
-from pimc.backend.views import VIEWS, View, derived_view
+from pimc.backend.views import VIEWS, View, derived_view, row_major
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,7 @@ class Storage:
 
     def strides(self, value: Value) -> tuple[int, ...]:
         """Strides of a value in a room of its own: row after row, dynamic axes at their largest size."""
-        sizes = self._capacities(value)
-        return tuple(prod(sizes[axis + 1 :]) for axis in range(len(sizes)))
+        return row_major(self._capacities(value))
 
     def _capacities(self, value: Value) -> tuple[int, ...]:
         """Largest sizes of the value's part; those of a key mask count the keys of all runs."""
@@ -177,11 +176,7 @@ class Storage:
 
     def _own_view(self, value: Value) -> View:
         if value.is_constant:
-            strides, step = [], 1
-            for dim in reversed(value.shape):
-                strides.append(step)
-                step *= int(str(dim))
-            return View(Words(0), value.shape, tuple(reversed(strides)))
+            return View(Words(0), value.shape, row_major([int(str(dim)) for dim in value.shape]))
         return View(Words(0), self._shape(value), self.strides(value))
 
     def has_room(self, value: Value) -> bool:

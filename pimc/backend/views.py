@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from math import prod
 
 from passes import Dim, Node, Value
 from pimc.backend.emitter import Words
@@ -85,6 +86,11 @@ class View:
         return all(
             size == 1 or own == other for size, own, other in zip(self.shape, self.strides, strides, strict=True)
         )
+
+
+def row_major(sizes: Sequence[int]) -> tuple[int, ...]:
+    """Strides of elements side by side under fixed sizes."""
+    return tuple(prod(sizes[axis + 1 :]) for axis in range(len(sizes)))
 
 
 def dense_strides(shape: Sequence[Dim]) -> tuple[int, ...] | None:
@@ -172,14 +178,22 @@ def _magnitude(dim: Dim) -> int:
     return dim if isinstance(dim, int) else dim.constant + 1009 * sum(factor for _, factor in dim.terms)
 
 
+def even_spacing(axes: Sequence[tuple[Dim, int]]) -> int | None:
+    """Words from one element of the axes (size, stride) to the next, `None` when they are not evenly spaced."""
+    for (_, outer), (size, inner) in pairwise(axes):
+        if not isinstance(size, int) or outer != inner * size:
+            return None
+    return axes[-1][1] if axes else 0
+
+
 def _cut_evenly(old: list[tuple[Dim, int]], sizes: list[Dim]) -> list[int] | None:
     """Strides of the new sizes of one group, `None` when the old axes are not one evenly spaced run."""
     if len(old) == len(sizes) and all(size == own for (size, _), own in zip(old, sizes, strict=True)):
         return [stride for _, stride in old]
-    for (_, outer), (size, inner) in pairwise(old):
-        if not isinstance(size, int) or outer != inner * size:
-            return None
-    strides, step = [], old[-1][1] if old else 0
+    spacing = even_spacing(old)
+    if spacing is None:
+        return None
+    strides, step = [], spacing
     for number, size in enumerate(reversed(sizes)):
         strides.append(step)
         if number + 1 < len(sizes):
