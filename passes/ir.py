@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from isa import GraphError
 from passes.dims import Affine, Dim
+from passes.kv_policies.mechanisms import Compression
 
 if TYPE_CHECKING:
     import networkx
@@ -136,6 +137,7 @@ class Cache:
         past_value: The same for the values.
         present_key: Name of the model output that returns the keys, `None` when there is none.
         present_value: The same for the values.
+        compression: What the cache leaves out or rounds, `None` when it keeps everything.
     """
 
     name: str
@@ -146,6 +148,7 @@ class Cache:
     past_value: str | None = None
     present_key: str | None = None
     present_value: str | None = None
+    compression: Compression | None = None
 
 
 class Graph:

@@ -1,0 +1,1 @@
+"""Policies that compress the KV cache, one file each, and the few mechanisms that they choose from."""
