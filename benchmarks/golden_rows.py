@@ -111,8 +111,8 @@ def _trace_rows(
 
 def attacc_rows() -> Iterator[Row]:
     """Attention layers of AttAcc, both granularities, with and without the power limit."""
-    from pimc.simulator.attacc_frontend import run_attacc_trace
-    from pimc.simulator.attacc_streams import AttentionShape, attention_trace
+    from pimc.simulator.traces.attacc.frontend import run_attacc_trace
+    from pimc.simulator.traces.attacc.streams import AttentionShape, attention_trace
 
     machines = {"bank": load_machine("hbm3-attacc"), "bg": load_machine("hbm3-attacc-bankgroup")}
     requests = ("mac_ab", "mac_sb", "mac_pb", "mvgb", "mvsb", "wrgb", "sfm")
@@ -130,7 +130,7 @@ def attacc_rows() -> Iterator[Row]:
 
 def hbm_pim_rows() -> Iterator[Row]:
     """Kernels of the HBM-PIM simulator."""
-    from pimc.simulator.hbm_pim import run_hbm_pim_kernel
+    from pimc.simulator.traces.hbm_pim.kernel_runs import run_hbm_pim_kernel
 
     machine = load_machine("hbm2-pim")
     for golden in _table(FOLDER / "hbmpim" / "hbmpim_golden.csv"):

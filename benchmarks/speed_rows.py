@@ -12,8 +12,8 @@ from pathlib import Path
 from isa import load_machine
 from pimc.report.perfetto import write_perfetto
 from pimc.simulator import Simulator, curves, simulate_trace, timeline, write_recorded_log
-from pimc.simulator.channel_timing import ChannelTiming
-from pimc.simulator.command_log import issued_commands
+from pimc.simulator.dram.channel_timing import ChannelTiming
+from pimc.simulator.recording.command_log import issued_commands
 
 BLOCK = Path(__file__).parents[1] / "tests" / "golden" / "cent" / "llama2_7b_block_8ch_seq4096.trace.gz"
 _REPEAT = 5

@@ -1,21 +1,21 @@
 """Instruction-level simulation: outputs, cycles and energy from one execution."""
 
-from pimc.simulator.aim_export import aim_isr_lines
-from pimc.simulator.kernel_cache import KERNEL_FOLDER
-from pimc.simulator.power import Curves, curves
-from pimc.simulator.recorder import Recording
-from pimc.simulator.run_log import write_recorded_log
-from pimc.simulator.session import Session
-from pimc.simulator.simulator import Simulator
-from pimc.simulator.stats import (
+from pimc.simulator.accounting.stats import (
     CacheStatistics,
     InstructionStatistics,
     NodeStatistics,
     Statistics,
     total,
 )
-from pimc.simulator.timeline import Timeline, Track, timeline
-from pimc.simulator.trace_files import TraceStatistics, simulate_trace
+from pimc.simulator.host.session import Session
+from pimc.simulator.kernel_cache import KERNEL_FOLDER
+from pimc.simulator.recording.power import Curves, curves
+from pimc.simulator.recording.recorder import Recording
+from pimc.simulator.recording.run_log import write_recorded_log
+from pimc.simulator.recording.timeline import Timeline, Track, timeline
+from pimc.simulator.simulator import Simulator
+from pimc.simulator.traces.aim.export import aim_isr_lines
+from pimc.simulator.traces.trace_files import TraceStatistics, simulate_trace
 
 __all__ = [
     "KERNEL_FOLDER",

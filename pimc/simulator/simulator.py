@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from isa import Entry, InputError, Machine, MachineError, Program, ResourceLimitError
-from pimc.simulator.accounting import Accountant, RunFacts
-from pimc.simulator.channel_timing import ChannelTiming
-from pimc.simulator.command_log import LOG_RUNS
-from pimc.simulator.energy import Accounting
-from pimc.simulator.engine import Engine
-from pimc.simulator.recorder import Recorder, Recording
-from pimc.simulator.state import MachineState
-from pimc.simulator.stats import Statistics
+from pimc.simulator.accounting.energy import Accounting
+from pimc.simulator.accounting.run_statistics import Accountant, RunFacts
+from pimc.simulator.accounting.stats import Statistics
+from pimc.simulator.dram.channel_timing import ChannelTiming
+from pimc.simulator.engine.engine import Engine
+from pimc.simulator.recording.command_log import LOG_RUNS
+from pimc.simulator.recording.recorder import Recorder, Recording
+from pimc.simulator.state.machine_state import MachineState
 
 
 @dataclass(frozen=True)

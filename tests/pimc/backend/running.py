@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from isa import Machine, Program
 from passes import Graph
 from pimc.kv_layout import KvLayout
-from pimc.simulator.channel_timing import ChannelTiming
-from pimc.simulator.engine import Engine
+from pimc.simulator.dram.channel_timing import ChannelTiming
+from pimc.simulator.engine.engine import Engine
 
 
 class ProgramUnderTest:

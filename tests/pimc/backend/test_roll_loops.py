@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from isa import Entry, Indexed, Instruction, Program, Region, Source, instruction, load_machine
 from pimc.backend.roll_loops import Code, roll_loops
-from pimc.simulator.channel_timing import ChannelTiming
-from pimc.simulator.engine import Engine
+from pimc.simulator.dram.channel_timing import ChannelTiming
+from pimc.simulator.engine.engine import Engine
 
 MACHINE = load_machine("gddr6-aim")
 

@@ -14,7 +14,7 @@ import pimc
 from isa import Program, load_machine
 from pimc.report.perfetto import write_perfetto
 from pimc.simulator import Curves, Simulator, Statistics, Timeline, Track, curves, timeline
-from pimc.simulator.timeline import Slices
+from pimc.simulator.recording.timeline import Slices
 
 MACHINE = load_machine("gddr6-aim")
 ROOT = Path(__file__).parents[3]

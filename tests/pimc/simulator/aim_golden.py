@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 from isa import Machine
-from pimc.simulator.channel_timing import ChannelTiming
+from pimc.simulator.dram.channel_timing import ChannelTiming
 
 FOLDER = Path(__file__).parents[2] / "golden" / "aim"
 with (FOLDER / "aim_golden.csv").open(newline="") as table:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from hypothesis import strategies as st
 
 from isa import INSTRUCTIONS, Machine
-from pimc.simulator.channel_timing import ChannelTiming
+from pimc.simulator.dram.channel_timing import ChannelTiming
 
 ALL = 0xFFFFFFFF
 COLUMNS = 64

@@ -20,8 +20,8 @@ from isa import (
     instruction,
     load_machine,
 )
-from pimc.simulator.channel_timing import ChannelTiming
-from pimc.simulator.engine import Engine
+from pimc.simulator.dram.channel_timing import ChannelTiming
+from pimc.simulator.engine.engine import Engine
 
 ALL = 0xFFFFFFFF
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import pimc
 from isa import load_machine
 from pimc.simulator import Session, Simulator, simulate_trace
-from pimc.simulator.attacc_frontend import run_attacc_trace
-from pimc.simulator.attacc_streams import AttentionShape, attention_trace
-from pimc.simulator.hbm_pim import run_hbm_pim_kernel
+from pimc.simulator.traces.attacc.frontend import run_attacc_trace
+from pimc.simulator.traces.attacc.streams import AttentionShape, attention_trace
+from pimc.simulator.traces.hbm_pim.kernel_runs import run_hbm_pim_kernel
 
 machine = load_machine("gddr6-aim")
 folder = Path("tests/golden/aim")

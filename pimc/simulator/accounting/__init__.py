@@ -1,0 +1,1 @@
+"""From counts to statistics: energy, lower bounds, sums."""

@@ -1,0 +1,214 @@
+"""From the counters of a run to its statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isa import Machine, Program
+from pimc.simulator.accounting.energy import Accounting, EnergyModel
+from pimc.simulator.accounting.floors import peak_floor_cycles, row_cycled_floor_cycles
+from pimc.simulator.accounting.stats import CacheStatistics, InstructionStatistics, NodeStatistics, Statistics
+from pimc.simulator.engine.counters import Counters
+from pimc.simulator.engine.decoding import UNITS, Operation
+
+STANDBY_NODE = "(standby)"
+"""Name among the graph nodes of what no node causes: standby, leakage, refreshes of idle channels."""
+
+_WORD_BYTES = 4
+_PICO = 1e-12
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """A finished run.
+
+    Attributes:
+        cycles: Its length.
+        row_open_cycles: Cycles with an open row, summed over the channels.
+        tokens: Tokens that went through the model.
+        kv_length: Tokens in the KV cache at its end.
+        entry: Name of the entry.
+        timing_only: Whether it ran without data.
+    """
+
+    cycles: int
+    row_open_cycles: int
+    tokens: int
+    kv_length: int
+    entry: str
+    timing_only: bool
+
+
+class Accountant:
+    """Turns counters into statistics of one program on one machine."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        program: Program,
+        operations: Sequence[Operation],
+        commands: Sequence[str],
+        accounting: Accounting,
+    ) -> None:
+        """Prepare for any number of runs.
+
+        Args:
+            machine: The machine.
+            program: The program.
+            operations: Its instructions, ready to run.
+            commands: Names of the DRAM commands that are counted.
+            accounting: What energy is charged, see `pimc.simulator.accounting.energy`.
+        """
+        self._machine = machine
+        self._program = program
+        self._operations = operations
+        self._commands = tuple(commands)
+        self._energy = EnergyModel(machine, accounting)
+        self._accounting = accounting
+        self._special = np.array([each.function in machine.vector_unit.special_passes for each in operations], np.bool_)
+        self._sources = np.array(program.debug if program.debug else [0] * len(program.code), np.int64)
+        self._cache_bytes_per_token = _cache_bytes_per_token(program, machine)
+
+    def statistics(self, counters: Counters, facts: RunFacts) -> Statistics:
+        """Statistics of the run that `counters` counted."""
+        machine = self._machine
+        commands = counters.commands.sum(axis=0)
+        stored = facts.kv_length * self._cache_bytes_per_token
+        return Statistics(
+            clock_ns=machine.clock_ns,
+            cycles=facts.cycles,
+            tokens=facts.tokens,
+            first_cycles=facts.cycles,
+            first_tokens=facts.tokens,
+            busy_cycles_by_unit=self._busy_cycles(counters),
+            energy_by_unit_j=self.energy_by_unit_j(counters, facts.cycles, facts.row_open_cycles),
+            bytes_by_space=self._bytes_by_space(counters, commands),
+            commands=dict(zip(self._commands, commands.tolist(), strict=True)),
+            mnemonics=self._mnemonics(counters),
+            nodes=self._nodes(counters, facts),
+            peak_floor_cycles=peak_floor_cycles(machine, counters.mac_work),
+            row_cycled_floor_cycles=row_cycled_floor_cycles(machine, counters.mac_work),
+            cache=CacheStatistics(facts.kv_length, stored, stored),
+            area_mm2=_area_mm2(machine),
+            provenance=self._provenance(facts),
+        )
+
+    def _busy_cycles(self, counters: Counters) -> dict[str, float]:
+        busy: dict[str, float] = {name: cycles for name, cycles in zip(UNITS, counters.unit_cycles, strict=True)}
+        busy["sequencer"] = sum(counters.executed) * self._machine.sequencer.cycles_per_instruction
+        busy["mac"] = peak_floor_cycles(self._machine, counters.mac_work)
+        return busy
+
+    def energy_by_unit_j(self, counters: Counters, cycles: int, row_open_cycles: int) -> dict[str, float]:
+        """Energy of a run, cut by unit, in joules.
+
+        Args:
+            counters: What happened.
+            cycles: Its length.
+            row_open_cycles: Cycles with an open row, summed over the channels.
+        """
+        elements = np.array(counters.elements, np.int64)
+        special = int(elements[self._special].sum())
+        read, written = sum(counters.words_read), sum(counters.words_written)
+        return {
+            **self._energy.dram_energy_j(counters.commands.sum(axis=0)).by_unit,
+            **self._energy.vector_energy_j(int(elements.sum()) - special, special, read, written),
+            **self._energy.sequencer_energy_j(sum(counters.executed)),
+            **self._energy.static_energy_j(cycles, row_open_cycles),
+        }
+
+    def _instruction_energy_j(self, counters: Counters) -> NDArray[np.float64]:
+        """Energy of the actions of each instruction of the program, in joules."""
+        machine = self._machine
+        unit, buffer = machine.vector_unit, machine.shared_buffer
+        operation_pj = np.where(self._special, unit.special_energy_pj, unit.operation_energy_pj)
+        energy_pj = counters.commands[:-1] @ self._energy.command_energy_pj
+        energy_pj = energy_pj + np.array(counters.elements) * operation_pj
+        energy_pj += np.array(counters.words_read) * buffer.read_energy_pj_per_word
+        energy_pj += np.array(counters.words_written) * buffer.write_energy_pj_per_word
+        energy_pj += np.array(counters.executed) * machine.sequencer.energy_pj_per_instruction
+        return np.asarray(energy_pj * _PICO, np.float64)
+
+    def _nodes(self, counters: Counters, facts: RunFacts) -> dict[str, NodeStatistics]:
+        """What each graph node cost, and what none caused: the energies add up to the run's."""
+        sources = self._program.sources
+        size = max(len(sources), 1)
+        executed = np.bincount(self._sources, counters.executed, size)
+        busy = np.bincount(self._sources, counters.busy_cycles, size)
+        energy = np.bincount(self._sources, self._instruction_energy_j(counters), size)
+        nodes: dict[str, NodeStatistics] = {}
+        for source, count, cycles, joules in zip(sources, executed, busy, energy, strict=False):
+            if count:
+                found = NodeStatistics(source.node, source.onnx_nodes, int(count), int(cycles), float(joules))
+                nodes[source.node] = nodes[source.node] + found if source.node in nodes else found
+        if sources:
+            nodes[STANDBY_NODE] = NodeStatistics(STANDBY_NODE, (), 0, 0, self._standby_j(counters, facts))
+        return nodes
+
+    def _standby_j(self, counters: Counters, facts: RunFacts) -> float:
+        """Static energy of a run, and that of refreshes while all channels were idle, in joules."""
+        static = self._energy.static_energy_j(facts.cycles, facts.row_open_cycles)
+        idle_pj = float(counters.commands[-1] @ self._energy.command_energy_pj)
+        return sum(static.values()) + idle_pj * _PICO
+
+    def _mnemonics(self, counters: Counters) -> dict[str, InstructionStatistics]:
+        found: dict[str, InstructionStatistics] = {}
+        for operation, count, cycles in zip(self._operations, counters.executed, counters.busy_cycles, strict=True):
+            if count:
+                earlier = found.get(operation.mnemonic, InstructionStatistics(0, 0))
+                found[operation.mnemonic] = earlier + InstructionStatistics(count, cycles)
+        return found
+
+    def _bytes_by_space(self, counters: Counters, commands: NDArray[np.int64]) -> dict[str, int]:
+        near_bank = self._machine.near_bank
+        if near_bank is None:
+            return {}
+        count = dict(zip(self._commands, commands.tolist(), strict=True))
+        column = near_bank.lanes * near_bank.element_bits // 8
+        one_bank_reads = sum(count[name] for name in ("RD", "RDA", "RDCP", "MAC"))
+        one_bank_writes = sum(count[name] for name in ("WR", "WRA", "WRCP"))
+        group_reads, group_writes = 2 * count["EWMUL16"], count["EWMUL16"]
+        pins = ("RD", "RDA", "WR", "WRA", "WRA16", "WRGB", "WRMAC16", "RDMAC16", "RDAF16")
+        return {
+            "bank_mac": count["MAC16"] * near_bank.banks * column,
+            "bank_read": (one_bank_reads + group_reads * near_bank.bank_groups) * column,
+            "bank_written": (one_bank_writes + count["WRA16"] * near_bank.banks + group_writes * near_bank.bank_groups)
+            * column,
+            "gb_written": (count["WRGB"] + count["RDCP"]) * column,
+            "sb_read": sum(counters.words_read) * _WORD_BYTES,
+            "sb_written": sum(counters.words_written) * _WORD_BYTES,
+            "dq": sum(count[name] for name in pins) * column,
+        }
+
+    def _provenance(self, facts: RunFacts) -> dict[str, Any]:
+        metadata = self._program.metadata
+        return {
+            "machine": self._program.machine,
+            "machine_sha256": self._program.machine_sha256,
+            "model_sha256": metadata.get("model_sha256"),
+            "numerics": self._program.numerics,
+            "versions": metadata.get("versions"),
+            "entry": facts.entry,
+            "accounting": self._accounting,
+            "timing_only": facts.timing_only,
+        }
+
+
+def _cache_bytes_per_token(program: Program, machine: Machine) -> int:
+    """Bytes that one token takes in the KV cache, over all blocks."""
+    if machine.near_bank is None:
+        return 0
+    layouts: list[Mapping[str, Any]] = [symbol.layout for symbol in program.symbols if "kv_heads" in symbol.layout]
+    elements = sum(int(layout["kv_heads"]) * int(layout["head_dim"]) for layout in layouts)
+    return elements * machine.near_bank.element_bits // 8
+
+
+def _area_mm2(machine: Machine) -> float | None:
+    parts = (machine.sequencer, machine.shared_buffer, machine.vector_unit, machine.near_bank)
+    areas = [part.area_mm2 for part in parts if part is not None and part.area_mm2 is not None]
+    return sum(areas) if areas else None

@@ -1,0 +1,1 @@
+"""The plain engine: decodes a program and runs function and timing together, instruction by instruction."""

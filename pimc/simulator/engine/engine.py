@@ -1,0 +1,168 @@
+"""The sequencer: runs an entry of a program, instruction by instruction, function and timing together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from isa import Machine, Program, ProgramError
+from pimc.simulator.dram.channel_timing import ChannelTiming
+from pimc.simulator.engine.counters import Counters
+from pimc.simulator.engine.decoding import SEQUENCER, UNITS, VECTOR, Operation, decode, loop_ends
+from pimc.simulator.engine.scoreboard import Scoreboard
+from pimc.simulator.engine.units import VectorUnit, elements
+from pimc.simulator.footprints.vector import Footprint
+from pimc.simulator.state.faults import FaultError, program_error
+from pimc.simulator.state.machine_state import MachineState
+from pimc.simulator.timing_only.tables import can_be_compiled
+
+if TYPE_CHECKING:
+    from pimc.simulator.recording.recorder import Recorder
+    from pimc.simulator.timing_only.engine import TimingEngine
+
+_SCALAR_ACCESSES = ("lds", "sts")
+
+
+class Engine:
+    """A loaded program on a machine, and its position in time.
+
+    Attributes:
+        state: What the machine holds.
+        operations: The instructions, ready to run.
+        counters: What happened in the latest run.
+        cycle: Cycle at which the latest run ended; the next one begins there.
+        recorder: Gets what units do, while there is one.
+    """
+
+    def __init__(self, machine: Machine, program: Program, channels: ChannelTiming) -> None:
+        self.state = MachineState(machine, program, loop_ends(program))
+        self._program = program
+        self._machine = machine
+        self.operations = decode(program)
+        self._period = machine.sequencer.cycles_per_instruction
+        self._computes = True
+        self._timing: TimingEngine | None = None
+        self.recorder: Recorder | None = None
+        self.restart(channels)
+
+    def restart(self, channels: ChannelTiming) -> None:
+        """Go back to cycle 0, with `channels` that have done nothing yet."""
+        self.cycle = 0
+        self._channels = channels
+        self._vector = VectorUnit(self._machine)
+        self._board = Scoreboard(self._machine, len(UNITS), frozenset({VECTOR}))
+        self.counters = self._new_counters()
+
+    def _new_counters(self) -> Counters:
+        return Counters(len(self.operations), len(self._channels.command_names))
+
+    def run(self, address: int, timing_only: bool) -> None:
+        """Run from the instruction at `address` to `halt`; `counters` and `cycle` say what came of it.
+
+        Args:
+            address: Index of the first instruction.
+            timing_only: Leave out what the units compute. Scalar accesses to the shared buffer still happen, so that
+                `lds` finds what the host has written there, and 0 elsewhere.
+
+        Raises:
+            ProgramError: an instruction leaves its memory, or cannot be executed.
+        """
+        self.counters = self._new_counters()
+        self._computes = not timing_only
+        state = self.state
+        state.program_counter = address
+        state.loops.clear()
+        state.halted = False
+        self._board.drain(self.cycle)
+        with np.errstate(all="ignore"):
+            self._execute()
+        self.cycle = max(self._board.clock, self._vector.free, self._channels.finish_cycle)
+        self._channels.advance(self.cycle)
+        self.counters.commands[-1] += self._channels.last_counts
+        if self.recorder is not None:
+            self.recorder.run_ended(self.cycle, self._channels.logged_runs)
+
+    def run_compiled(self, address: int) -> None:
+        """As `run` with `timing_only`, many times as fast where the program allows it; MAC sweeps are not counted."""
+        if self._timing is None and can_be_compiled(self.operations, self.state):
+            from pimc.simulator.timing_only.engine import TimingEngine
+
+            self._timing = TimingEngine(self.operations, self._machine, self.state)
+        found = self._timing.run(address, self.cycle, self._channels) if self._timing is not None else None
+        if found is None:
+            self.run(address, timing_only=True)
+        else:
+            self.cycle, self.counters = found
+
+    def _execute(self) -> None:
+        state, board, period = self.state, self._board, self._period
+        operations, executed, registers = self.operations, self.counters.executed, state.registers
+        index = state.program_counter
+        operands: list[Any] = []
+        try:
+            while not state.halted:
+                index = state.program_counter
+                operation = operations[index]
+                state.program_counter = index + 1
+                operands = operation.template
+                if operation.patches:
+                    operands = operands.copy()
+                    for position, immediate, register in operation.patches:
+                        operands[position] = immediate + registers[register]
+                executed[index] += 1
+                if board.pending:
+                    board.wait_for_registers(operation.registers)
+                if operation.unit == SEQUENCER:
+                    operation.semantics(state, *operands)
+                else:
+                    self._hand_over(operation, operands)
+                board.clock += period
+                if self.recorder is not None:
+                    self.recorder.dispatched(index, board.clock)
+        except FaultError as fault:
+            raise program_error(fault, self._program, index, operands) from None
+        except IndexError:
+            if index < len(operations):
+                raise
+            raise ProgramError("the program runs past its end", help="end every entry with 'halt'") from None
+
+    def _hand_over(self, operation: Operation, operands: list[Any]) -> None:
+        """Give an instruction to its unit: bounds, hazards, time, counts, function."""
+        footprint = self._footprint(operation, operands)
+        if footprint is None:
+            return
+        board = self._board
+        board.wait_for_queue(operation.unit)
+        ready = board.earliest_start(operation.unit, footprint)
+        if operation.unit == VECTOR:
+            rows, length = elements(operation, operands)
+            start, end = self._vector.issue(operation, rows, length, ready)
+            self.counters.elements[operation.index] += rows * length
+        else:
+            start, end = self._channels.issue(operation.mnemonic, operands, ready)
+            self._count_commands(operation, operands)
+        board.record(operation.unit, footprint, start, end)
+        self.counters.add(operation, footprint, start, end)
+        if self.recorder is not None:
+            self.recorder.executed(operation, operands, footprint, (start, end), self._channels.logged_runs)
+        if self._computes or operation.mnemonic in _SCALAR_ACCESSES:
+            operation.semantics(self.state, *operands)
+        if operation.loads >= 0:
+            board.pending[operation.loads] = end
+
+    def _footprint(self, operation: Operation, operands: list[Any]) -> Footprint | None:
+        if operation.fixed is not None:
+            return operation.fixed
+        if operation.footprint is None:
+            raise AssertionError(f"{operation.mnemonic} has no footprint function")
+        found = operation.footprint(self.state, *operands)
+        if not operation.patches:
+            operation.fixed = found
+        return found
+
+    def _count_commands(self, operation: Operation, operands: list[Any]) -> None:
+        self.counters.commands[operation.index] += self._channels.last_counts
+        if operation.mnemonic == "mac":
+            mask, column, _, columns, outputs, _, stride, _, _ = operands
+            self.counters.mac_work.add(mask, column, columns, outputs, stride)

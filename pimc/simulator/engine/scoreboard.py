@@ -1,0 +1,133 @@
+"""When an instruction may start: in-order dispatch, queues of limited depth, interlocked hazards."""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+
+from isa import Machine
+from pimc.simulator.footprints.vector import Footprint, Span
+
+_PRUNE_AT = 24
+"""Number of remembered accesses at which finished ones are forgotten."""
+
+Access = tuple[int, int, int]
+"""Cycle at which an access ends, first word, word after the last."""
+
+
+class _UnitRecord:
+    """What a unit has yet to start or to end, each list in ascending order of cycles."""
+
+    __slots__ = ("reads", "waiting", "writes")
+
+    def __init__(self) -> None:
+        self.waiting: list[int] = []
+        self.reads: list[Access] = []
+        self.writes: list[Access] = []
+
+
+class Scoreboard:
+    """Dispatch of instructions in program order, and what is still under way.
+
+    The sequencer hands over one instruction every `cycles_per_instruction`. An instruction starts no earlier than the
+    end of an earlier one that writes words it reads (RAW), reads words it writes (WAR) or writes words it writes (WAW);
+    two-dimensional ranges count as their hull. An instruction that reads or writes a register which a unit has yet to
+    return waits in the sequencer, and so does everything behind it. A unit holds `queue_depth` instructions that have
+    not started.
+
+    Attributes:
+        clock: Cycle at which the sequencer hands over the next instruction.
+        pending: For registers that a unit has yet to return, the cycle at which it does.
+    """
+
+    def __init__(self, machine: Machine, units: int, serial_units: frozenset[int] = frozenset()) -> None:
+        """Start at cycle 0.
+
+        Args:
+            machine: Gives the depth of the queues.
+            units: Number of units.
+            serial_units: Units that never start an instruction before the end of their previous one; hazards between
+                two instructions of such a unit need no check.
+        """
+        self.clock = 0
+        self.pending: dict[int, int] = {}
+        self._depth = machine.sequencer.queue_depth
+        self._units = tuple(_UnitRecord() for _ in range(units))
+        self._rivals = tuple(
+            tuple(each for other, each in enumerate(self._units) if other != unit or unit not in serial_units)
+            for unit in range(units)
+        )
+
+    def wait_for_registers(self, registers: tuple[int, ...]) -> None:
+        """Stall the sequencer until every one of `registers` has been returned."""
+        for register in registers:
+            returned = self.pending.pop(register, None)
+            if returned is not None and returned > self.clock:
+                self.clock = returned
+
+    def wait_for_queue(self, unit: int) -> None:
+        """Stall the sequencer until the queue of `unit` has a free place."""
+        waiting = self._units[unit].waiting
+        if len(waiting) < self._depth:
+            return
+        del waiting[: bisect_right(waiting, self.clock)]
+        surplus = len(waiting) - self._depth
+        if surplus >= 0:
+            self.clock = waiting[surplus]
+            del waiting[: surplus + 1]
+
+    def earliest_start(self, unit: int, footprint: Footprint) -> int:
+        """First cycle at which no hazard on the shared buffer stands against an instruction handed over now."""
+        cycle = self.clock
+        for rival in self._rivals[unit]:
+            for span in footprint.reads:
+                cycle = _after(rival.writes, span, cycle)
+            for span in footprint.writes:
+                cycle = _after(rival.writes, span, cycle)
+                cycle = _after(rival.reads, span, cycle)
+        return cycle
+
+    def record(self, unit: int, footprint: Footprint, start: int, end: int) -> None:
+        """Remember an instruction that `unit` executes from `start` to `end`."""
+        record = self._units[unit]
+        if start > self.clock:
+            waiting = record.waiting
+            if waiting and start < waiting[-1]:
+                insort(waiting, start)
+            else:
+                waiting.append(start)
+        for low, high in footprint.reads:
+            self._remember(record.reads, (end, low, high))
+        for low, high in footprint.writes:
+            self._remember(record.writes, (end, low, high))
+
+    def _remember(self, accesses: list[Access], access: Access) -> None:
+        if accesses and access[0] < accesses[-1][0]:
+            insort(accesses, access)
+        else:
+            accesses.append(access)
+        if len(accesses) > _PRUNE_AT:
+            del accesses[: bisect_right(accesses, self.clock, key=_end)]
+
+    def drain(self, cycle: int) -> None:
+        """Go on at `cycle`, when every unit has finished."""
+        self.clock = cycle
+        self.pending.clear()
+        for record in self._units:
+            record.waiting.clear()
+            record.reads.clear()
+            record.writes.clear()
+
+
+def _end(access: Access) -> int:
+    return access[0]
+
+
+def _after(accesses: list[Access], span: Span, cycle: int) -> int:
+    """`cycle`, or the end of the last access that overlaps `span` when that is later."""
+    low, high = span
+    for end, first, last in reversed(accesses):
+        if end <= cycle:
+            break
+        if first < high and low < last:
+            return end
+    return cycle

@@ -1,0 +1,1 @@
+"""What instructions touch, and the checks of their bounds."""

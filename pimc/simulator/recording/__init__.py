@@ -1,0 +1,1 @@
+"""What happened when: recorded runs as command logs, tracks and curves."""

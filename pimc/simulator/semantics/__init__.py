@@ -1,0 +1,1 @@
+"""What instructions do: one function each, and the compiled kernels below them."""

@@ -1,0 +1,1 @@
+"""Traces of published simulators, each with that simulator's controller."""

@@ -1,0 +1,1 @@
+"""Traces of the published AiM simulator: their text, their controllers, and our programs as such traces."""
