@@ -13,8 +13,10 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Ring:
-    """Keep the first and the latest tokens: token t lies in slot t while t < budget, then in the slot
-    sinks + (t - sinks) mod (budget - sinks); all min(n, budget) slots are attended to.
+    """Keep the first and the latest tokens.
+
+    Token t lies in slot t while t < budget, then in slot sinks + (t - sinks) mod (budget - sinks); all min(n, budget)
+    slots are attended to.
 
     Attributes:
         budget: Tokens kept, the new one included.
@@ -99,9 +101,9 @@ class Levelled:
       there, and one whose survivor lies outside of its latest level, opens a level: the hull of the latest level and
       the survivor. There are at most `levels`; when they are used up the survivor is clamped to the latest one;
     * a level has scale = half((hi - lo) / (2^bits - 2)), zero = half(lo), rounded to binary16;
-    * the code of a survivor is 1 + clamp(round_half_even((x - zero) / scale), 0, 2^bits - 2) (1 where scale is 0) in the
-      latest level, and (code - 1) * scale + zero is what it is worth; an element that was pruned has the code 0 and is
-      worth 0.
+    * the code of a survivor in the latest level is 1 + clamp(round_half_even((x - zero) / scale), 0, 2^bits - 2), 1
+      where scale is 0, and (code - 1) * scale + zero is what it is worth; an element that was pruned has the code 0 and
+      is worth 0.
 
     A token is stored as a record: a bitmap of one bit a channel (1: code is not 0), one level bit a survivor (1: it
     opened a level; level 1 does not count), and the codes that are not 0, keys' in `key_bits`, values' in `value_bits`;
