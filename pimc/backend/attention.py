@@ -42,22 +42,22 @@ def attend(low: Lowering, node: Node, value_waits: bool) -> None:
             sequence_offset(low, layout)
         block = Block(low, node, rooms, heads // keys.kv_heads, extent, scores, score_row)
         _scores(block)
+        rooms.mechanism.adjust_scores(block)
         if value_waits:
             append_value(low, node)
         softmax(block, statistics)
+        rooms.mechanism.observe(block, statistics)
         _weighted_sum(block, result)
         width = rooms.values.head_dim
         strides = {"dst_row": width, "a_row": width, "b_row": 1, "b_step": 0}
         low.emitter.emit("vmul", result.operand, result.operand, statistics.operand, width, heads, **strides)
+        rooms.mechanism.finish(block)
 
 
 def _extent(low: Lowering, node: Node, rooms: CacheRooms) -> Extent:
     causal, window = bool(node.attributes["causal"]), int(node.attributes["window"] or 0)
     scalar, layout = low.emitter.scalar, rooms.keys
-    if causal:
-        end = low.once(("end", rooms.first), lambda: scalar("add", low.position(rooms.first), 1))
-    else:
-        end = low.once(("total", rooms.tokens), lambda: low.extents.register(rooms.tokens))
+    end = rooms.mechanism.end(low, rooms, causal)
     key = (end, layout.slot_tokens)
     slots = low.once(("slots", *key), lambda: _ceil_div(low, end, layout.slot_tokens))
     if not window:

@@ -7,28 +7,29 @@ from contextlib import contextmanager
 
 from isa import Indexed
 from passes import Node
+from pimc.backend.caches.keep_all import CacheIndex
 from pimc.backend.emitter import Words, indexed
-from pimc.backend.lowering import CacheRooms, Lowering
+from pimc.backend.lowering import Lowering
 from pimc.kv_layout import KvLayout
 
 
 def append_key(low: Lowering, node: Node) -> None:
     """Write the current token's key: its columns go to one bank of the owning channel of every group."""
     rooms = low.caches[str(node.attributes["cache"])]
-    layout, everyone = rooms.keys, group_channels(rooms.keys)
+    layout, everyone, index = rooms.keys, group_channels(rooms.keys), rooms.mechanism.index(low, rooms)
     with (
         low.contiguous(low.storage.row_part(node.operand(1))) as packed,
         padded_heads(low, packed, layout.kv_heads, layout) as (key, width),
     ):
-        names = ("key address", rooms.first, layout.head_columns, layout.slot_tokens, layout.columns)
-        address = low.once(names, lambda: _key_address(low, rooms))
+        names = ("key address", index.key, layout.head_columns, layout.slot_tokens, layout.columns)
+        address = low.once(names, lambda: _key_address(low, layout, index))
         for member in range(layout.heads_per_group):
             column = indexed(rooms.key_column + head_column(layout, member), address)
             low.emitter.emit("open", ch=everyone, addr=column)
             low.emitter.emit(
                 "stb",
-                ch=indexed(0, _owners(low, rooms)),
-                bank=indexed(0, _lane(low, rooms)),
+                ch=indexed(0, _owners(low, layout, index)),
+                bank=indexed(0, _lane(low, layout, index)),
                 addr=column,
                 cols=layout.head_columns,
                 src=(key + member * width).operand,
@@ -41,18 +42,18 @@ def append_key(low: Lowering, node: Node) -> None:
 def append_value(low: Lowering, node: Node) -> None:
     """Write the current token's value, transposed: one lane of columns in all banks of the owning channels."""
     rooms = low.caches[str(node.attributes["cache"])]
-    layout, everyone = rooms.values, group_channels(rooms.values)
-    names = ("value address", rooms.first, layout.head_columns, layout.slot_tokens, layout.columns)
+    layout, everyone, index = rooms.values, group_channels(rooms.values), rooms.mechanism.index(low, rooms)
+    names = ("value address", index.key, layout.head_columns, layout.slot_tokens, layout.columns)
     with low.contiguous(low.storage.row_part(node.operand(2))) as source:
-        address = low.once(names, lambda: _value_address(low, rooms))
+        address = low.once(names, lambda: _value_address(low, layout, index))
         for member in range(layout.heads_per_group):
             column = indexed(rooms.value_column + head_column(layout, member), address)
             low.emitter.emit("open", ch=everyone, addr=column)
             low.emitter.emit(
                 "stlane",
-                ch=indexed(0, _owners(low, rooms)),
+                ch=indexed(0, _owners(low, layout, index)),
                 addr=column,
-                lane=indexed(0, _lane(low, rooms)),
+                lane=indexed(0, _lane(low, layout, index)),
                 count=layout.head_dim,
                 src=(source + member * layout.head_dim).operand,
                 cstride=layout.slots_per_row,
@@ -103,24 +104,21 @@ def add_sequence(low: Lowering, column: int, layout: KvLayout) -> None:
         low.emitter.emit("add", column, column, Indexed(0, offset))
 
 
-def _lane(low: Lowering, rooms: CacheRooms) -> int:
-    """Register of position mod banks: bank of the key, lane of the value."""
-    position, banks = low.position(rooms.first), rooms.keys.banks
-    return low.once(("lane", rooms.first), lambda: low.emitter.scalar("remu", position, banks))
+def _lane(low: Lowering, layout: KvLayout, index: CacheIndex) -> int:
+    """Register of the index mod banks: bank of the key, lane of the value."""
+    return low.once(("lane", index.key), lambda: low.emitter.scalar("remu", index.register, layout.banks))
 
 
-def _token_group(low: Lowering, rooms: CacheRooms) -> int:
-    position, banks = low.position(rooms.first), rooms.keys.banks
-    return low.once(("token group", rooms.first), lambda: low.emitter.scalar("divu", position, banks))
+def _token_group(low: Lowering, layout: KvLayout, index: CacheIndex) -> int:
+    return low.once(("token group", index.key), lambda: low.emitter.scalar("divu", index.register, layout.banks))
 
 
-def _owners(low: Lowering, rooms: CacheRooms) -> int:
-    """Register of the mask of the channels that own the position, one in every group."""
-    layout = rooms.keys
+def _owners(low: Lowering, layout: KvLayout, index: CacheIndex) -> int:
+    """Register of the mask of the channels that own the token, one in every group."""
     first_members = sum(1 << group * layout.channels_per_group for group in range(layout.groups))
 
     def compute() -> int:
-        member = low.emitter.scalar("remu", _token_group(low, rooms), layout.channels_per_group)
+        member = low.emitter.scalar("remu", _token_group(low, layout, index), layout.channels_per_group)
         mask = low.emitter.register()
         low.emitter.emit("li", mask, first_members >> 16)
         low.emitter.emit("shl", mask, mask, 16)
@@ -129,43 +127,41 @@ def _owners(low: Lowering, rooms: CacheRooms) -> int:
         low.emitter.release(member)
         return mask
 
-    return low.once(("owners", rooms.first, layout.groups, layout.channels_per_group), compute)
+    return low.once(("owners", index.key, layout.groups, layout.channels_per_group), compute)
 
 
-def _slot(low: Lowering, rooms: CacheRooms) -> int:
-    width = rooms.keys.channels_per_group
-    group = _token_group(low, rooms)
-    return low.once(("slot", rooms.first, width), lambda: low.emitter.scalar("divu", group, width))
+def _slot(low: Lowering, layout: KvLayout, index: CacheIndex) -> int:
+    width = layout.channels_per_group
+    group = _token_group(low, layout, index)
+    return low.once(("slot", index.key, width), lambda: low.emitter.scalar("divu", group, width))
 
 
-def _row(low: Lowering, rooms: CacheRooms, layout: KvLayout) -> int:
-    """Register of the first column of the position's row, relative to the head."""
+def _row(low: Lowering, layout: KvLayout, index: CacheIndex) -> int:
+    """Register of the first column of the token's row, relative to the head."""
 
     def compute() -> int:
-        row = low.emitter.scalar("divu", _slot(low, rooms), layout.slots_per_row)
+        row = low.emitter.scalar("divu", _slot(low, layout, index), layout.slots_per_row)
         low.emitter.emit("mul", row, row, layout.row_columns)
         return row
 
-    return low.once(("row", rooms.first, layout.slots_per_row, layout.channels_per_group), compute)
+    return low.once(("row", index.key, layout.slots_per_row, layout.channels_per_group), compute)
 
 
-def _slot_in_row(low: Lowering, rooms: CacheRooms, layout: KvLayout) -> int:
-    key = ("slot in row", rooms.first, layout.slots_per_row, layout.channels_per_group)
-    return low.once(key, lambda: low.emitter.scalar("remu", _slot(low, rooms), layout.slots_per_row))
+def _slot_in_row(low: Lowering, layout: KvLayout, index: CacheIndex) -> int:
+    key = ("slot in row", index.key, layout.slots_per_row, layout.channels_per_group)
+    return low.once(key, lambda: low.emitter.scalar("remu", _slot(low, layout, index), layout.slots_per_row))
 
 
-def _key_address(low: Lowering, rooms: CacheRooms) -> int:
-    layout = rooms.keys
-    row, slot = _row(low, rooms, layout), _slot_in_row(low, rooms, layout)
+def _key_address(low: Lowering, layout: KvLayout, index: CacheIndex) -> int:
+    row, slot = _row(low, layout, index), _slot_in_row(low, layout, index)
     address = low.emitter.scalar("mul", slot, layout.head_columns)
     low.emitter.emit("add", address, address, Indexed(0, row))
     add_sequence(low, address, layout)
     return address
 
 
-def _value_address(low: Lowering, rooms: CacheRooms) -> int:
-    layout = rooms.values
-    row, slot = _row(low, rooms, layout), _slot_in_row(low, rooms, layout)
+def _value_address(low: Lowering, layout: KvLayout, index: CacheIndex) -> int:
+    row, slot = _row(low, layout, index), _slot_in_row(low, layout, index)
     address = low.emitter.scalar("add", slot, Indexed(0, row))
     add_sequence(low, address, layout)
     return address

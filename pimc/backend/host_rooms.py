@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from isa import Machine, NearBank, Port, Region, ResourceLimitError, Symbol, UnsupportedError
 from passes import Cache, Dim, Graph, Value
+from pimc.backend.caches import mechanism_of
 from pimc.backend.lowering import CacheRooms
 from pimc.backend.storage import Room, Storage
 from pimc.backend.token_rows import TokenRows, row_columns
@@ -130,8 +131,10 @@ def place_caches(
         _check_head(near_bank, cache)
         size, name = sizes[cache.name], shared_name(cache)
         most = max(size.most_tokens, shared.most_tokens.get(name, 0) if name else 0)
-        groups, width = choose_groups(cache.kv_heads, near_bank.channels, most)
-        numbers = (groups, width, near_bank.banks, near_bank.columns_per_row, most, size.sequences)
+        mechanism = mechanism_of(cache)
+        held = mechanism.capacity(most)
+        groups, width = choose_groups(cache.kv_heads, near_bank.channels, held)
+        numbers = (groups, width, near_bank.banks, near_bank.columns_per_row, held, size.sequences)
         keys, values = (
             KvLayout(kind, cache.kv_heads, dim, *numbers)
             for kind, dim in (("key", cache.head_dim), ("value", cache.value_dim))
@@ -143,7 +146,7 @@ def place_caches(
             place = replace(earlier, first=size.first, tokens=size.tokens)
         else:
             value_column = column + keys.columns * size.sequences
-            place = CacheRooms(keys, column, values, value_column, size.first, size.tokens)
+            place = CacheRooms(keys, column, values, value_column, size.first, size.tokens, mechanism)
             column = value_column + values.columns * size.sequences
         caches[cache.name] = place
         _cache_ports(graph, cache, place, rooms, shared)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from isa import Indexed, Machine, NearBank
 from passes import Dim, Graph, MatrixLayout, Node, PlacedMatrix, Placement, Tile, Value
+from pimc.backend.caches.keep_all import KeepAll
 from pimc.backend.emitter import Emitter, Words, indexed
 from pimc.backend.extents import Extents
 from pimc.backend.nest import Piece, pieces
@@ -28,6 +29,7 @@ class CacheRooms:
         value_column: First linear column of the values.
         first: Register with the position of the first token of a run, `None` when that is 0.
         tokens: Number of keys of a run in the end, past ones included.
+        mechanism: How it keeps its tokens.
     """
 
     keys: KvLayout
@@ -36,6 +38,7 @@ class CacheRooms:
     value_column: int
     first: int | None
     tokens: Dim
+    mechanism: KeepAll
 
 
 @dataclass(frozen=True)

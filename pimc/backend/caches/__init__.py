@@ -1,0 +1,28 @@
+"""How a KV cache keeps its tokens: one file for each mechanism of `passes.kv_policies.mechanisms`."""
+
+from __future__ import annotations
+
+from isa import Place, UnsupportedError
+from passes import Cache
+from passes.kv_policies.mechanisms import Compression, Ring
+from pimc.backend.caches.keep_all import CacheIndex, KeepAll
+from pimc.backend.caches.ring import RingCache
+
+__all__ = ["CacheIndex", "KeepAll", "RingCache", "mechanism_of"]
+
+
+def mechanism_of(cache: Cache) -> KeepAll:
+    """The code of a cache's compression; raises `UnsupportedError` when there is none."""
+    match cache.compression:
+        case None | Compression(None, None, None):
+            return KeepAll()
+        case Compression(Ring() as ring, None, None):
+            return RingCache(ring)
+        case chosen:
+            parts = (chosen.retention, chosen.encoding, chosen.selection)
+            raise UnsupportedError(
+                "there is no code for this compression of the KV cache",
+                Place(node=cache.name),
+                notes=[repr(part) for part in parts if part is not None],
+                help="'window' has code on its own",
+            )

@@ -1,0 +1,51 @@
+"""The cache that keeps every token, exactly and in order; other mechanisms replace steps of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from pimc.backend.attention_block import Block
+    from pimc.backend.emitter import Words
+    from pimc.backend.lowering import CacheRooms, Lowering
+
+
+class CacheIndex(NamedTuple):
+    """Which of the tokens of a `KvLayout` a token of the sequence is.
+
+    Attributes:
+        register: Scalar register with the number.
+        key: Tells such numbers apart, for what is computed from them once a token.
+    """
+
+    register: int
+    key: object
+
+
+@dataclass(frozen=True)
+class KeepAll:
+    """Token t of the sequence is token t of the layout, and every query attends to all that its mask allows."""
+
+    def capacity(self, tokens: int) -> int:
+        """Tokens that the layout needs for a context of `tokens` tokens."""
+        return tokens
+
+    def index(self, low: Lowering, rooms: CacheRooms) -> CacheIndex:
+        """Where the current token's key and value go."""
+        return CacheIndex(low.position(rooms.first), rooms.first)
+
+    def end(self, low: Lowering, rooms: CacheRooms, is_causal: bool) -> int:
+        """Register of the number of tokens of the layout that the current query visits."""
+        if is_causal:
+            return low.once(("end", rooms.first), lambda: low.emitter.scalar("add", low.position(rooms.first), 1))
+        return low.once(("total", rooms.tokens), lambda: low.extents.register(rooms.tokens))
+
+    def adjust_scores(self, block: Block) -> None:
+        """Change the scores before their softmax."""
+
+    def observe(self, block: Block, statistics: Words) -> None:
+        """Look at the probabilities, which lack the factor 1 / sum in `statistics`."""
+
+    def finish(self, block: Block) -> None:
+        """Do what is left when the token's attention is done."""
