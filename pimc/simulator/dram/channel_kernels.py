@@ -104,7 +104,7 @@ def _first_cycle(first: int, state: Any) -> int:
 
 
 @compiled(INTEGER, CYCLES, CYCLES, CYCLES, *[INTEGER] * 5)
-def _run(state: Any, tables: Any, counters: Any, command: int, bank: int, row: int, count: int, first: int) -> int:
+def run_commands(state: Any, tables: Any, counters: Any, command: int, bank: int, row: int, count: int, first: int) -> int:
     """Issue `command` `count` times with all that it needs; return the cycle of the first command of the instruction.
 
     Once the command could issue, the next one of the run follows after the longest rule from the command to itself.
@@ -150,11 +150,11 @@ def _rows(
     count: int,
     first: int,
 ) -> int:
-    """`count` commands in each of `rows` rows, `step` rows apart; returns as `_run`."""
+    """`count` commands in each of `rows` rows, `step` rows apart; returns as `run_commands`."""
     done = 0
     if rows < _FEWEST_REGULAR_ROWS or step == 0 or not is_regular(tables, counters, memory, command, count):
         for done in range(rows):
-            first = _run(state, tables, counters, command, bank, row + done * step, count, first)
+            first = run_commands(state, tables, counters, command, bank, row + done * step, count, first)
         return first
     while done < rows:
         if first >= 0:
@@ -163,7 +163,7 @@ def _rows(
                 done += leapt
                 continue
         set_mark(state, tables, counters, memory)
-        first = _run(state, tables, counters, command, bank, row + done * step, count, first)
+        first = run_commands(state, tables, counters, command, bank, row + done * step, count, first)
         done += 1
         learn(state, tables, counters, memory, command, count)
     return first
@@ -201,7 +201,7 @@ def _sequence(
                 position += rows * row_columns
             else:
                 border = min(end, (row + 1) * row_columns)
-                first = _run(state, tables, counters, command, bank, row, border - position, first)
+                first = run_commands(state, tables, counters, command, bank, row, border - position, first)
                 position = border
     return first
 
@@ -219,9 +219,9 @@ def _store_lane(state: Any, tables: Any, counters: Any, address: int, count: int
         first = _open(state, tables, counters, row, first)
         if not tables[MASKED_WRITE]:
             for bank in range(words):
-                first = _run(state, tables, counters, RD, bank, row, 1, first)
+                first = run_commands(state, tables, counters, RD, bank, row, 1, first)
         for bank in range(words):
-            first = _run(state, tables, counters, WR, bank, row, 1, first)
+            first = run_commands(state, tables, counters, WR, bank, row, 1, first)
     return first
 
 
@@ -232,6 +232,8 @@ def refresh_idle(state: Any, tables: Any, counters: Any, until: int) -> None:
     A due refresh issues at once when all banks are closed. An open row is closed for it after nRC idle cycles, about
     what closing and opening it again costs.
     """
+    if state[REFRESH_DUE] >= until:
+        return
     refresh, closer = (REFpb, PRE) if tables[BY_BANK] else (REFab, PREA)
     while True:
         bank = due_bank(state, tables) if tables[BY_BANK] else 0
@@ -245,7 +247,7 @@ def refresh_idle(state: Any, tables: Any, counters: Any, until: int) -> None:
 
 
 @compiled(NOTHING, TABLE, CYCLES, CYCLES, INTEGER, INTEGER)
-def _gather(state: Any, tables: Any, counters: Any, mask: int, ready: int) -> None:
+def gather(state: Any, tables: Any, counters: Any, mask: int, ready: int) -> None:
     """Bring the channels of `mask`, and only these, to cycle `ready` in as few rows as possible."""
     split(state, mask)
     for index in range(state[0, CLASSES]):
@@ -263,7 +265,8 @@ def _clear(tables: Any, counters: Any) -> None:
 
 
 @compiled(NOTHING, CYCLES, TABLE)
-def _add(tables: Any, counters: Any) -> None:
+def add_counts(tables: Any, counters: Any) -> None:
+    """Add what was counted in the second row to the first."""
     for index in range(tables[COMMAND_TOTAL] + 1):
         counters[0, index] += counters[1, index]
 
@@ -307,7 +310,7 @@ def execute(
     state, tables, counters, memory = borrowed(state), borrowed(tables), borrowed(counters), borrowed(memory)
     latest = counters[1]
     _clear(tables, latest)
-    _gather(state, tables, latest, mask, ready)
+    gather(state, tables, latest, mask, ready)
     start = finish = -1
     for index in range(state[0, CLASSES]):
         if state[index, MEMBERS] & mask == 0:
@@ -320,11 +323,11 @@ def execute(
         elif kind == STORE_LANE:
             first = _store_lane(channel, tables, latest, address, columns, stride)
         else:
-            first = _run(channel, tables, latest, command, 0, ACTIVATION_ROW + address, 1, -1)
+            first = run_commands(channel, tables, latest, command, 0, ACTIVATION_ROW + address, 1, -1)
         if first >= 0:
             start = first if start < 0 else min(start, first)
             finish = max(finish, channel[CLOCK] - 1 + tables[FACTS + FACT_COUNT * command + COMPLETION])
-    _add(tables, counters)
+    add_counts(tables, counters)
     if start < 0:
         return ready, ready
     return start, finish
@@ -336,4 +339,4 @@ def advance(state: Any, tables: Any, counters: Any, until: int) -> None:
     _clear(tables, counters[1])
     for index in range(state[0, CLASSES]):
         refresh_idle(state[index], tables, counters[1], until)
-    _add(tables, counters)
+    add_counts(tables, counters)

@@ -11,6 +11,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from isa import VECTOR_FUNCTIONS
+from pimc.simulator.semantics.numerics import rounded_to_bfloat16
 
 Floats = NDArray[Any]
 """Binary32 values."""
@@ -65,6 +66,10 @@ def _gelu_tanh(values: Floats) -> Floats:
     return np.asarray(_HALF * values * (_ONE + np.tanh(inner)))
 
 
+def _float16(values: Floats) -> Floats:
+    return values.astype(np.float16).astype(np.float32)
+
+
 FUNCTIONS: dict[str, Callable[[Floats], Floats]] = {
     "copy": _copy,
     "exp": np.exp,
@@ -86,6 +91,8 @@ FUNCTIONS: dict[str, Callable[[Floats], Floats]] = {
     "gelu_tanh": _gelu_tanh,
     "round": np.rint,
     "sign": np.sign,
+    "float16": _float16,
+    "bfloat16": rounded_to_bfloat16,
 }
 """Functions from binary32 to binary32 by name; `from_int` and `to_int` change the type of the words instead."""
 

@@ -6,34 +6,64 @@ from typing import Any
 
 import numpy as np
 
-from pimc.simulator.compiled import CYCLES, INTEGER, TABLE, compiled
-from pimc.simulator.dram.channel_kernels import ACTIVATE, ACTIVATION_ROW, SEQUENCE, advance, execute
-from pimc.simulator.dram.layout import COLUMNS_PER_ROW
-from pimc.simulator.dram.row_kernels import MEMORY
-from pimc.simulator.dram.tables import AF16, EOC, RDAF16, RDMAC16, SYNC
+from pimc.simulator.compiled import CYCLES, INTEGER, TABLE, borrowed, compiled, inlined
+from pimc.simulator.dram.channel_kernels import add_counts, gather, refresh_idle, run_commands
+from pimc.simulator.dram.layout import CLASSES, CLOCK, COLUMNS_PER_ROW, COMPLETION, FACT_COUNT, FACTS, MEMBERS
+from pimc.simulator.dram.tables import EOC, RDAF16, RDMAC16, SYNC
 from pimc.simulator.traces.aim.channel_kernels import COMMAND, COUNT, LINE_BANK, LINE_ROW, MASK, NO_COMMAND
 
+PLACES = 37
+"""Size of a memory of rows by channel mask: the powers of two have different remainders, so that channels addressed one
+by one do not displace each other."""
 
-@compiled(INTEGER, TABLE, TABLE, CYCLES, TABLE, CYCLES, INTEGER, INTEGER)
-def _execute_line(lines: Any, state: Any, tables: Any, counters: Any, memory: Any, line: int, cycle: int) -> int:
-    """Execute a line no earlier than `cycle`; returns when its last data have arrived.
+
+@inlined
+def remembered_row(state: Any, places: Any, mask: int) -> int:
+    """The row of `state` that stands for exactly the channels of `mask`, or -1 when it is not remembered."""
+    row: int = places[mask % PLACES]
+    if row < state[0, CLASSES] and state[row, MEMBERS] == mask:
+        return row
+    return -1
+
+
+@compiled(INTEGER, CYCLES, CYCLES, CYCLES, TABLE, INTEGER, INTEGER)
+def _execute_line(channel: Any, tables: Any, counters: Any, lines: Any, line: int, cycle: int) -> int:
+    """Issue the commands of a line in one row of the state; returns when its last data have arrived.
 
     A count beyond the end of the row goes on at the row's beginning, as the published simulator has it.
     """
-    command, mask, bank = lines[line, COMMAND], lines[line, MASK], lines[line, LINE_BANK]
-    if command == AF16:
-        function = lines[line, LINE_ROW] - ACTIVATION_ROW
-        return execute(state, tables, counters, memory, ACTIVATE, command, mask, 0, function, 1, 1, 0, cycle)[1]
-    finish = cycle
-    left = lines[line, COUNT]
-    columns = tables[COLUMNS_PER_ROW]
-    address = lines[line, LINE_ROW] * columns
+    command, bank, row = lines[line, COMMAND], lines[line, LINE_BANK], lines[line, LINE_ROW]
+    left, columns = lines[line, COUNT], tables[COLUMNS_PER_ROW]
     while left > 0:
-        taken = min(left, columns)
-        end = execute(state, tables, counters, memory, SEQUENCE, command, mask, bank, address, taken, 1, 0, cycle)[1]
-        finish = max(finish, end)
-        left -= taken
+        run_commands(channel, tables, counters, command, bank, row, min(left, columns), -1)
+        left -= columns
+    end: int = channel[CLOCK] - 1 + tables[FACTS + FACT_COUNT * command + COMPLETION]
+    return max(cycle, end) if lines[line, COUNT] > 0 else cycle
+
+
+@compiled(INTEGER, TABLE, CYCLES, CYCLES, CYCLES, TABLE, INTEGER, INTEGER)
+def _execute_in_all(state: Any, tables: Any, counters: Any, places: Any, lines: Any, line: int, cycle: int) -> int:
+    """Execute a line for channels that no remembered row stands for; returns as `_execute_line`."""
+    mask = lines[line, MASK]
+    gather(state, tables, counters, mask, cycle)
+    finish = cycle
+    for index in range(state[0, CLASSES]):
+        if state[index, MEMBERS] & mask:
+            finish = max(finish, _execute_line(state[index], tables, counters, lines, line, cycle))
+            places[state[index, MEMBERS] % PLACES] = index
     return finish
+
+
+@compiled(INTEGER, TABLE, CYCLES, CYCLES, CYCLES, TABLE, INTEGER, INTEGER)
+def _execute(state: Any, tables: Any, counters: Any, places: Any, lines: Any, line: int, cycle: int) -> int:
+    """Execute a line no earlier than `cycle`; returns as `_execute_line`."""
+    row = remembered_row(state, places, lines[line, MASK])
+    if row < 0:
+        return _execute_in_all(state, tables, counters, places, lines, line, cycle)
+    channel = state[row]
+    refresh_idle(channel, tables, counters, cycle)
+    channel[CLOCK] = max(channel[CLOCK], cycle)
+    return _execute_line(channel, tables, counters, lines, line, cycle)
 
 
 @compiled(INTEGER, TABLE, TABLE, CYCLES, TABLE)
@@ -41,7 +71,7 @@ def run_in_order(lines: Any, state: Any, tables: Any, counters: Any) -> int:
     """Run a trace on in-order channels.
 
     Args:
-        lines: As `aim_kernels.run_trace` takes them.
+        lines: As `kernels.run_trace` takes them.
         state: [channels, state width]; the first row stands for all channels.
         tables: Values of the command tables.
         counters: [2, COUNTERS or more], as `channel_kernels.execute` takes them.
@@ -49,7 +79,9 @@ def run_in_order(lines: Any, state: Any, tables: Any, counters: Any) -> int:
     Returns:
         The cycle in which everything before EOC has ended.
     """
-    memory = np.zeros(MEMORY, dtype=np.int64)
+    own_places = np.zeros(PLACES, dtype=np.int64)
+    lines, state, tables, places = borrowed(lines), borrowed(state), borrowed(tables), borrowed(own_places)
+    latest = borrowed(counters)[1]
     cycle = finish = 0
     for line in range(lines.shape[0]):
         cycle += 1
@@ -57,9 +89,11 @@ def run_in_order(lines: Any, state: Any, tables: Any, counters: Any) -> int:
         if command in (SYNC, EOC):
             cycle = max(cycle, finish)
         elif command != NO_COMMAND:
-            end = _execute_line(lines, state, tables, counters, memory, line, cycle)
+            end = _execute(state, tables, latest, places, lines, line, cycle)
             finish = max(finish, end)
             if command in (RDMAC16, RDAF16):
                 cycle = end
-    advance(state, tables, counters, cycle)
+    for index in range(state[0, CLASSES]):
+        refresh_idle(state[index], tables, latest, cycle)
+    add_counts(tables, counters)
     return cycle
