@@ -25,6 +25,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
         "--emit", choices=("graph", "asm", "bin"), default="bin", help="what to write: graph text, assembly, program"
     )
     group = parser.add_argument_group("looking inside")
+    group.add_argument("--explain", metavar="PASS", help="say what PASS did, what it left as it was, and why")
     group.add_argument("--print-after", metavar="PASS", help="print the graph after PASS (or 'all') on stderr")
     group.add_argument("--dump-dir", metavar="DIR", help="write the graph after every pass that changes it to DIR")
     group.add_argument("--time-passes", action="store_true", help="print the time of every pass on stderr")
@@ -35,11 +36,13 @@ def _run(options: Namespace) -> int:
     from pimc.files import check_output
     from pimc.observing import Record
     from pimc.report.compilation import compilation_facts, print_compilation, print_pass_times
+    from pimc.report.fusion import print_explanation
     from pimc.report.terminal import Terminal, print_json
 
     output = _output(options)
     if output is not None:
         check_output(output)
+    _check_explain(options, output)
     terminal = Terminal(options.color, options.quiet)
     machine = load_machine(options.machine)
     with terminal.status(f"compiling {options.model}") as show:
@@ -52,8 +55,22 @@ def _run(options: Namespace) -> int:
         print_json({"output": output and str(output), **compilation_facts(program, record.graphs)})
     elif output is not None:
         print_compilation(terminal, program, machine, record.graphs)
+        if options.explain is not None:
+            print_explanation(terminal, options.explain, record.reports, record.graphs)
         terminal.line(f"wrote {output}")
     return 0
+
+
+def _check_explain(options: Namespace, output: Path | None) -> None:
+    """Refuse an explanation of a pass that there is not, or in the midst of a text."""
+    from isa import InputError
+    from pimc.observing import check_pass_name
+
+    if options.explain is None:
+        return
+    check_pass_name(options.explain, ("place_weights",))
+    if output is None:
+        raise InputError("standard output takes the text or the explanation, not both", help="give -o FILE for the text")
 
 
 def _output(options: Namespace) -> Path | None:
@@ -103,6 +120,7 @@ COMMAND = Command(
         "pimc compile models/tiny-shakespeare.onnx -o t.pim",
         "pimc compile model.onnx --dim batch=1 --max-context 1024 --emit asm | less",
         "pimc compile t5-small/ -o t5.pim",
+        "pimc compile model.onnx --explain fuse_attention",
         "pimc compile model.onnx --print-after fuse_attention --time-passes",
     ),
     add_arguments=_add_arguments,

@@ -8,11 +8,12 @@ from typing import Any
 
 from isa import Machine, Program
 from passes import Finding, Graph, PassReport, explain
-from pimc.report.fusion import unfused_facts
+from pimc.report.fusion import print_unfused, unfused_facts
 from pimc.report.quantities import count
 from pimc.report.terminal import Terminal
 
-_SHOWN_REASONS = 10
+_SHOWN_NODES = 3
+"""Nodes of each reason why something was not fused."""
 
 
 def print_compilation(terminal: Terminal, program: Program, machine: Machine, graphs: Sequence[Graph]) -> None:
@@ -28,7 +29,7 @@ def print_compilation(terminal: Terminal, program: Program, machine: Machine, gr
     findings = _findings(graphs)
     facts.append(("fused", _fused_text(findings) or "nothing"))
     terminal.facts("", facts)
-    print_unfused(terminal, findings)
+    print_unfused(terminal, findings, _SHOWN_NODES)
 
 
 def _findings(graphs: Sequence[Graph]) -> list[Finding]:
@@ -48,15 +49,6 @@ def _fused_text(findings: Iterable[Finding]) -> str:
     )
 
 
-def print_unfused(terminal: Terminal, findings: Iterable[Finding]) -> None:
-    """Nodes that look like a pattern but were not fused, with reasons."""
-    rows = [(node, each.pass_name, reason) for each in findings for node, reason in each.unfused]
-    if rows:
-        terminal.table("not fused", ("node", "pass", "reason"), rows[:_SHOWN_REASONS])
-    if len(rows) > _SHOWN_REASONS:
-        terminal.line(f"and {len(rows) - _SHOWN_REASONS} more: see pimc inspect")
-
-
 def memory_rows(program: Program, machine: Machine | None) -> list[tuple[str, str]]:
     """For each memory space how much of it the regions take, by role."""
     capacity = space_capacity(machine) if machine is not None else {}
@@ -69,7 +61,8 @@ def memory_rows(program: Program, machine: Machine | None) -> list[tuple[str, st
         total, whole = sum(sizes.values()), capacity.get(space)
         full = f" of {count(whole)} ({100 * total / whole:.1f} % full)" if whole else ""
         parts = ", ".join(f"{role} {count(size)}" for role, size in sizes.items())
-        rows.append(("banks" if space == "bank" else "buffer", f"{count(total)}{full} {unit}: {parts}"))
+        held = f": {parts}" if parts else ""
+        rows.append(("banks" if space == "bank" else "buffer", f"{count(total)}{full} {unit}{held}"))
     return rows
 
 

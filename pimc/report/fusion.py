@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from passes import Finding, Graph, explain
+from passes import Finding, Graph, PassReport, explain
 from pimc.report.quantities import count
 from pimc.report.terminal import Terminal
 
@@ -26,45 +26,76 @@ _LABELS = {
     "divided projections": "joint projection divided by columns",
     "projections of one value": "projections joined for an attention",
     "rotary embeddings of query and key": "rotary embeddings joined",
-    "resident": "keys and values resident from run to run",
-    "transient": "keys and values of one run",
+    "resident": "keys and values kept from run to run",
+    "transient": "keys and values kept for one run",
     "attention without a cache": "attention expanded, as it gets no cache",
 }
 """Patterns in words, where their names do not say it."""
 _ALWAYS_SHOWN = ("attention", "plain", "gated")
-_SHOWN_NODES = 3
+_LONGEST_KIND = 40
+"""Characters of a kind that stands in the table; a longer one is a sentence and gets a line of its own."""
 
 
 def print_fusion(terminal: Terminal, graph: Graph) -> None:
     """How often each pattern was fused and in which kinds, what was not fused and why, and what the graph is now."""
     findings = explain(graph)
-    rows: list[tuple[str, str, str]] = []
-    for each in findings:
-        if each.fused or each.pattern in _ALWAYS_SHOWN:
-            rows.append((_LABELS.get(each.pattern, each.pattern), count(each.fused), each.pass_name))
-            rows += [(f"  {kind}", count(number), "") for kind, number in each.details]
-    terminal.table("", ("pattern", "fused", "by pass"), rows, right=("fused",))
-    _print_left(terminal, findings)
+    shown = [each for each in findings if each.fused or each.pattern in _ALWAYS_SHOWN]
+    print_patterns(terminal, shown)
+    print_unfused(terminal, findings)
     operations = Counter(node.op for node in graph.nodes).most_common()
     terminal.line()
     terminal.facts("", [("operations now", ", ".join(f"{number} {name}" for name, number in operations))])
 
 
-def _print_left(terminal: Terminal, findings: Iterable[Finding]) -> None:
-    """Nodes that look like a pattern but were not fused, by reason."""
+def print_patterns(terminal: Terminal, findings: Iterable[Finding]) -> None:
+    """How often each pattern was fused, and in which kinds."""
+    rows: list[tuple[str, str, str]] = []
+    sentences: list[str] = []
+    for each in findings:
+        label = _LABELS.get(each.pattern, each.pattern)
+        rows.append((label, count(each.fused), each.pass_name))
+        rows += [(f"  {kind}", count(number), "") for kind, number in each.details if len(kind) <= _LONGEST_KIND]
+        sentences += [f"{label}, {number}: {kind}" for kind, number in each.details if len(kind) > _LONGEST_KIND]
+    terminal.table("", ("pattern", "fused", "by pass"), rows, right=("fused",))
+    for sentence in sentences:
+        terminal.paragraph(sentence, "  ")
+
+
+def print_unfused(terminal: Terminal, findings: Iterable[Finding], most: int | None = None) -> None:
+    """Nodes that look like a pattern but were not fused, under the reason; they are computed operation by operation.
+
+    Args:
+        terminal: Where to print.
+        findings: Of the passes.
+        most: Nodes shown of each reason; `None` shows all.
+    """
     nodes: dict[tuple[str, str], list[str]] = {}
     for each in findings:
         for node, reason in each.unfused:
-            nodes.setdefault((reason, each.pass_name), []).append(node)
-    rows = [(reason, count(len(names)), name, _first(names)) for (reason, name), names in nodes.items()]
-    if rows:
+            nodes.setdefault((each.pass_name, reason), []).append(node)
+    for (pass_name, reason), names in nodes.items():
         terminal.line()
-        terminal.table("", ("not fused because", "nodes", "by pass", "which"), rows, right=("nodes",))
+        terminal.paragraph(f"not fused by {pass_name}, {count(len(names))}: {reason}")
+        for name in names[:most]:
+            terminal.line(f"  {name}")
+        if len(names) > len(names[:most]):
+            terminal.line(f"  and {count(len(names) - len(names[:most]))} more: pimc inspect lists them")
+    if nodes:
+        terminal.line("these nodes are computed operation by operation: slower, with the same results")
 
 
-def _first(names: list[str]) -> str:
-    more = len(names) - _SHOWN_NODES
-    return ", ".join(names[:_SHOWN_NODES]) + (f" and {more} more" if more > 0 else "")
+def print_explanation(terminal: Terminal, pass_name: str, reports: Iterable[PassReport], graphs: Iterable[Graph]) -> None:
+    """What one pass did to the graphs of a compilation: nodes before and after each run, what it fused and left."""
+    terminal.line()
+    for report in reports:
+        if report.name == pass_name:
+            effect = f"{report.nodes_before} -> {report.nodes_after} nodes" if report.changed else "no change"
+            terminal.line(f"{pass_name}: {effect}")
+    findings = [each for graph in graphs for each in explain(graph) if each.pass_name == pass_name]
+    if findings:
+        terminal.line()
+        print_patterns(terminal, findings)
+        print_unfused(terminal, findings)
 
 
 def fusion_facts(graph: Graph) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
+from textwrap import TextWrapper
 from typing import IO, Any
 
 from rich.console import Console
@@ -34,6 +35,13 @@ class Terminal:
     def line(self, text: str = "") -> None:
         """One line of the result."""
         self.out.print(_plain(text), soft_wrap=True)
+
+    def paragraph(self, text: str, indent: str = "") -> None:
+        """Running text of the result, broken between words at the width of the terminal; further lines are indented."""
+        further = f"{indent}  "
+        wrapper = TextWrapper(self.out.width, indent, further, break_long_words=False, break_on_hyphens=False)
+        for line in wrapper.wrap(text):
+            self.line(line)
 
     def note(self, text: str) -> None:
         """One line for people only, on stderr; nothing when quiet."""

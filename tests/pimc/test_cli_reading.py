@@ -123,3 +123,19 @@ def test_a_pipe_gets_the_same_width_whatever_the_terminal() -> None:
         env=environment,
     )
     assert max(map(len, done.stdout.splitlines())) <= COLUMNS
+
+
+def test_compile_explains_a_pass(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    output = str(tmp_path / "p.pim")
+    assert cli.main(["compile", str(LLAMA), "-o", output, "--explain", "fuse_attention"]) == 0
+    out = capsys.readouterr().out
+    assert "\nfuse_attention: " in out
+    assert "  causal, key mask      2\n" in out
+    assert "fuse_norm:" not in out
+
+
+def test_an_explanation_needs_a_pass_and_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["compile", str(LLAMA), "--explain", "fuse_atention"]) == 1
+    assert "help: did you mean 'fuse_attention'?" in capsys.readouterr().err
+    assert cli.main(["compile", str(LLAMA), "--emit", "asm", "--explain", "fuse_attention"]) == 1
+    assert "help: give -o FILE for the text" in capsys.readouterr().err
