@@ -24,7 +24,7 @@ class CommonSubexpressions:
     """
 
     name: ClassVar[str] = "common_subexpressions"
-    optional: ClassVar[bool] = False
+    optional: ClassVar[bool] = True
     reassociates: ClassVar[bool] = False
 
     def run(self, graph: Graph) -> bool:

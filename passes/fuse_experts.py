@@ -26,7 +26,7 @@ class FuseExperts:
 
     name: ClassVar[str] = "fuse_experts"
     optional: ClassVar[bool] = True
-    reassociates: ClassVar[bool] = False
+    reassociates: ClassVar[bool] = True
 
     def run(self, graph: Graph) -> bool:
         """Fuse every product with a chosen matrix; returns whether there was one."""

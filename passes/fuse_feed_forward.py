@@ -28,7 +28,7 @@ class FuseFeedForward:
 
     name: ClassVar[str] = "fuse_feed_forward"
     optional: ClassVar[bool] = True
-    reassociates: ClassVar[bool] = False
+    reassociates: ClassVar[bool] = True
 
     def run(self, graph: Graph) -> bool:
         """Fuse every block; returns whether there was one."""

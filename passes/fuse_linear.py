@@ -23,7 +23,7 @@ class FuseLinear:
 
     name: ClassVar[str] = "fuse_linear"
     optional: ClassVar[bool] = False
-    reassociates: ClassVar[bool] = False
+    reassociates: ClassVar[bool] = True
 
     def run(self, graph: Graph) -> bool:
         """Fuse every product with a matrix and every bias; returns whether there was one."""

@@ -28,7 +28,7 @@ class FuseRotary:
     """
 
     name: ClassVar[str] = "fuse_rotary"
-    optional: ClassVar[bool] = False
+    optional: ClassVar[bool] = True
     reassociates: ClassVar[bool] = False
 
     def run(self, graph: Graph) -> bool:

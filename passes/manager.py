@@ -20,7 +20,8 @@ class Pass(Protocol):
     Attributes:
         name: Name in pipelines and on the command line.
         optional: Whether the graph compiles without it; such passes are turned off by -O0.
-        reassociates: Whether it may change results by rounding; otherwise results stay the same bit for bit.
+        reassociates: Whether results may round differently: the same sums in another order, as in other columns of the
+            banks, or with fewer roundings. What other passes leave computes the same bit for bit.
     """
 
     name: ClassVar[str]

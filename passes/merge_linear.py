@@ -26,7 +26,7 @@ class MergeLinear:
 
     name: ClassVar[str] = "merge_linear"
     optional: ClassVar[bool] = True
-    reassociates: ClassVar[bool] = False
+    reassociates: ClassVar[bool] = True
 
     def run(self, graph: Graph) -> bool:
         """Merge for every attention; returns whether anything was merged."""

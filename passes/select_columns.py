@@ -38,7 +38,7 @@ class SelectColumns:
 
     name: ClassVar[str] = "select_columns"
     optional: ClassVar[bool] = True
-    reassociates: ClassVar[bool] = False
+    reassociates: ClassVar[bool] = True
 
     def run(self, graph: Graph) -> bool:
         """Divide every such projection; returns whether there was one."""

@@ -64,7 +64,7 @@ def compile_model(
             `DEFAULT_MAX_CONTEXT`, halved until the program fits the machine.
         numerics: `machine` stores and rounds as the hardware does, `fp32` computes in binary32 throughout.
         pipeline_text: Passes to run instead of a named pipeline, as `a,b{x=1}`.
-        optimize: Whether to run the optional passes.
+        optimize: Whether to run the optional passes, over the graph and over the code.
         observers: Called after every pass.
         chunk: Tokens of one `prefill` run at most.
         weights: Whether the program holds the weights; without them it can only be timed.
@@ -82,7 +82,7 @@ def compile_model(
         graphs = fuse_folder(folder, dims, pipeline_text, optimize, observers, bind)
         place_together(machine, graphs)
         metadata = {**_metadata(folder.path.resolve().name, folder.sha256), **chosen}
-        options = ProgramOptions(0, chunk, numerics, {**metadata, "start_token": folder.start_token}, weights)
+        options = ProgramOptions(0, chunk, numerics, {**metadata, "start_token": folder.start_token}, weights, optimize)
         return _longest(
             graphs, max_context, lambda context: build_stages(_stages(folder, graphs, options, context), machine)
         )
@@ -90,7 +90,7 @@ def compile_model(
     graph = fuse_model(model, dims, pipeline_text, optimize, observers, bind)
     PassManager([PlaceWeights(machine)], observers).run(graph)
     metadata = {**_metadata(model.name, model.sha256), "table_rows": table_rows(graph), **chosen}
-    options = ProgramOptions(0, chunk, numerics, metadata, weights)
+    options = ProgramOptions(0, chunk, numerics, metadata, weights, optimize)
     return _longest(
         (graph,), max_context, lambda context: build_program(graph, machine, replace(options, max_context=context))
     )

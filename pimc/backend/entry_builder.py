@@ -223,7 +223,8 @@ class EntryBuilder:
             self.rooms.regions.append(Region(name, "bank", first, crossing.columns, "scratch"))
         self._unused_ports()
         emitter = self.emitter
-        return roll_loops(open_ahead(Code(tuple(emitter.code), tuple(emitter.debug), tuple(emitter.sources))))
+        code = Code(tuple(emitter.code), tuple(emitter.debug), tuple(emitter.sources))
+        return roll_loops(open_ahead(code)) if self.options.optimize else code
 
     def _entries(self, largest: Mapping[str, int]) -> dict[str, Entry]:
         others = tuple(symbol.name for symbol in self.lengths.others)

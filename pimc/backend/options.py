@@ -17,6 +17,7 @@ class ProgramOptions:
         numerics: `machine` or `fp32`.
         metadata: Further facts to record in the program.
         weights: Whether the program holds the weights; without them it can only be timed.
+        optimize: Whether to run the optional passes over the code.
         longest_run: Tokens of one run at most where these cannot come in pieces; `None` allows `max_context`.
     """
 
@@ -25,4 +26,5 @@ class ProgramOptions:
     numerics: str
     metadata: Mapping[str, Any]
     weights: bool = True
+    optimize: bool = True
     longest_run: int | None = None

@@ -6,12 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
 
-from isa import Indexed
 from passes import Dim, Node
-from pimc.backend.elementwise import emit_binary, emit_map, everywhere, integer_word, is_real, word_type
-from pimc.backend.emitter import Words
+from pimc.backend.elementwise import emit_binary, emit_map, everywhere, integer_word, word_type
 from pimc.backend.lowering import Lower, Lowering
-from pimc.backend.nest import LARGEST_STEP, element_loops, row_pieces
+from pimc.backend.nest import LARGEST_STEP, row_pieces
 from pimc.backend.views import View
 
 _MNEMONICS = {"reduce_sum": "rsum", "reduce_mean": "rsum", "reduce_max": "rmax", "reduce_min": "rmin"}
@@ -57,7 +55,7 @@ def lower_reduction(low: Lowering, node: Node) -> None:
         with integer_word(low, 0) as zero:
             emit_binary(low, "vmax", (target, target, everywhere(zero, target)), "i32")
     if node.op == "reduce_mean":
-        _divide(low, target, [view.shape[axis] for axis in axes])
+        _divide(low, target, [view.shape[axis] for axis in axes], kind)
 
 
 def _reduce_axes(low: Lowering, mnemonic: str, target: View, source: View, axes: list[int], kind: str) -> None:
@@ -81,9 +79,9 @@ def _without_axes(view: View, axes: list[int], kept: bool) -> View:
     return view
 
 
-def _divide(low: Lowering, target: View, sizes: list[Dim]) -> None:
-    """Divide by the number of reduced elements."""
-    if all(isinstance(size, int) for size in sizes):
+def _divide(low: Lowering, target: View, sizes: list[Dim], kind: str) -> None:
+    """Divide by the number of reduced elements, which is a factor where it is known and the words are real."""
+    if kind == "f32" and all(isinstance(size, int) for size in sizes):
         emit_map(low, target, target, "copy", 1.0 / max(prod(size for size in sizes if isinstance(size, int)), 1))
         return
     register = low.extents.register(sizes[0])
@@ -92,8 +90,9 @@ def _divide(low: Lowering, target: View, sizes: list[Dim]) -> None:
             low.emitter.emit("mul", register, register, factor)
     with low.storage.scratch(1, "a number of elements") as word:
         low.emitter.emit("sts", word.operand, register)
-        low.emitter.emit("vmap", word.operand, word.operand, "from_int", 1)
-        emit_binary(low, "vdiv", (target, target, everywhere(word, target)), "f32")
+        if kind == "f32":
+            low.emitter.emit("vmap", word.operand, word.operand, "from_int", 1)
+        emit_binary(low, "vdiv", (target, target, everywhere(word, target)), kind)
     low.emitter.release(register)
 
 
@@ -123,41 +122,8 @@ def lower_cumsum(low: Lowering, node: Node) -> None:
                 low.storage.release_element(of, source)
 
 
-def lower_topk(low: Lowering, node: Node) -> None:
-    """Lower the k largest or smallest elements: find one after the other, and take it out of a copy."""
-    source, axis = node.operand(0), int(node.attributes["axis"]) % node.operand(0).type.rank
-    sign = 1.0 if node.attributes["largest"] else -1.0
-    view = low.storage.view(source).moved_last(axis)
-    values, indices = (low.storage.define(value).moved_last(axis) for value in node.outputs)
-    with low.storage.scratch(low.storage.capacity_words(view), "the candidates of a top-k") as words:
-        left = low.dense(view, words)
-        emit_map(low, left, view, "copy" if is_real(source) else "from_int", sign)
-        for number in range(int(node.attributes["k"])):
-            place = indices.sliced(-1, number, 1).without(-1)
-            reduce_last(low, "rargmax", place, left)
-            found = values.sliced(-1, number, 1).without(-1)
-            for index, row, value in element_loops(low.extents, [place, left.without(-1), found]):
-                _take(low, index, row, value, left.shape[-1])
-    emit_map(low, values, values, "copy" if is_real(source) else "to_int", sign)
-
-
-def _take(low: Lowering, index: Words, row: Words, value: Words, size: Dim) -> None:
-    """Copy the element `index` of a row of `size`, and let nothing find it again."""
-    register = low.emitter.register()
-    low.emitter.emit("lds", register, index.operand)
-    with low.extents.operand(size) as count:  # always so; it proves that the address stays in the row
-        low.emitter.emit("remu", register, register, count)
-    if row.register is not None:
-        low.emitter.emit("add", register, register, Indexed(0, row.register))
-    element = Indexed(row.word, register)
-    low.emitter.emit("vmap", value.operand, element, len=1)
-    low.emitter.emit("vfill", element, float("-inf"), 1)
-    low.emitter.release(register)
-
-
 REDUCTIONS: dict[str, Lower] = {
     **dict.fromkeys(_MNEMONICS, lower_reduction),
     "argmax": lower_argmax,
     "cumsum": lower_cumsum,
-    "topk": lower_topk,
 }

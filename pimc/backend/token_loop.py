@@ -22,13 +22,23 @@ from pimc.backend.normalization import NORMALIZATION
 from pimc.backend.offset_registers import CurrentRow
 from pimc.backend.powers import POWERS
 from pimc.backend.products import PRODUCTS
+from pimc.backend.ranking import RANKING
 from pimc.backend.reductions import REDUCTIONS
 from pimc.backend.row_axes import Space, is_token_integer
 from pimc.backend.schedule import Phase, Step
 from pimc.backend.token_rows import TokenRows
 from pimc.backend.views import View
 
-LOWERINGS: dict[str, Lower] = {**ELEMENTWISE, **POWERS, **NORMALIZATION, **PRODUCTS, **REDUCTIONS, **INDEXING, **COPIES}
+LOWERINGS: dict[str, Lower] = {
+    **ELEMENTWISE,
+    **POWERS,
+    **NORMALIZATION,
+    **PRODUCTS,
+    **REDUCTIONS,
+    **RANKING,
+    **INDEXING,
+    **COPIES,
+}
 """The function that emits the code of each operation; `cached_attention` is emitted in parts."""
 
 _REGISTERS_OF_A_STEP = 13

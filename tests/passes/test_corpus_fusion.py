@@ -69,11 +69,8 @@ def exact_products(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(interpreter._ALL_MEANINGS, "matmul", interpreter_ops._float(exact))
 
 
-REASSOCIATING = {"fuse_norm", "fuse_activation", "fuse_attention"}
-
-
-def test_passes_that_reassociate_are_listed() -> None:
-    assert {step.name for step in pipeline("default") if step.reassociates} == REASSOCIATING
+ROUNDS_IN_THE_GRAPH = {"fuse_norm", "fuse_activation", "fuse_attention"}
+"""Passes whose graphs round differently; of others that reassociate only the machine adds up in another order."""
 
 
 SINGLE = [graph for graph in GRAPHS if "float16" not in graph.name]
@@ -91,7 +88,7 @@ def test_other_passes_keep_every_bit(graph: CorpusGraph, monkeypatch: pytest.Mon
         if not step.run(result):
             continue
         after = interpret(result, inputs)
-        if not step.reassociates:
+        if step.name not in ROUNDS_IN_THE_GRAPH:
             wrong = [name for name in before if difference(case, name, before[name], after[name]) > 0]
             assert wrong == [], step.name
         before = after
