@@ -25,6 +25,7 @@ class HostRooms:
         ports: The model's signature.
         spilled: Outputs that lie in the banks.
         entry: The entry that further names and ports belong to; empty when they belong to all.
+        cache_state: First word of what the mechanism of a KV cache keeps in the shared buffer, by name of the cache.
     """
 
     regions: list[Region] = field(default_factory=list[Region])
@@ -32,6 +33,7 @@ class HostRooms:
     ports: list[Port] = field(default_factory=list[Port])
     spilled: dict[Value, TokenRows] = field(default_factory=dict[Value, TokenRows])
     entry: str = ""
+    cache_state: dict[str, int] = field(default_factory=dict[str, int])
 
     def of_entry(self, entry: str) -> HostRooms:
         """The same regions, symbols and ports, for a graph that becomes one entry of several."""
@@ -147,13 +149,20 @@ def place_caches(
         else:
             value_column = column + keys.columns * size.sequences
             place = CacheRooms(keys, column, values, value_column, size.first, size.tokens, mechanism)
+            place = replace(place, state_word=rooms.cache_state.get(cache.name, 0))
             column = value_column + values.columns * size.sequences
         caches[cache.name] = place
-        _cache_ports(graph, cache, place, rooms, shared)
+    end_of_exact = column
+    for name, place in caches.items():
+        columns = place.mechanism.code_columns(place.keys, place.values, sizes[name].most_tokens)
+        caches[name] = replace(place, code_column=column) if columns else place
+        column += columns
+    for cache in graph.caches.values():
+        _cache_ports(graph, cache, caches[cache.name], rooms, shared)
     check_columns(near_bank, first_column, column, max((size.most_tokens for size in sizes.values()), default=0))
-    if column > first_column:
-        name = rooms.named("kv_cache")
-        rooms.regions.append(Region(name, "bank", first_column, column - first_column, "cache"))
+    for wish, start, end in (("kv_cache", first_column, end_of_exact), ("kv_codes", end_of_exact, column)):
+        if end > start:
+            rooms.regions.append(Region(rooms.named(wish), "bank", start, end - start, "cache"))
     return caches
 
 

@@ -30,6 +30,8 @@ class CacheRooms:
         first: Register with the position of the first token of a run, `None` when that is 0.
         tokens: Number of keys of a run in the end, past ones included.
         mechanism: How it keeps its tokens.
+        state_word: First word of what the mechanism keeps in the shared buffer.
+        code_column: First linear column of the codes.
     """
 
     keys: KvLayout
@@ -39,6 +41,8 @@ class CacheRooms:
     first: int | None
     tokens: Dim
     mechanism: KeepAll
+    state_word: int = 0
+    code_column: int = 0
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from isa import (
     Source,
 )
 from passes import Graph, Placement
+from pimc.backend.caches import mechanism_of
 from pimc.backend.constants import Constants
 from pimc.backend.entry_builder import EntryBuilder, Shared, Spill, Stage, near_bank_of
 from pimc.backend.find_rows import find_rows
@@ -110,12 +111,14 @@ class _Linker:
         constants = self.allocator.peak_words
         self._reserve_links()
         self._share_caches()
+        links = self.allocator.peak_words
+        self._place_cache_state()
         common = self.allocator.peak_words
         for builder in self.builders:
             if not self.is_alone:
                 builder.use_allocator(self._behind(common))
             builder.place()
-        self._buffer_regions(constants, common)
+        self._buffer_regions(constants, links, common)
         registers = self._registers()
         largest = {symbol.name: symbol.high for symbol in registers}
         parts = [builder.emit(largest) for builder in self.builders]
@@ -134,6 +137,18 @@ class _Linker:
                 name = shared_name(cache)
                 most[name] = max(most.get(name, 0), builder.lengths.caches[cache.name].most_tokens)
 
+    def _place_cache_state(self) -> None:
+        """Reserve what mechanisms of KV caches keep from run to run; stages that share a cache share it."""
+        found: dict[str, int] = {}
+        for builder in self.builders:
+            for cache in builder.graph.caches.values():
+                words = mechanism_of(cache).state_words(cache, builder.lengths.caches[cache.name].most_tokens)
+                name = cache.name if self.is_alone else shared_name(cache)
+                if words and name not in found:
+                    found[name] = self.allocator.allocate(words, f"the state of the cache '{cache.name}'")
+                if words:
+                    builder.rooms.cache_state[cache.name] = found[name]
+
     def _behind(self, words: int) -> BufferAllocator:
         """The shared buffer without its first words."""
         allocator = BufferAllocator(self.machine.shared_buffer.capacity_words)
@@ -141,12 +156,12 @@ class _Linker:
             allocator.allocate(words, "constants and what stages share")
         return allocator
 
-    def _buffer_regions(self, constants: int, common: int) -> None:
+    def _buffer_regions(self, constants: int, links: int, common: int) -> None:
         capacity = self.machine.shared_buffer.capacity_words
-        borders = [("constants", constants, "constants"), ("links", common, "scratch")]
+        borders = [("constants", constants, "constants"), ("links", links, "scratch"), ("cache_state", common, "cache")]
         if self.is_alone:
             only = self.builders[0]
-            borders = [borders[0], ("inputs", only.inputs_end, "inputs"), ("outputs", only.outputs_end, "output")]
+            borders += [("inputs", only.inputs_end, "inputs"), ("outputs", only.outputs_end, "output")]
         borders.append(("scratch", capacity, "scratch"))
         start = 0
         for name, end, role in borders:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from passes import Cache
     from pimc.backend.attention_block import Block
     from pimc.backend.emitter import Words
     from pimc.backend.lowering import CacheRooms, Lowering
+    from pimc.kv_layout import KvLayout
 
 
 class CacheIndex(NamedTuple):
@@ -30,6 +32,14 @@ class KeepAll:
     def capacity(self, tokens: int) -> int:
         """Tokens that the layout needs for a context of `tokens` tokens."""
         return tokens
+
+    def state_words(self, cache: Cache, tokens: int) -> int:
+        """Words of the shared buffer that it keeps from token to token, for a context of `tokens` tokens."""
+        return 0
+
+    def code_columns(self, keys: KvLayout, values: KvLayout, tokens: int) -> int:
+        """Columns of the banks that hold codes, for all sequences and a context of `tokens` tokens."""
+        return 0
 
     def index(self, low: Lowering, rooms: CacheRooms) -> CacheIndex:
         """Where the current token's key and value go."""
