@@ -166,5 +166,5 @@ def _check_heads(query: Operand, key: Operand, value: Operand) -> None:
 
 def _check_masked_weights(mixing: Mixing, scores: Scores) -> None:
     """Weights that are set to 0 behind the softmax must be those that a mask made 0 already."""
-    if mixing.zeroed is not None and all(term.value is not mixing.zeroed for term in scores.terms):
+    if mixing.zeroed is not None and mixing.zeroed not in [(term.value, term.kind) for term in scores.terms]:
         raise Refusal("the softmax is masked by something else than the scores")

@@ -67,7 +67,9 @@ def _scaled_scores(node: Node) -> Scores:
     if step is None or step[1] <= 0:
         raise Refusal("the scores are multiplied by something else than a positive constant")
     scores, factor = scores_of(step[0]), step[1]
-    terms = tuple(replace(term, factor=term.factor * factor) for term in scores.terms)
+    terms = tuple(replace(term, factor=term.factor * factor, low=term.low * factor) for term in scores.terms)
+    if any(term.low > MASKED_BELOW for term in terms):
+        raise Refusal("masked scores are scaled so far that they count again")
     scale, cap = scores.scale * factor, scores.softcap
     if cap:
         scale, cap = scores.scale, cap * factor
@@ -108,28 +110,29 @@ def _shifted_scores(node: Node) -> Scores:
         except Refusal as refusal:
             reasons.append(str(refusal))
             continue
-        return _with_node(scores, node, MaskTerm(added, "additive", sign, node.output.shape))
+        return _with_node(scores, node, MaskTerm(added, "additive", sign, scores=node.output.shape))
     raise Refusal(reasons[0] if reasons else "the scores are broadcast")
 
 
 def _chosen_scores(node: Node) -> Scores:
     condition, a, b = node.operand(0), node.operand(1), node.operand(2)
     shape = node.output.shape
-    if _is_low(b):
-        return _with_node(scores_of(a), node, MaskTerm(condition, "allowed", scores=shape))
-    if _is_low(a):
-        return _with_node(scores_of(b), node, MaskTerm(condition, "masked", scores=shape))
+    for scored, other, kind in ((a, b, "allowed"), (b, a, "masked")):
+        low = _low(other)
+        if low is not None:
+            return _with_node(scores_of(scored), node, MaskTerm(condition, kind, low=low, scores=shape))
     raise Refusal("the scores are replaced by other numbers than minus infinity")
 
 
 def _clamped_scores(node: Node) -> Scores:
     """max(scores, lowest number), which keeps sums of masks finite."""
     for scored, bound in operand_pairs(node):
-        if _is_low(bound):
+        if _low(bound) is not None:
             return _with_node(scores_of(scored), node)
     raise Refusal("the scores go through max")
 
 
-def _is_low(value: Value) -> bool:
+def _low(value: Value) -> float | None:
+    """The number that a value repeats, when it masks a score."""
     low = constant_scalar(splat(value))
-    return low is not None and low <= MASKED_BELOW
+    return low if low is not None and low <= MASKED_BELOW else None

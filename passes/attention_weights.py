@@ -15,13 +15,14 @@ class Mixing:
     Attributes:
         product: The product.
         weights: The result of the softmax.
-        zeroed: Condition of a `where` that sets weights to 0, `None` when there is none.
+        zeroed: Condition of a `where` that sets weights to 0, and the kind of mask (as in `MaskTerm`) that it is;
+            `None` when there is none.
         nodes: The product and the nodes between softmax and product.
     """
 
     product: Node
     weights: Value
-    zeroed: Value | None
+    zeroed: tuple[Value, str] | None
     nodes: tuple[Node, ...]
 
 
@@ -32,7 +33,8 @@ def mixing_of(softmax: Node) -> Mixing:
         raise Refusal("")
     if softmax.attributes["axis"] not in (-1, rank - 1) or rank > 5:
         raise Refusal("softmax is not over the last of three to five axes")
-    weights, zeroed, nodes = softmax.output, None, list[Node]()
+    zeroed: tuple[Value, str] | None = None
+    weights, nodes = softmax.output, list[Node]()
     while True:
         guard = next((user for user in weights.users if user.op == "where" and _is_guard(user, weights)), None)
         user = guard or only_user(weights)
@@ -58,9 +60,9 @@ def _is_guard(node: Node, weights: Value) -> bool:
     return test is not None and test.operand(0) is weights and is_zero and node.operand(2) is weights
 
 
-def _zeroed(node: Node, weights: Value) -> Value:
-    """The condition of where(c, 0, weights) or where(c, weights, 0)."""
-    kept = [value for value in (node.operand(1), node.operand(2)) if value is not weights]
-    if len(kept) == 1 and constant_scalar(kept[0]) == 0.0:
-        return node.operand(0)
+def _zeroed(node: Node, weights: Value) -> tuple[Value, str]:
+    """The condition of where(c, 0, weights), which masks, or of where(c, weights, 0), which allows."""
+    for kept, dropped, kind in ((2, 1, "masked"), (1, 2, "allowed")):
+        if node.operand(kept) is weights and constant_scalar(node.operand(dropped)) == 0.0:
+            return node.operand(0), kind
     raise Refusal("the softmax is replaced by other numbers than 0")

@@ -17,6 +17,10 @@ from passes.ir import Graph, Value
 from passes.mask_lengths import MASKED_BELOW, integer_constants, length_choices, longest_table
 from passes.mask_sources import mask_sources
 from passes.matching import Refusal
+from passes.ops import INTEGER_DTYPES
+
+_MOST_NUMBERED = 64
+"""Elements of a key mask that is tried with other numbers than 0 and 1."""
 
 Allowed = NDArray[np.bool_]
 """[B, H, S, T], axes of size 1 where it does not matter: true where the key may be attended to."""
@@ -31,12 +35,14 @@ class MaskTerm:
         kind: `additive` (a number; 0 and huge negative numbers mask), `allowed` (bool, true: attend) or `masked` (bool,
             true: not).
         factor: What an additive value is multiplied by.
+        low: What a score becomes that another kind of term masks.
         scores: Shape of the scores at this place; empty when it is [B, H, S, T].
     """
 
     value: Value
     kind: str
     factor: float = 1.0
+    low: float = -np.inf
     scores: tuple[Dim, ...] = ()
 
 
@@ -166,20 +172,29 @@ def _samples(mask: _Mask, constants: list[int]) -> Iterator[_Sample]:
                 arrays = evaluate_values(mask.part, mask.values, numbers, inputs)
             except GraphError as problem:
                 raise Refusal(f"the mask cannot be evaluated: {problem.message}") from None
-            rows = None if given is None else given.reshape(given.shape[0], total)
-            yield _Sample(length, total, _conjunction(mask.terms, arrays), rows)
+            rows = None if given is None else given.reshape(given.shape[0], total) != 0
+            try:
+                yield _Sample(length, total, _conjunction(mask.terms, arrays), rows)
+            except Refusal:
+                if given is None or given.max(initial=0) <= 1:
+                    raise  # other contents than 0 and 1 mean nothing to arithmetic as (1 - mask) * lowest
 
 
 def _key_masks(
     generator: np.random.Generator, key_mask: Value | None, numbers: dict[str, int]
-) -> Iterator[Allowed | None]:
-    """A random key mask, and one of ones, without which a masked key could hide where a window begins."""
+) -> Iterator[NDArray[np.int64] | None]:
+    """A random key mask, and one of ones, without which a masked key could hide where a window begins.
+
+    Short ones of integers are also tried with numbers that some models tell sequences of one row apart by.
+    """
     if key_mask is None:
         yield None
         return
     shape = tuple(evaluate(dim, numbers) for dim in key_mask.shape)
-    yield generator.integers(0, 3, shape) > 0
-    yield np.ones(shape, np.bool_)
+    yield (generator.integers(0, 3, shape) > 0).astype(np.int64)
+    yield np.ones(shape, np.int64)
+    if key_mask.type.dtype in INTEGER_DTYPES and np.prod(shape) <= _MOST_NUMBERED:
+        yield generator.integers(0, 4, shape)
 
 
 def _conjunction(terms: Sequence[MaskTerm], arrays: Sequence[NDArray[Any]]) -> Allowed:

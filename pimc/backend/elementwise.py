@@ -183,9 +183,13 @@ def lower_unary(low: Lowering, node: Node) -> None:
     target = low.storage.define(node.output)
     if is_real(node.output):
         emit_map(low, target, source, *UNARY[node.op])
-    elif node.op in ("neg", "abs"):
+    elif node.op in ("neg", "abs", "relu"):
         with integer_word(low, 0) as zero:
-            emit_binary(low, "vsub", (target, everywhere(zero, source), source), "i32")
+            nothing = everywhere(zero, source)
+            if node.op == "relu":
+                emit_binary(low, "vmax", (target, source, nothing), "i32")
+            else:
+                emit_binary(low, "vsub", (target, nothing, source), "i32")
         if node.op == "abs":
             emit_binary(low, "vmax", (target, target, source), "i32")
     else:

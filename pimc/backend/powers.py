@@ -136,11 +136,15 @@ def _take_sign(low: Lowering, target: View, divisor: View) -> None:
     """Add the divisor where the remainder of a division towards zero has the other sign."""
     size = low.storage.capacity_words(target)
     with integer_word(low, 0) as zero, low.storage.scratch(2 * size, "the signs of a remainder") as words:
-        product, moved = low.dense(target, words), low.dense(target, words + size)
-        emit_binary(low, "vmul", (product, target, divisor), "i32")
-        emit_comparison(low, "less", (product, product, everywhere(zero, target)), "i32")
-        emit_binary(low, "vadd", (moved, target, divisor), "i32")
-        emit_select(low, target, moved, product)
+        differs, other = low.dense(target, words), low.dense(target, words + size)
+        nothing = everywhere(zero, target)
+        emit_comparison(low, "less", (differs, target, nothing), "i32")
+        emit_comparison(low, "less", (other, divisor, nothing), "i32")
+        emit_comparison(low, "not_equal", (differs, differs, other), "i32")
+        emit_comparison(low, "not_equal", (other, target, nothing), "i32")
+        emit_binary(low, "vmul", (differs, differs, other), "i32")
+        emit_binary(low, "vadd", (other, target, divisor), "i32")
+        emit_select(low, target, other, differs)
 
 
 POWERS: dict[str, Lower] = {"pow": lower_power, "mod": lower_modulo}

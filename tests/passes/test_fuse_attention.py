@@ -257,6 +257,21 @@ def masked_only_behind_the_softmax(net: Net) -> Graph:
     return net.graph
 
 
+def masked_the_other_way_behind_the_softmax(net: Net) -> Graph:
+    query, keys, values = scores_of(net)
+    allowed = causal(net, UNCACHED)
+    scores = net.op("where", allowed, net.op("matmul", query, keys), net.constant(LOWEST))
+    weights = net.op("where", allowed, net.constant(0.0), net.op("softmax", scores, axis=3))
+    net.output("y", net.op("matmul", weights, values))
+    return net.graph
+
+
+def scaled_until_masked_scores_count(net: Net) -> Graph:
+    query, keys, values = scores_of(net)
+    scores = net.op("where", causal(net, UNCACHED), net.op("matmul", query, keys), net.constant(-1e4))
+    return finish(net, net.op("mul", scores, 5e-4), values)
+
+
 def three_axes(net: Net) -> Graph:
     """Heads and batch are one axis, but for a bias on four axes."""
     query, keys, values = scores_of(net)
@@ -400,6 +415,11 @@ def test_a_cap_is_an_attribute() -> None:
     [
         (capped_behind_the_mask, "the scores are capped by tanh after they are masked"),
         (masked_only_behind_the_softmax, "the softmax is masked by something else than the scores"),
+        (
+            masked_the_other_way_behind_the_softmax,
+            "the softmax is masked by something else than the scores",
+        ),
+        (scaled_until_masked_scores_count, "masked scores are scaled so far that they count again"),
         (negative_scale, "the scores are multiplied by something else than a positive constant"),
         (scale_per_head, "the scores are multiplied by something else than a positive constant"),
         (other_axis, "softmax is not over the last of three to five axes"),

@@ -1,5 +1,7 @@
 """Masks as predicates: windows below, at and above their constants, key masks, and what is refused."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from tests_attention_graphs import (
@@ -58,6 +60,11 @@ def test_predicates(mask: Mask, expected: tuple[bool, int, str | None], lengths:
 @pytest.mark.parametrize("size", [1, 7, 16, 512, 4096])
 def test_windows_are_told_from_causal_masks_however_large(size: int) -> None:
     assert found(both(causal, window(size)), CACHED) == (True, size, None)
+
+
+@pytest.mark.parametrize("lengths", [CACHED, UNCACHED])
+def test_a_window_may_end_between_integers(lengths: Lengths) -> None:
+    assert found(window_by(as_float, 40.5), lengths) == (True, 41, None)
 
 
 @pytest.mark.parametrize("lengths", [CACHED, UNCACHED])
@@ -150,6 +157,46 @@ def by_position_ids(net: Net, lengths: Lengths) -> Value:
     return net.op("less_equal", key_positions(net, lengths), column)
 
 
+def window_by(arithmetic: Callable[[Net, Value], Value], limit: float) -> Mask:
+    """Causal, and a function of the distance below a limit."""
+
+    def mask(net: Net, lengths: Lengths) -> Value:
+        distance = net.op("sub", query_positions(net, lengths), key_positions(net, lengths))
+        return net.op("and", causal(net, lengths), net.op("less", arithmetic(net, distance), limit))
+
+    return mask
+
+
+def as_fraction(net: Net, distance: Value) -> Value:
+    return net.op("mul", net.op("cast", distance, to="float32"), 0.1)
+
+
+def as_float(net: Net, distance: Value) -> Value:
+    return net.op("cast", distance, to="float32")
+
+
+def in_blocks(net: Net, distance: Value) -> Value:
+    return net.op("div", distance, 8)
+
+
+def window_and_first(size: int, first: int) -> Mask:
+    """A window beside the first keys: both together are causal up to `size + first` keys."""
+
+    def mask(net: Net, lengths: Lengths) -> Value:
+        seen = net.op("or", window(size)(net, lengths), net.op("less", key_positions(net, lengths), first))
+        return net.op("and", causal(net, lengths), seen)
+
+    return mask
+
+
+def same_sequence(net: Net, lengths: Lengths) -> Value:
+    """Several sequences in a row, which the attention mask numbers from 1."""
+    given = net.input("attention_mask", 1, lengths.keys, dtype="int64")
+    row = net.op("reshape", given, shape=(1, 1, 1, lengths.keys))
+    column = net.cut(net.op("reshape", given, shape=(1, 1, lengths.keys, 1)), 2, lengths.past, lengths.keys)
+    return net.op("and", net.op("equal", column, row), net.op("cast", row, to="bool"))
+
+
 def inverted_key_mask(net: Net, lengths: Lengths) -> Value:
     return net.op("not", key_mask(net, lengths))
 
@@ -170,6 +217,11 @@ NEITHER = "the mask is neither causal, windowed nor full, with or without a key 
         (two_sided, "allowed", CACHED, NEITHER),
         (per_head, "allowed", CACHED, NEITHER),
         (inverted_key_mask, "allowed", CACHED, NEITHER),
+        *[(window_by(as_fraction, 4.0), "allowed", lengths, NEITHER) for lengths in (CACHED, UNCACHED)],
+        *[(window_by(in_blocks, 5), "allowed", lengths, NEITHER) for lengths in (CACHED, UNCACHED)],
+        *[(window_and_first(size, 4), "allowed", CACHED, NEITHER) for size in (16, 1024)],
+        (window_and_first(1024, 4), "allowed", UNCACHED, NEITHER),
+        (same_sequence, "allowed", CACHED, NEITHER),
         (bias, "additive", CACHED, "the mask adds other numbers than 0 and minus infinity: it is a bias"),
         (weak, "additive", CACHED, "the mask adds other numbers than 0 and minus infinity: it is a bias"),
         (

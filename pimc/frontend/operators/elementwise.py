@@ -74,6 +74,8 @@ def _mod(node: OnnxNode) -> Results:
     if node.integer("fmod", 0) == 0:
         return _binary("mod", node)
     build, a, b = node.builder, node.operand(0), node.operand(1)
+    if a.type.dtype not in FLOAT_DTYPES:
+        return build.emit("sub", [a, build.emit("mul", [build.emit("div", [a, b]), b])])
     sizes = build.emit("mod", [build.emit("abs", [a]), build.emit("abs", [b])])
     return build.emit("mul", [sizes, build.emit("sign", [a])])
 

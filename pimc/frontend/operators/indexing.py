@@ -11,7 +11,9 @@ from pimc.frontend.operators.shape_ops import reshaped
 from pimc.frontend.symbols import at_most, dimensions_help, lower_bound
 
 _TO_THE_END = (1 << 31) - 1
-"""Slice ends at or above this number, or below its negative, mean `to the end`: limits of int32 or int64."""
+"""Slice ends at or above this number, or below its negative, mean `to the end`: limits of int32 or int64.
+
+To ONNX Runtime the largest one means that backwards, too."""
 
 
 def _slice(node: OnnxNode) -> Results:
@@ -29,10 +31,14 @@ def _slice(node: OnnxNode) -> Results:
 def _sliced(build: Builder, x: Operand, axis: int, cut: tuple[Dim, Dim, int]) -> Operand:
     size = build.shape(x)[axis]
     start, stop, step = cut
+    if size == 0:
+        return x
     if step > 0:
         first, last = _position(build, start, size, 0, size), _position(build, stop, size, 0, size)
     else:
-        first, last = _position(build, start, size, -1, size - 1), _position(build, stop, size, -1, size - 1)
+        if isinstance(stop, int) and stop >= _TO_THE_END:
+            stop = -_TO_THE_END - 1
+        first, last = _position(build, start, size, 0, size - 1), _position(build, stop, size, -1, size - 1)
     if (first, last, step) == (0, size, 1):
         return x
     if isinstance(first, int) and isinstance(last, int):

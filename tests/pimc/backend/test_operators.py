@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("onnxruntime")
 
 from model_maker import BOOL, FLOAT, INTEGER, ModelMaker, check
+from onnx import TensorProto
 
 Outputs = Mapping[str, int] | Sequence[str]
 Build = Callable[[ModelMaker, str, str], Outputs]
@@ -166,6 +167,24 @@ def repeated_and_padded(m: ModelMaker, x: str, ids: str) -> Outputs:
         m.op("Clip", x, m.real(-0.5), m.real(1.5)),
         m.op("Pow", m.op("Abs", x), m.real(1.5)),
     ]
+
+
+@case
+def integers_of_all_sizes(m: ModelMaker, x: str, ids: str) -> Outputs:
+    """Remainders of large divisors, means of negative numbers, and what binary32 cannot hold."""
+    middle = m.op("Sub", ids, m.constant(np.array([20])))
+    large = m.op("Mul", middle, m.constant(np.array([50_000_003])))
+    odd = m.op("Add", m.op("Abs", large), m.constant(np.array([1])))
+    results = [m.op("Relu", m.op("Cast", value, to=TensorProto.INT32)) for value in (middle, large)]
+    for divisor in (7, -7, 65_537, (1 << 31) - 1, -(1 << 31)):
+        results += [
+            m.op("Mod", value, m.constant(np.array([divisor])), fmod=kind)
+            for value in (large, middle)
+            for kind in (0, 1)
+        ]
+    results += [m.op("Mod", large, odd), m.op("Mod", middle, odd, fmod=1)]
+    results += [m.op("ReduceMean", middle, m.constant(np.array(axes))) for axes in ([0], [1], [0, 1])]
+    return {name: TensorProto.INT32 if place < 2 else INTEGER for place, name in enumerate(results)}
 
 
 NEED_A_TOKEN = {

@@ -134,3 +134,11 @@ def test_squeezing_what_may_be_one_is_refused() -> None:
         import_model(made)
     assert caught.value.help == "bind the dimensions that it depends on: --dim seq=N"
     assert str(import_model(made, {"seq": 4}).outputs["y"].type) == "float32[4]"
+
+
+@pytest.mark.parametrize("start", [-100, -5, -1, 0, 3, 100])
+@pytest.mark.parametrize("end", [-(1 << 63), -100, -5, 0, 2, 100, (1 << 63) - 1])
+@pytest.mark.parametrize("step", [-3, -1, 1, 2])
+def test_slices_clamp_both_ends(start: int, end: int, step: int) -> None:
+    weights = {"s": np.array([start]), "e": np.array([end]), "a": np.array([-1]), "t": np.array([step])}
+    agree([node("Slice", ["x", "s", "e", "a", "t"], ["y"])], {"x": few("float32", 2, 5)}, weights, "y")
