@@ -27,11 +27,14 @@ VECTOR_FUNCTIONS = (
     "to_int",
     "round",
     "sign",
+    "float16",
+    "bfloat16",
 )
 """Functions of the vector unit. `gelu` uses erf, `gelu_tanh` its tanh approximation, `from_int` reads int32 words,
 `to_int` writes int32 words: rounded towards zero, a value outside their range becomes its end, NaN becomes 0. `round`
-goes to the nearest integer, halves to the even one; `sign` is -1, 0 or 1, and NaN of NaN. `copy` with scale 1 and bias
-0 copies words of any type bit for bit."""
+goes to the nearest integer, halves to the even one; `sign` is -1, 0 or 1, and NaN of NaN. `float16` and `bfloat16` give
+the nearest number of that type as binary32, halves to the even one, too large ones infinite. `copy` with scale 1 and
+bias 0 copies words of any type bit for bit."""
 
 WORD_TYPES = ("f32", "i32")
 """Types of the words that a vector instruction works on: binary32 and int32."""

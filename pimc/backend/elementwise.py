@@ -12,7 +12,7 @@ from pimc.backend.lowering import Lower, Lowering
 from pimc.backend.nest import pieces
 from pimc.backend.row_axes import is_token_integer
 from pimc.backend.scalars import range_element, token_integer
-from pimc.backend.views import View
+from pimc.backend.views import View, loses_digits
 
 _BINARY = {"add": "vadd", "sub": "vsub", "mul": "vmul", "div": "vdiv", "max": "vmax", "min": "vmin"}
 _COMPARISONS = {
@@ -219,7 +219,10 @@ def lower_cast(low: Lowering, node: Node) -> None:
         with integer_word(low, 0) as zero:
             emit_comparison(low, "not_equal", (target, view, everywhere(zero, view)), word_type(source))
     elif is_real(result):
-        emit_map(low, target, view, "from_int")
+        if not is_real(source):
+            emit_map(low, target, view, "from_int")
+        if loses_digits(source.type.dtype, result.type.dtype):
+            emit_map(low, target, view if is_real(source) else target, result.type.dtype)
     else:
         if is_real(source):
             emit_map(low, target, view, "to_int")
@@ -260,6 +263,8 @@ def _convert_scalar(low: Lowering, source: Value, result: Value) -> None:
     low.emitter.emit("sts", target.words.operand, register)
     if is_real(result):
         low.emitter.emit("vmap", target.words.operand, target.words.operand, "from_int", 1)
+    if loses_digits(source.type.dtype, result.type.dtype):
+        low.emitter.emit("vmap", target.words.operand, target.words.operand, result.type.dtype, 1)
 
 
 def lower_copy(low: Lowering, node: Node) -> None:

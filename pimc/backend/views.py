@@ -241,10 +241,15 @@ def _same_words(source: str, target: str) -> bool:
     """Whether a conversion leaves the words as they are: floats are binary32, integers and bool are int32."""
     floats = [name.startswith(("float", "bfloat")) for name in (source, target)]
     if all(floats):
-        return True
+        return not loses_digits(source, target)
     if any(floats):
         return False
     return source == target or (source in _NARROW | _WIDE and target in _WIDE)
+
+
+def loses_digits(source: str, target: str) -> bool:
+    """Whether a conversion rounds: words are binary32, and the narrow types hold bool and 8 bits of an integer."""
+    return target in ("float16", "bfloat16") and source != target and source not in _NARROW
 
 
 _WIDE = frozenset({"int64", "int32"})

@@ -67,7 +67,8 @@ def _gelu_tanh(values: Floats) -> Floats:
 
 
 def _float16(values: Floats) -> Floats:
-    return values.astype(np.float16).astype(np.float32)
+    with np.errstate(over="ignore"):
+        return values.astype(np.float16).astype(np.float32)
 
 
 FUNCTIONS: dict[str, Callable[[Floats], Floats]] = {

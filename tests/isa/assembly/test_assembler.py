@@ -112,7 +112,7 @@ help: operands of li: rd, b""",
             "vmap dst=[0], a=[0], fn=gelo, len=1",
             """\
 a.pimasm:3:27: error: 'gelo' is no fn; expected one of copy, exp, log, sqrt, rsqrt, reciprocal, tanh, sigmoid, erf, \
-sin, cos, abs, relu, floor, ceil, silu, gelu, gelu_tanh, from_int, to_int, round, sign
+sin, cos, abs, relu, floor, ceil, silu, gelu, gelu_tanh, from_int, to_int, round, sign, float16, bfloat16
     vmap dst=[0], a=[0], fn=gelo, len=1
                             ^
 help: did you mean 'gelu'?""",

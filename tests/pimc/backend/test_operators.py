@@ -16,6 +16,7 @@ Outputs = Mapping[str, int] | Sequence[str]
 Build = Callable[[ModelMaker, str, str], Outputs]
 """Makes outputs from `x` [2, seq, 12] and from the integers `ids` [2, seq]."""
 
+HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 CASES: dict[str, Build] = {}
 
 
@@ -48,6 +49,14 @@ def reductions_over_any_axes(m: ModelMaker, x: str, ids: str) -> Outputs:
 def indices_of_the_largest(m: ModelMaker, x: str, ids: str) -> Outputs:
     found = [m.op("ArgMax", x, axis=axis, keepdims=keep) for axis, keep in ((0, 0), (1, 1), (2, 0), (-1, 1))]
     return dict.fromkeys([*found, m.op("ArgMin", x, axis=1)], INTEGER)
+
+
+@case
+def conversions_to_half_precision(m: ModelMaker, x: str, ids: str) -> Outputs:
+    large = m.op("Mul", ids, m.constant(np.array([4097])))
+    scaled = m.op("Mul", x, m.constant(np.array([1e4], np.float32)))
+    rounded = [m.op("Cast", value, to=kind) for value in (x, large, ids, scaled) for kind in HALVES]
+    return [m.op("Cast", value, to=FLOAT) for value in rounded]
 
 
 @case

@@ -2,6 +2,7 @@
 
 from math import erf, inf, sqrt
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -141,6 +142,8 @@ REFERENCE = {
     "gelu_tanh": lambda x: 0.5 * x * (1 + np.tanh(sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
     "round": np.round,
     "sign": np.sign,
+    "float16": lambda x: x.astype(np.float16).astype(np.float64),
+    "bfloat16": lambda x: x.astype(ml_dtypes.bfloat16).astype(np.float64),
 }
 
 
@@ -157,6 +160,14 @@ def test_functions_are_accurate_to_binary32(name):
 
 def test_every_function_of_the_table_is_known():
     assert {*FUNCTIONS, "from_int", "to_int"} == set(VECTOR_FUNCTIONS)
+
+
+def test_halves_go_to_the_even_neighbour_and_too_large_numbers_to_infinity():
+    made = engine(("vmap", 16, 0, "float16", 5), ("vmap", 32, 0, "bfloat16", 5))
+    made.state.shared[:5] = [1 + 2**-11, 1 + 3 * 2**-8, 65520.0, -3.4e38, -3.39e38]
+    made.run(0, timing_only=False)
+    assert made.state.shared[16:21].tolist() == [1.0, 1 + 3 * 2**-8, inf, -inf, -inf]
+    assert made.state.shared[32:37].tolist() == [1.0, 1 + 2**-6, 65536.0, -inf, -(2.0**128 - 2.0**120)]
 
 
 def test_conversions_change_the_type_of_words():
