@@ -84,19 +84,19 @@ def _position_axis(port: Port, ports: Iterable[Port]) -> int | None:
 def symbols_of(ports: Iterable[Port], step: Step) -> dict[str, int]:
     """Numbers for the symbols in the shapes of the input ports.
 
-    A symbol of a mask that no other input has is the number of attended positions.
+    A symbol of a mask that no other input has is the number of attended positions. Where several dimensions vary
+    independently, the first in alphabetical order is the number of tokens, and each further one is larger by one.
 
     Raises:
-        InputError: the number of tokens or the length of the cache is not one symbol.
+        InputError: the length of the cache is not one symbol.
     """
     given = [port for port in ports if port.direction == "input"]
     past = _symbols(port for port in given if port.kind == "past")
     tokens = _symbols(port for port in given if port.kind != "past" and _role(port) != "mask") - past
-    for names in (past, tokens):
-        if len(names) > 1:
-            listed = ", ".join(sorted(names))
-            raise InputError(f"the dimensions {listed} vary independently", help="bind all but one: --dim NAME=N")
-    numbers = dict.fromkeys(past, step.past) | dict.fromkeys(tokens, step.tokens)
+    if len(past) > 1:
+        listed = ", ".join(sorted(past))
+        raise InputError(f"the cache lengths {listed} vary independently", help="bind all but one: --dim NAME=N")
+    numbers = dict.fromkeys(past, step.past) | {name: step.tokens + more for more, name in enumerate(sorted(tokens))}
     return dict.fromkeys(_symbols(given), step.past + step.tokens) | numbers
 
 
@@ -159,7 +159,7 @@ def with_defaults(ports: Iterable[Port], given: Mapping[str, Array]) -> dict[str
     if not absent:
         return dict(given)
     step = _given_step(ports, given)
-    numbers = symbols_of(ports, step)
+    numbers = symbols_of(ports, step) | _given_sizes(ports, given)
     complete = dict(given)
     for port in absent:
         if port.kind == "past":
@@ -173,16 +173,22 @@ def _given_step(ports: Sequence[Port], given: Mapping[str, Array]) -> Step:
     """Tokens and cache length that the shapes of given arrays show; else the fixed ones, one token, an empty cache."""
     past = _symbols(port for port in ports if port.kind == "past")
     tokens = _symbols(port for port in inputs_of(ports) if _role(port) != "mask") - past
-    sizes = {
-        dim: size
-        for port in ports
-        if port.direction == "input" and port.name in given and len(port.shape) == given[port.name].ndim
-        for dim, size in zip(port.shape, given[port.name].shape, strict=True)
-    }
+    sizes = _given_sizes(ports, given)
     return Step(
         tokens=next((size for dim, size in sizes.items() if dim in tokens), fixed_tokens(ports) or 1),
         past=next((size for dim, size in sizes.items() if dim in past), fixed_past(ports) or 0),
     )
+
+
+def _given_sizes(ports: Iterable[Port], given: Mapping[str, Array]) -> dict[str, int]:
+    """Sizes of the dimensions that are one symbol, as given arrays of the right rank have them."""
+    return {
+        dim: size
+        for port in ports
+        if port.direction == "input" and port.name in given and len(port.shape) == given[port.name].ndim
+        for dim, size in zip(port.shape, given[port.name].shape, strict=True)
+        if isinstance(dim, str) and dim.isidentifier()
+    }
 
 
 def attended(port: Port, ports: Iterable[Port], inputs: Mapping[str, Array], array: Array) -> Any:

@@ -70,7 +70,9 @@ def _check_explain(options: Namespace, output: Path | None) -> None:
         return
     check_pass_name(options.explain, ("place_weights",))
     if output is None:
-        raise InputError("standard output takes the text or the explanation, not both", help="give -o FILE for the text")
+        raise InputError(
+            "standard output takes the text or the explanation, not both", help="give -o FILE for the text"
+        )
 
 
 def _output(options: Namespace) -> Path | None:

@@ -17,7 +17,10 @@ def _add_arguments(parser: ArgumentParser) -> None:
         help="arrays by ONNX input name, of a folder by ENTRY/NAME (default: seeded)",
     )
     parser.add_argument(
-        "--rtol", type=float, default=1e-4, help="largest error allowed, relative to the output's largest magnitude"
+        "--rtol",
+        type=float,
+        help="largest error allowed, relative to the output's largest magnitude"
+        " (default 1e-4; with --numerics machine the cosine must be at least 0.999)",
     )
 
 
@@ -31,15 +34,16 @@ def _run(options: Namespace) -> int:
     from pimc.report.terminal import Terminal, print_json
     from pimc.report.verification import print_verification
     from pimc.simulator import Session
-    from pimc.verification import verify_program
+    from pimc.verification import default_tolerance, verify_program
 
     import_runtime()
     inputs = read_arrays(options.inputs) if options.inputs is not None else None
     machine = load_machine(options.machine)
+    rtol = default_tolerance(options.numerics) if options.rtol is None else options.rtol
     terminal = Terminal(options.color, options.quiet)
     with terminal.status(f"compiling {options.model}") as show:
         program = compile_with(options, machine, [Record(show)], options.inputs)
-        session, chosen = Session(program, machine), (inputs, options.rtol, options.seed, show)
+        session, chosen = Session(program, machine), (inputs, rtol, options.seed, show)
         if is_folder(options.model):
             found = verify_folder(program, session, load_folder(options.model), *chosen)
         else:
@@ -56,7 +60,7 @@ COMMAND = Command(
     summary="compile, run and compare with ONNX Runtime",
     description="Compiles a model, runs it on the simulator and on ONNX Runtime with the same inputs, and compares\n"
     "every output. Without -i the inputs are seeded: several lengths, empty and filled cache, prompts whole and in\n"
-    "pieces, padding. Ends with exit code 3 when an output differs by more than --rtol.",
+    "pieces, padding. Ends with exit code 3 when an output differs by more than the tolerance.",
     examples=("pimc verify models/tiny-shakespeare.onnx", "pimc verify model.onnx -i in.npz --json"),
     add_arguments=_add_arguments,
     run=_run,

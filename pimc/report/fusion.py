@@ -84,7 +84,9 @@ def print_unfused(terminal: Terminal, findings: Iterable[Finding], most: int | N
         terminal.line("these nodes are computed operation by operation: slower, with the same results")
 
 
-def print_explanation(terminal: Terminal, pass_name: str, reports: Iterable[PassReport], graphs: Iterable[Graph]) -> None:
+def print_explanation(
+    terminal: Terminal, pass_name: str, reports: Iterable[PassReport], graphs: Iterable[Graph]
+) -> None:
     """What one pass did to the graphs of a compilation: nodes before and after each run, what it fused and left."""
     terminal.line()
     for report in reports:

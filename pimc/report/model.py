@@ -88,7 +88,9 @@ def _elements(tensor: onnx.TensorProto) -> int:
 
 def _port(value: onnx.ValueInfoProto) -> dict[str, str]:
     tensor = value.type.tensor_type
-    sizes = ", ".join(dim.dim_param or (str(dim.dim_value) if dim.HasField("dim_value") else "?") for dim in tensor.shape.dim)
+    sizes = ", ".join(
+        dim.dim_param or (str(dim.dim_value) if dim.HasField("dim_value") else "?") for dim in tensor.shape.dim
+    )
     name = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
     return {"name": value.name, "type": f"{name}[{sizes}]"}
 

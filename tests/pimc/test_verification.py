@@ -15,7 +15,7 @@ from pimc import cli
 from pimc.model_inputs import Step, attended, step_inputs, with_defaults
 from pimc.reference import Reference
 from pimc.simulator import Session
-from pimc.verification import describe, output_error, seeded_cases, verify_program
+from pimc.verification import OutputError, Verification, describe, output_error, seeded_cases, verify_program
 
 ROOT = Path(__file__).parent.parent.parent
 CORPUS = ROOT / "models" / "corpus"
@@ -39,12 +39,30 @@ def test_without_optional_passes_they_are_equal_too() -> None:
     assert cli.main(["verify", str(LLAMA), "--max-context", "48", "-O0", "-q"]) == 0
 
 
-def test_the_hardwares_rounding_is_seen(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["verify", str(LLAMA), "--max-context", "48", "--numerics", "machine"]) == 3
+def test_the_hardwares_rounding_is_judged_by_the_cosine(capsys: pytest.CaptureFixture[str]) -> None:
+    rounded = ["verify", str(LLAMA), "--max-context", "48", "--numerics", "machine"]
+    assert cli.main(rounded) == 0
+    out = capsys.readouterr().out
+    assert "differs" not in out
+    assert "outputs follow ONNX Runtime's (cosine at least 0.999)" in out
+    assert cli.main([*rounded, "--rtol", "0.05"]) == 0
+    assert cli.main([*rounded, "--rtol", "1e-4"]) == 3
     out = capsys.readouterr().out
     assert "differs" in out
     assert "outputs differ from ONNX Runtime's (tolerance 0.0001 of the largest magnitude)" in out
-    assert cli.main(["verify", str(LLAMA), "--max-context", "48", "--numerics", "machine", "--rtol", "0.05"]) == 0
+
+
+@pytest.mark.parametrize("cosine", [0.9989, float("nan")])
+def test_a_cosine_below_the_bar_fails(cosine: float) -> None:
+    found = Verification((OutputError("x"), OutputError("y", 1e-5, 1e-5, cosine)), None, ())
+    assert not found.ok
+    assert Verification(found.outputs, 1e-4, ()).ok
+
+
+def test_dimensions_that_vary_independently_get_sizes_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    quantised = LLAMA.parent / "variants" / "llama-dynamo-qdq.onnx"
+    assert cli.main(["verify", str(quantised), "--max-context", "48"]) == 0
+    assert "ran 17 tokens" in capsys.readouterr().out
 
 
 def test_a_wrong_weight_is_found() -> None:
