@@ -219,6 +219,11 @@ compiled for `gddr6-aim` in binary32 and run on the simulator. `passed` cases ag
 `refused` ones end with an error that says why; none may fail. Operators in *italics* are computed at compile time, from
 known operands alone.
 
+Values of the types float16 and bfloat16 are binary32 words on the machine: a conversion to such a type rounds as the
+standard says, but arithmetic on such values is not rounded again after every operation. The operations that a model
+chains in half precision are therefore nearer to the exact result than a reference that rounds each of them, to
+2^-11 (float16) or 2^-8 (bfloat16) relative; the float16 graphs of docs/coverage.md show what becomes of whole models.
+
 """
 
 
