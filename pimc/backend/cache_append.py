@@ -16,50 +16,58 @@ from pimc.kv_layout import KvLayout
 def append_key(low: Lowering, node: Node) -> None:
     """Write the current token's key: its columns go to one bank of the owning channel of every group."""
     rooms = low.caches[str(node.attributes["cache"])]
-    layout, everyone, index = rooms.keys, group_channels(rooms.keys), rooms.mechanism.index(low, rooms)
+    layout = rooms.keys
     with (
         low.contiguous(low.storage.row_part(node.operand(1))) as packed,
         padded_heads(low, packed, layout.kv_heads, layout) as (key, width),
     ):
-        names = ("key address", index.key, layout.head_columns, layout.slot_tokens, layout.columns)
-        address = low.once(names, lambda: _key_address(low, layout, index))
-        for member in range(layout.heads_per_group):
-            column = indexed(rooms.key_column + head_column(layout, member), address)
-            low.emitter.emit("open", ch=everyone, addr=column)
-            low.emitter.emit(
-                "stb",
-                ch=indexed(0, _owners(low, layout, index)),
-                bank=indexed(0, _lane(low, layout, index)),
-                addr=column,
-                cols=layout.head_columns,
-                src=(key + member * width).operand,
-                cdiv=layout.channels_per_group,
-                si=layout.heads_per_group * width,
-                sn=low.near_bank.lanes,
-            )
+        for index in rooms.mechanism.indices(low, rooms):
+            address = _key_address(low, layout, index)
+            for member, head, stride in _written(layout, index):
+                column = indexed(rooms.key_column + head_column(layout, member), address)
+                low.emitter.emit("open", ch=group_channels(layout), addr=column)
+                low.emitter.emit(
+                    "stb",
+                    ch=indexed(0, _owners(low, layout, index)),
+                    bank=indexed(0, _lane(low, layout, index)),
+                    addr=column,
+                    cols=layout.head_columns,
+                    src=(key + head * width).operand,
+                    cdiv=layout.channels_per_group,
+                    si=stride * width,
+                    sn=low.near_bank.lanes,
+                )
+            rooms.mechanism.appended(low, rooms, index)
 
 
 def append_value(low: Lowering, node: Node) -> None:
     """Write the current token's value, transposed: one lane of columns in all banks of the owning channels."""
     rooms = low.caches[str(node.attributes["cache"])]
-    layout, everyone, index = rooms.values, group_channels(rooms.values), rooms.mechanism.index(low, rooms)
-    names = ("value address", index.key, layout.head_columns, layout.slot_tokens, layout.columns)
+    layout = rooms.values
     with low.contiguous(low.storage.row_part(node.operand(2))) as source:
-        address = low.once(names, lambda: _value_address(low, layout, index))
-        for member in range(layout.heads_per_group):
-            column = indexed(rooms.value_column + head_column(layout, member), address)
-            low.emitter.emit("open", ch=everyone, addr=column)
-            low.emitter.emit(
-                "stlane",
-                ch=indexed(0, _owners(low, layout, index)),
-                addr=column,
-                lane=indexed(0, _lane(low, layout, index)),
-                count=layout.head_dim,
-                src=(source + member * layout.head_dim).operand,
-                cstride=layout.slots_per_row,
-                cdiv=layout.channels_per_group,
-                si=layout.heads_per_group * layout.head_dim,
-            )
+        for index in rooms.mechanism.indices(low, rooms):
+            address = _value_address(low, layout, index)
+            for member, head, stride in _written(layout, index):
+                column = indexed(rooms.value_column + head_column(layout, member), address)
+                low.emitter.emit("open", ch=group_channels(layout), addr=column)
+                low.emitter.emit(
+                    "stlane",
+                    ch=indexed(0, _owners(low, layout, index)),
+                    addr=column,
+                    lane=indexed(0, _lane(low, layout, index)),
+                    count=layout.head_dim,
+                    src=(source + head * layout.head_dim).operand,
+                    cstride=layout.slots_per_row,
+                    cdiv=layout.channels_per_group,
+                    si=stride * layout.head_dim,
+                )
+
+
+def _written(layout: KvLayout, index: CacheIndex) -> list[tuple[int, int, int]]:
+    """What is written at an index: (head in its group, head in group 0 or the only one, heads from group to group)."""
+    if index.head is not None:
+        return [(index.head % layout.heads_per_group, index.head, 0)]
+    return [(member, member, layout.heads_per_group) for member in range(layout.heads_per_group)]
 
 
 def group_channels(layout: KvLayout) -> int:
@@ -114,8 +122,9 @@ def _token_group(low: Lowering, layout: KvLayout, index: CacheIndex) -> int:
 
 
 def _owners(low: Lowering, layout: KvLayout, index: CacheIndex) -> int:
-    """Register of the mask of the channels that own the token, one in every group."""
-    first_members = sum(1 << group * layout.channels_per_group for group in range(layout.groups))
+    """Register of the mask of the channels that own the token: one in every group, or in that of the only head."""
+    groups = range(layout.groups) if index.head is None else [index.head // layout.heads_per_group]
+    first_members = sum(1 << group * layout.channels_per_group for group in groups)
 
     def compute() -> int:
         member = low.emitter.scalar("remu", _token_group(low, layout, index), layout.channels_per_group)
@@ -153,15 +162,25 @@ def _slot_in_row(low: Lowering, layout: KvLayout, index: CacheIndex) -> int:
 
 
 def _key_address(low: Lowering, layout: KvLayout, index: CacheIndex) -> int:
-    row, slot = _row(low, layout, index), _slot_in_row(low, layout, index)
-    address = low.emitter.scalar("mul", slot, layout.head_columns)
-    low.emitter.emit("add", address, address, Indexed(0, row))
-    add_sequence(low, address, layout)
-    return address
+    """Register of the first column of the token's key, relative to the head."""
+
+    def compute() -> int:
+        row, slot = _row(low, layout, index), _slot_in_row(low, layout, index)
+        address = low.emitter.scalar("mul", slot, layout.head_columns)
+        low.emitter.emit("add", address, address, Indexed(0, row))
+        add_sequence(low, address, layout)
+        return address
+
+    return low.once(("key address", index.key, layout.head_columns, layout.slot_tokens, layout.columns), compute)
 
 
 def _value_address(low: Lowering, layout: KvLayout, index: CacheIndex) -> int:
-    row, slot = _row(low, layout, index), _slot_in_row(low, layout, index)
-    address = low.emitter.scalar("add", slot, Indexed(0, row))
-    add_sequence(low, address, layout)
-    return address
+    """Register of the column of the token's first stripe, relative to the head."""
+
+    def compute() -> int:
+        row, slot = _row(low, layout, index), _slot_in_row(low, layout, index)
+        address = low.emitter.scalar("add", slot, Indexed(0, row))
+        add_sequence(low, address, layout)
+        return address
+
+    return low.once(("value address", index.key, layout.head_columns, layout.slot_tokens, layout.columns), compute)

@@ -141,6 +141,14 @@ class Lowering:
         return self.token_registers[key]
 
     @contextmanager
+    def temporary_registers(self) -> Iterator[None]:
+        """Registers that are computed inside for the current token are free again behind the block."""
+        kept = set(self.token_registers)
+        yield
+        for key in [key for key in self.token_registers if key not in kept]:
+            self.emitter.release(self.token_registers.pop(key))
+
+    @contextmanager
     def masked(self, mask: KeyMask | None) -> Iterator[None]:
         """Skip the instructions emitted inside when the host says that the mask excludes nothing."""
         if mask is None or mask.source is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,10 +20,12 @@ class CacheIndex(NamedTuple):
     Attributes:
         register: Scalar register with the number.
         key: Tells such numbers apart, for what is computed from them once a token.
+        head: The key/value head that it holds for, `None` when it holds for all.
     """
 
     register: int
     key: object
+    head: int | None = None
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,12 @@ class KeepAll:
         """Columns of the banks that hold codes, for all sequences and a context of `tokens` tokens."""
         return 0
 
-    def index(self, low: Lowering, rooms: CacheRooms) -> CacheIndex:
-        """Where the current token's key and value go."""
-        return CacheIndex(low.position(rooms.first), rooms.first)
+    def indices(self, low: Lowering, rooms: CacheRooms) -> Iterator[CacheIndex]:
+        """Where the current token's key and value go; code of the caller runs between one head and the next."""
+        yield CacheIndex(low.position(rooms.first), rooms.first)
+
+    def appended(self, low: Lowering, rooms: CacheRooms, index: CacheIndex) -> None:
+        """Note that the current token's key was written."""
 
     def end(self, low: Lowering, rooms: CacheRooms, is_causal: bool) -> int:
         """Register of the number of tokens of the layout that the current query visits."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ class RingCache(KeepAll):
         """The budget, or the context when that is smaller."""
         return min(tokens, self.ring.budget)
 
-    def index(self, low: Lowering, rooms: CacheRooms) -> CacheIndex:
+    def indices(self, low: Lowering, rooms: CacheRooms) -> Iterator[CacheIndex]:
         """min(t, sinks) + max(t - sinks, 0) mod (budget - sinks)."""
         budget, sinks = self.ring.budget, self.ring.sinks
         key = ("ring", rooms.first, budget, sinks)
@@ -42,7 +43,7 @@ class RingCache(KeepAll):
             low.emitter.release(turning)
             return place
 
-        return CacheIndex(low.once(key, compute), key)
+        yield CacheIndex(low.once(key, compute), key)
 
     def end(self, low: Lowering, rooms: CacheRooms, is_causal: bool) -> int:
         """The smaller of the tokens so far and the budget."""
