@@ -10,6 +10,7 @@ import numpy as np
 
 from isa import Entry, Machine, NearBank, Region, RegisterSymbol, ResourceLimitError, Source, Symbol
 from passes import Dim, Graph, Node, Placement, Value, is_bank_table
+from pimc.backend.caches import is_compressed
 from pimc.backend.constants import Constants
 from pimc.backend.crossing import Crossing
 from pimc.backend.emitter import Emitter, Words
@@ -277,9 +278,10 @@ class EntryBuilder:
         symbols: list[RegisterSymbol] = []
         if self.rows.main is not None:
             cached = self.options.max_context - 1 if self.lengths.has_past else 0
+            least = self.lengths.least_run
             symbols += [
                 RegisterSymbol("kv_length", self.host.kv_length, 0, cached, "tokens in the KV cache"),
-                RegisterSymbol("token_count", self.host.token_count, 1, self.lengths.chunk, "valid tokens of this run"),
+                RegisterSymbol("token_count", self.host.token_count, least, self.lengths.chunk, "valid tokens of this run"),
             ]
         if self.lengths.has_decode:
             meaning = "first token of this run whose outputs are wanted"
@@ -301,6 +303,7 @@ class EntryBuilder:
             "symbols": self.lengths.symbols,
             "tokens": "1" if self.rows.main is None else str(self.rows.main.tokens),
             "spilled": self.spill.value,
+            **({"compressed_cache": True} if any(map(is_compressed, self.graph.caches.values())) else {}),
         }
 
     def _unused_ports(self) -> None:

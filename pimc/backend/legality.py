@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from isa import NearBank, Place, UnsupportedError
 from passes import Affine, Graph, Node, Value, explain
+from pimc.backend.caches import compression_problem
 from pimc.backend.row_axes import RowMap, is_token_integer
 from pimc.backend.scalars import scalar_problem
 
@@ -36,7 +37,7 @@ def refusals(graph: Graph) -> list[str]:
 
 def check_operations(graph: Graph, rows: RowMap, lowered: Mapping[str, object]) -> None:
     """Raise `UnsupportedError` that names every node that cannot be lowered, with the reason."""
-    found = [(node, problem) for node in graph.nodes if (problem := _problem(node, lowered)) is not None]
+    found = [(node, problem) for node in graph.nodes if (problem := _problem(graph, node, lowered)) is not None]
     notes = [f"{node.op} '{node.name}'{_origin(node)}: {problem}" for node, problem in found]
     notes += [f"input '{value.name}': {problem}" for value in graph.inputs if (problem := _batch_problem(value, rows))]
     if notes:
@@ -60,7 +61,7 @@ def _batch_problem(value: Value, rows: RowMap) -> Problem:
     return f"its first dimension '{shape[0]}' is not bound: give --dim {shape[0]}=N" if is_batch else None
 
 
-def _problem(node: Node, lowered: Mapping[str, object]) -> Problem:
+def _problem(graph: Graph, node: Node, lowered: Mapping[str, object]) -> Problem:
     if node.op not in lowered and node.op not in ("cached_attention", "transpose"):
         return "there is no lowering for this operation"
     if node.op == "cached_attention" and not isinstance(node.operand(0).shape[0], int):
@@ -68,6 +69,8 @@ def _problem(node: Node, lowered: Mapping[str, object]) -> Problem:
         return f"its batch '{batch}' is not bound: give --dim {batch}=N"
     if node.op == "cached_attention" and node.attributes["window"] and not node.attributes["causal"]:
         return "a window needs a causal mask"
+    if node.op == "cached_attention":
+        return compression_problem(node, graph.caches[str(node.attributes["cache"])])
     return None
 
 

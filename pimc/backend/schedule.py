@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from passes import Graph, Node, Value
+from pimc.backend.caches import is_compressed
 from pimc.backend.row_axes import RowMap, Space
 
 
@@ -85,7 +86,7 @@ def make_schedule(graph: Graph, rows: RowMap, masks: Mapping[Value, Value]) -> S
     incremental = len(main_levels) == 1 and _comes_in_pieces(graph, rows, needed_nodes, masks)
     needed = set(steps)
     if incremental:
-        needed = _needed_by_caches(steps) | {step for step in steps if level[step] not in main_levels}
+        needed = _needed_by_caches(steps, graph) | {step for step in steps if level[step] not in main_levels}
     by_level: dict[tuple[int, int], list[Step]] = {}
     for step in steps:
         by_level.setdefault(level[step], []).append(step)
@@ -179,13 +180,18 @@ def _level(step: Step, level: dict[Step, tuple[int, int]], kind: int) -> tuple[i
     return lowest, kind
 
 
+def _changes_cache(step: Step, graph: Graph) -> bool:
+    return step.part == "attend" and is_compressed(graph.caches[str(step.node.attributes["cache"])])
+
+
 def _looks_ahead(step: Step) -> bool:
     return not step.node.attributes["causal"]
 
 
-def _needed_by_caches(steps: list[Step]) -> set[Step]:
+def _needed_by_caches(steps: list[Step], graph: Graph) -> set[Step]:
+    """Steps that change a cache, and what they depend on; a compressed cache looks at what its queries attend to."""
     needed: set[Step] = set()
-    waiting = [step for step in steps if step.part == "append"]
+    waiting = [step for step in steps if step.part == "append" or _changes_cache(step, graph)]
     while waiting:
         step = waiting.pop()
         if step not in needed:

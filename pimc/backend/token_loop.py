@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from isa import Indexed, Source, Symbol
+from isa import Indexed, Source, Symbol, UnsupportedError
 from passes import Affine, Dim, Value, symbol
 from pimc.backend.attention import attend
 from pimc.backend.cache_append import append_key, append_value
+from pimc.backend.caches import is_compressed
 from pimc.backend.copies import COPIES
 from pimc.backend.crossing import Crossing
 from pimc.backend.elementwise import ELEMENTWISE, emit_map
@@ -138,6 +139,11 @@ class TokenLoop:
         node = step.node
         is_causal = node.op == "cached_attention" and bool(node.attributes["causal"])
         waits = is_causal and Step(node, "attend") in group
+        if is_causal and not waits and is_compressed(self.low.graph.caches[str(node.attributes["cache"])]):
+            raise UnsupportedError(
+                f"'{node.name}' writes all keys before the first query, so that its cache cannot be compressed",
+                help="export the model with past keys and values",
+            )
         if step.part == "append":
             append_key(self.low, node)
             if not waits:

@@ -165,8 +165,9 @@ def clear_cache(state: MachineState, symbols: Iterable[Symbol], first: int, end:
 
 
 def load_cache(state: MachineState, port: Port, symbol: Symbol, tokens: int) -> Array:
-    """The first `tokens` tokens of the resident cache in the shape of a `present` output."""
+    """The first `tokens` tokens of the resident cache, or all that it keeps, in the shape of a `present` output."""
     layout = KvLayout.from_json(symbol.layout)
+    tokens = min(tokens, layout.max_tokens)
     region = _cache_region(state, symbol)
     found = layout.load(region.data, symbol.address - region.low, tokens)
     shape = [dim if isinstance(dim, int) else tokens for dim in port.shape]

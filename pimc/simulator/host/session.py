@@ -218,6 +218,11 @@ class Session:
         Attention multiplies what lies behind the attended tokens by 0, so nothing that is not finite may stay there.
         """
         ports = input_ports(self._part)
+        if request.past and self._part.metadata.get("compressed_cache"):
+            raise UnsupportedError(
+                f"the cache inputs have {request.past} tokens, and the program compresses its cache",
+                help="give the tokens themselves: the cache fills as they pass",
+            )
         if request.past and "encode" in self._part.entries:
             raise UnsupportedError(
                 f"the cache inputs have {request.past} tokens, and the model attends without a causal mask",
@@ -251,6 +256,11 @@ class Session:
         ports = output_ports(self._part)
         symbols = self._symbols(request)
         is_masked = self._write_whole_inputs(request, symbols)
+        if is_masked and self._part.metadata.get("compressed_cache"):
+            raise UnsupportedError(
+                "the mask excludes tokens, and the program compresses its cache",
+                help="give sequences without padding",
+            )
         wants_rows = any(ports[name].kind in _ROW_KINDS for name in wanted)
         first_wanted = 0 if wants_rows and not last_only else request.tokens - (1 if wants_rows else 0)
         rows: dict[str, list[Array]] = {name: [] for name in wanted}
