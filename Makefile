@@ -43,7 +43,7 @@ corpus: $(VENV)/.zoo
 	@$(VENV)/bin/python models/corpus_variants.py
 
 matrix: $(VENV)/.test
-	@$(VENV)/bin/python tests/models/corpus_matrix.py --simulate --write docs/coverage.md
+	@$(VENV)/bin/python tests/models/corpus_matrix.py --simulate fp32 machine --write docs/coverage.md
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -12,17 +12,9 @@ pytest.importorskip("onnxruntime")
 
 import corpus_matrix
 from corpus_manifest import CorpusGraph, load_manifest
-from corpus_matrix import (
-    Cell,
-    How,
-    blocks_of,
-    check,
-    fuse,
-    least_cosine,
-    line_of,
-    symbols_of,
-    worst_error,
-)
+from corpus_matrix import Cell, How, blocks_of, check, fuse, line_of
+from corpus_measures import symbols_of
+from corpus_runs import ProgramRun
 from coverage_table import coverage_document
 
 from passes import Graph
@@ -52,7 +44,7 @@ def test_every_block_is_recognised(graph: CorpusGraph) -> None:
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_samples_pass(name: str) -> None:
-    cell = check(graph_named(name), How(simulate=name == SAMPLES[0]))
+    cell = check(graph_named(name), How(("fp32",) if name == SAMPLES[0] else ()))
     assert cell.reason == ""
     assert cell.passed
     assert 0 < cell.worst < 1e-4
@@ -75,34 +67,16 @@ def test_blocks_that_are_not_recognised_fail() -> None:
     assert (cell.passed, cell.reason) == (False, "blocks are not recognised")
 
 
-@pytest.mark.parametrize(
-    ("found", "error"),
-    [({}, np.inf), ({"y": np.ones((2, 2))}, np.inf), ({"y": np.full((2, 3), np.nan)}, np.nan),
-     ({"y": np.full((2, 3), 1.5)}, 0.5), ({"y": np.array([[1.0, 1.0, 1.0], [9.0, 9.0, 9.0]])}, 0.0)],
-)  # fmt: skip
-def test_errors_are_relative_and_of_selected_places(found: dict[str, np.ndarray], error: float) -> None:
-    selections = {"y": np.array([[True], [False]])}
-    np.testing.assert_equal(worst_error(selections, {"y": np.ones((2, 3))}, found), error)
-
-
 def test_without_fusion_the_results_are_the_same() -> None:
     cell = check(graph_named("llama-torchscript-plain"), How(pipeline="O0"))
     assert (cell.passed, cell.feed_forward, cell.reason) == (True, 0, "")
 
 
 def test_the_machines_own_rounding_is_measured_by_the_cosine() -> None:
-    cell = check(graph_named("vit-torchscript"), How(simulate=True, numerics="machine"))
+    cell = check(graph_named("vit-torchscript"), How(("machine",)))
     assert cell.passed, cell.reason
     assert cell.simulated is None
-    assert 0.999 < cell.cosine < 1.0
-
-
-@pytest.mark.parametrize(("angle", "cosine"), [(0.0, 1.0), (np.pi / 3, 0.5), (np.pi / 2, 0.0)])
-def test_cosines_are_of_whole_outputs(angle: float, cosine: float) -> None:
-    chosen = {"y": np.ones(1, bool)}
-    found = {"y": 3 * np.array([np.cos(angle), np.sin(angle)])}
-    assert least_cosine(chosen, {"y": np.array([1.0, 0.0])}, found) == pytest.approx(cosine)
-    assert least_cosine(chosen, {"y": np.ones(3)}, found) == -1
+    assert all(0.999 < run.cosine < 1.0 for run in cell.programs)
 
 
 def test_a_merged_decoder_is_two_programs() -> None:
@@ -111,14 +85,21 @@ def test_a_merged_decoder_is_two_programs() -> None:
 
 
 def test_the_table_strikes_what_fails() -> None:
-    good = Cell(graph_named("llama-dynamo"), 2, 2, 0, 1e-6, 2e-6)
-    bad = Cell(
-        graph_named("llama-dynamo-plain"), 2, 2, 0, 1e-6, 2e-3, trouble="differs by 2.0e-03 at batch 1, 1 new, 0 past"
-    )
+    trouble = "differs by 2.0e-03 at batch 1, 1 new, 0 past"
+    good = Cell(graph_named("llama-dynamo"), 2, 2, 0, 1e-6, [ProgramRun("fp32", 1, None, 2e-6)])
+    bad = Cell(graph_named("llama-dynamo-plain"), 2, 2, 0, 1e-6, [ProgramRun("fp32", 1, None, 2e-3)], trouble)
     text = coverage_document([good, bad])
     assert "| llama |  | kv, ~~plain~~ |  |  |  |" in text
     assert "1 of 2 graphs pass. Recognised: 4 of 4 attentions, 4 of 4 feed-forward blocks." in text
     assert "- llama-dynamo-plain: differs by 2.0e-03 at batch 1, 1 new, 0 past" in text
+
+
+def test_the_table_tells_of_the_machines_rounding() -> None:
+    plain = Cell(graph_named("llama-dynamo"), programs=[ProgramRun("machine", 1, None, cosine=0.999999)])
+    runs = [ProgramRun("machine", batch, None, 0.3, 0.9999, 0.92, changed_choices=1) for batch in (1, 2)]
+    text = coverage_document([plain, Cell(graph_named("mixtral-dynamo"), programs=runs)])
+    assert "| llama-dynamo | 0.99999 |  |  |" in text
+    assert "| mixtral-dynamo | 0.99990 | 0.92000 | 2 |" in text
 
 
 def test_the_written_table_tells_of_every_family() -> None:
