@@ -7,10 +7,28 @@ from passes.explain import Finding, explain, recognised_counts
 from passes.interpreter import apply_operation, evaluate, interpret
 from passes.interpreter_symbols import Caches, bind_symbols
 from passes.ir import Cache, Graph, Node, TensorType, Value, constant_scalar
+from passes.kv_compression import compressible
+from passes.kv_policies import (
+    POLICIES,
+    BestKeys,
+    BestPages,
+    BinaryKeys,
+    Compression,
+    KvSpecification,
+    Levelled,
+    Policy,
+    Quantized,
+    Ring,
+    Scored,
+    load_kv,
+    parameters,
+    parse_kv,
+    suggestion,
+)
 from passes.manager import Observer, Pass, PassManager, PassReport
 from passes.matrix_layout import MatrixLayout, Tile, matrix_layout
 from passes.ops import EXCLUDED_BELOW, FLOAT_DTYPES, OPS, OpSpec
-from passes.pipelines import PASSES, PIPELINES, parse_pipeline, pipeline
+from passes.pipelines import PASSES, PIPELINES, compressing, parse_pipeline, pipeline
 from passes.place_weights import PlacedMatrix, Placement, PlaceWeights, is_bank_table, place_together
 from passes.text import large_constants, parse_graph, print_graph
 from passes.verifier import LEVELS, verify
@@ -22,12 +40,19 @@ __all__ = [
     "OPS",
     "PASSES",
     "PIPELINES",
+    "POLICIES",
     "Affine",
+    "BestKeys",
+    "BestPages",
+    "BinaryKeys",
     "Cache",
     "Caches",
+    "Compression",
     "Dim",
     "Finding",
     "Graph",
+    "KvSpecification",
+    "Levelled",
     "MatrixLayout",
     "Node",
     "Observer",
@@ -38,6 +63,10 @@ __all__ = [
     "PlaceWeights",
     "PlacedMatrix",
     "Placement",
+    "Policy",
+    "Quantized",
+    "Ring",
+    "Scored",
     "Storage",
     "TensorType",
     "Tile",
@@ -45,21 +74,27 @@ __all__ = [
     "apply_operation",
     "bind",
     "bind_symbols",
+    "compressible",
+    "compressing",
     "constant_scalar",
     "evaluate",
     "explain",
     "interpret",
     "is_bank_table",
     "large_constants",
+    "load_kv",
     "matrix_layout",
+    "parameters",
     "parse_dim",
     "parse_graph",
+    "parse_kv",
     "parse_pipeline",
     "pipeline",
     "place_together",
     "print_graph",
     "product",
     "recognised_counts",
+    "suggestion",
     "symbol",
     "verify",
 ]

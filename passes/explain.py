@@ -50,11 +50,14 @@ def explain(graph: Graph) -> tuple[Finding, ...]:
             continue
         fused: dict[str, int] = facts["fused"]
         unfused: tuple[tuple[str, str], ...] = tuple(facts["unfused"])
-        details = (*facts.get("masks", {}).items(), *facts.get("biases", {}).items())
+        details = tuple(pair for key in _DETAILS for pair in facts.get(key, {}).items())
         for pattern, count in fused.items():
             findings.append(Finding(pass_name, pattern, count, unfused, details))
             unfused, details = (), ()
     return tuple(findings)
+
+
+_DETAILS = ("masks", "biases", "details")
 
 
 def _is_of_fusion(facts: Any) -> bool:

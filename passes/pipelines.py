@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 from isa import InputError
@@ -23,6 +23,8 @@ from passes.fuse_linear import FuseLinear
 from passes.fuse_norm import FuseNorm
 from passes.fuse_rotary import FuseRotary
 from passes.kv_cache import KVCache
+from passes.kv_compression import KVCompression
+from passes.kv_policies import KvSpecification
 from passes.manager import Pass
 from passes.merge_linear import MergeLinear
 from passes.merge_rotary import MergeRotary
@@ -43,6 +45,7 @@ _PASS_TYPES: tuple[type[Pass], ...] = (
     FuseNorm,
     FuseRotary,
     KVCache,
+    KVCompression,
     MergeLinear,
     MergeRotary,
     SelectColumns,
@@ -60,7 +63,7 @@ DEFAULT = (
 PIPELINES: dict[str, tuple[Pass, ...]] = {}
 """Named pipelines: `default`, and `O0` without the optional passes."""
 
-Option = int | bool
+Option = int | bool | str
 """Types that options of passes have."""
 
 _STEP = re.compile(r"(?P<name>[^{},]+)(?:\{(?P<options>[^{}]*)\})?(?:,|$)")
@@ -109,9 +112,28 @@ def _parse_value(name: str, key: str, text: str, default: Option) -> Option:
         if text in ("true", "false"):
             return text == "true"
         raise InputError(f"option '{key}' of pass '{name}' must be true or false, not '{text}'")
+    if isinstance(default, str):
+        return text
     if re.fullmatch(r"-?\d+", text):
         return int(text)
     raise InputError(f"option '{key}' of pass '{name}' must be an integer, not '{text}'")
+
+
+def compressing(passes: Sequence[Pass], policies: KvSpecification | str) -> list[Pass]:
+    """Passes that compress KV caches as `policies` say: right behind `kv_cache`, or where `kv_compression` stands.
+
+    Raises:
+        InputError: there is no `kv_cache` among the passes.
+    """
+    compression = KVCompression(policies)
+    if any(step.name == compression.name for step in passes):
+        return [compression if step.name == compression.name else step for step in passes]
+    positions = [index for index, step in enumerate(passes) if step.name == KVCache.name]
+    if not positions:
+        raise InputError(
+            "this pipeline keeps no KV cache that policies could compress", help="add the pass kv_cache to --pipeline"
+        )
+    return [*passes[: positions[0] + 1], compression, *passes[positions[0] + 1 :]]
 
 
 def _suggestion(wish: str, names: list[str], kind: str) -> str:

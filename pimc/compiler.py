@@ -13,11 +13,14 @@ from isa import Machine, Place, Program, ResourceLimitError, UnsupportedError, m
 from passes import (
     Affine,
     Graph,
+    KvSpecification,
     Node,
     PassManager,
     PassReport,
     PlaceWeights,
     Value,
+    compressing,
+    load_kv,
     parse_pipeline,
     pipeline,
     place_together,
@@ -52,6 +55,7 @@ def compile_model(
     chunk: int = DEFAULT_CHUNK,
     weights: bool = True,
     bind: Mapping[str, Any] | None = None,
+    kv: str | KvSpecification | None = None,
 ) -> Program:
     """Compile an ONNX model.
 
@@ -69,6 +73,7 @@ def compile_model(
         chunk: Tokens of one `prefill` run at most.
         weights: Whether the program holds the weights; without them it can only be timed.
         bind: Values by name of the inputs that become constants.
+        kv: Policies that compress the KV cache, as `pimc policies` lists them: `kivi:bits=4 ; none @ 0-1`, or `@FILE`.
 
     Returns:
         The program.
@@ -76,10 +81,13 @@ def compile_model(
     Raises:
         PimcError: The model, an option or the machine is refused; the message says where and what is allowed.
     """
+    policies = load_kv(kv) if isinstance(kv, str) else kv
     chosen = {"pipeline": pipeline_text or ("default" if optimize else "O0"), **machine_metadata(machine)}
+    if policies is not None:
+        chosen["kv"] = policies.text
     if is_folder(source):
         folder = load_folder(str(source))
-        graphs = fuse_folder(folder, dims, pipeline_text, optimize, observers, bind)
+        graphs = fuse_folder(folder, dims, pipeline_text, optimize, observers, bind, policies)
         place_together(machine, graphs)
         metadata = {**_metadata(folder.path.resolve().name, folder.sha256), **chosen}
         options = ProgramOptions(0, chunk, numerics, {**metadata, "start_token": folder.start_token}, weights, optimize)
@@ -87,7 +95,7 @@ def compile_model(
             graphs, max_context, lambda context: build_stages(_stages(folder, graphs, options, context), machine)
         )
     model = load_model(source) if isinstance(source, str | Path) else wrap_model(source)
-    graph = fuse_model(model, dims, pipeline_text, optimize, observers, bind)
+    graph = fuse_model(model, dims, pipeline_text, optimize, observers, bind, policies)
     PassManager([PlaceWeights(machine)], observers).run(graph)
     metadata = {**_metadata(model.name, model.sha256), "table_rows": table_rows(graph), **chosen}
     options = ProgramOptions(0, chunk, numerics, metadata, weights, optimize)
@@ -116,11 +124,12 @@ def fuse_model(
     optimize: bool = True,
     observers: Sequence[Observer] = (),
     bind: Mapping[str, Any] | None = None,
+    kv: KvSpecification | None = None,
 ) -> Graph:
     """Import a model and run the machine-independent passes; arguments as for `compile_model`."""
     graph = import_model(model, dims, bind)
     passes = parse_pipeline(pipeline_text) if pipeline_text else pipeline("default" if optimize else "O0")
-    PassManager(passes, observers).run(graph)
+    PassManager(passes if kv is None else compressing(passes, kv), observers).run(graph)
     return graph
 
 
@@ -131,10 +140,12 @@ def fuse_folder(
     optimize: bool = True,
     observers: Sequence[Observer] = (),
     bind: Mapping[str, Any] | None = None,
+    kv: KvSpecification | None = None,
 ) -> tuple[Graph, ...]:
     """Import the models of a folder and run the machine-independent passes, in the order of `folder.files`.
 
-    Arguments as for `compile_model`; `dims` and `bind` go to every file that has a dimension or input of that name.
+    Arguments as for `compile_model`; `dims` and `bind` go to every file that has a dimension or input of that name,
+    `kv` to the decoder's.
 
     Raises:
         UnsupportedError: the keys and values of a decoder were not recognised, so that they cannot stay in the machine.
@@ -142,7 +153,8 @@ def fuse_folder(
     graphs: list[Graph] = []
     for file in folder.files:
         own_dims, own_bind = file_dimensions(folder, file, dims or {}, bind or {})
-        graphs.append(fuse_model(file.model, own_dims, pipeline_text, optimize, observers, own_bind))
+        own_kv = None if file.entry == "encode" else kv
+        graphs.append(fuse_model(file.model, own_dims, pipeline_text, optimize, observers, own_bind, own_kv))
         if file.bind:
             _drop_other_branch(graphs[-1])
         _check_caches(file, graphs[-1])

@@ -1,1 +1,46 @@
 """Policies that compress the KV cache, one file each, and the few mechanisms that they choose from."""
+
+from passes.kv_policies.combination import check_combination
+from passes.kv_policies.mechanisms import (
+    BestKeys,
+    BestPages,
+    BinaryKeys,
+    Compression,
+    Encoding,
+    Levelled,
+    Quantized,
+    Retention,
+    Ring,
+    Scored,
+    Selection,
+)
+from passes.kv_policies.policy import Layer, Parameter, Policy, parameters, suggestion
+from passes.kv_policies.registry import POLICIES
+from passes.kv_policies.resolution import clause_of, resolve
+from passes.kv_policies.specification import KvSpecification, load_kv, parse_kv
+
+__all__ = [
+    "POLICIES",
+    "BestKeys",
+    "BestPages",
+    "BinaryKeys",
+    "Compression",
+    "Encoding",
+    "KvSpecification",
+    "Layer",
+    "Levelled",
+    "Parameter",
+    "Policy",
+    "Quantized",
+    "Retention",
+    "Ring",
+    "Scored",
+    "Selection",
+    "check_combination",
+    "clause_of",
+    "load_kv",
+    "parameters",
+    "parse_kv",
+    "resolve",
+    "suggestion",
+]
