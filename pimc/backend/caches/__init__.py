@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from isa import Place, UnsupportedError
-from passes import Cache, Node
-from passes.kv_policies.mechanisms import Compression, Ring, Scored
+from passes import Cache, Compression, Node, Ring, Scored
 from pimc.backend.caches.keep_all import CacheIndex, KeepAll
 from pimc.backend.caches.ring import RingCache
 from pimc.backend.caches.scored import ScoredCache

@@ -10,7 +10,7 @@ from isa import Indexed
 from pimc.backend.caches.keep_all import CacheIndex, KeepAll
 
 if TYPE_CHECKING:
-    from passes.kv_policies.mechanisms import Ring
+    from passes import Ring
     from pimc.backend.lowering import CacheRooms, Lowering
 
 

@@ -12,8 +12,7 @@ from pimc.backend.caches.keep_all import CacheIndex, KeepAll
 from pimc.backend.emitter import Words, indexed
 
 if TYPE_CHECKING:
-    from passes import Cache
-    from passes.kv_policies.mechanisms import Scored
+    from passes import Cache, Scored
     from pimc.backend.attention_block import Block
     from pimc.backend.lowering import CacheRooms, Lowering
 
