@@ -14,6 +14,8 @@ _INTERNAL_ERROR = 70
 _INTERRUPTED = 130
 _RESOURCE_LIMIT = 6
 _REFUSED = 1
+_LONGEST_LINE = 2000
+"""Characters of a line of a diagnostic."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,7 +80,7 @@ def _report(problem: Exception, options: Namespace) -> int:
         text, code = f"{problem.filename}: error: {problem.strerror}", _REFUSED
     else:
         text, code = _internal_error(problem, options), _INTERNAL_ERROR
-    print(_printable(text), file=sys.stderr)
+    print("\n".join(map(_clipped, _printable(text).splitlines())), file=sys.stderr)
     return code
 
 
@@ -98,6 +100,11 @@ def _internal_error(problem: Exception, options: Namespace) -> str:
     else:
         lines.append("help: this is a defect of pimc; please report it with the traceback that -v prints")
     return "\n".join(lines)
+
+
+def _clipped(line: str) -> str:
+    """A line without what stands behind the longest that a person reads: names and lines of files may be huge."""
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]} ... ({len(line):,} characters)"
 
 
 def _printable(text: str) -> str:

@@ -8,6 +8,8 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from pimc.commands.blame import blaming
+
 if TYPE_CHECKING:
     from isa import Machine, Program
     from pimc.compiler import Observer
@@ -85,9 +87,10 @@ def bound_dimensions(options: Namespace, inputs: str | None = None) -> dict[str,
         from pimc.model_inputs import first_dimensions
 
         arrays = read_arrays(inputs)
-        if is_folder(options.model):
-            return folder_dimensions(load_folder(options.model), arrays) | bound
-        bound = first_dimensions(options.model, arrays) | bound
+        with blaming(inputs):
+            if is_folder(options.model):
+                return folder_dimensions(load_folder(options.model), arrays) | bound
+            bound = first_dimensions(options.model, arrays) | bound
     return bound
 
 

@@ -26,15 +26,24 @@ def entry_name(program: Program, asked: str | None) -> str:
     """The entry that is asked for, or the only one.
 
     Raises:
-        InputError: there are several entries, and none is asked for.
+        InputError: there are several entries and none is asked for, or none of this name.
     """
     from isa import InputError
 
+    check_entry(program, asked)
     if asked is not None:
         return asked
     if len(program.entries) != 1:
         raise InputError("the program has several entries", help=f"give --entry: {', '.join(program.entries)}")
     return next(iter(program.entries))
+
+
+def check_entry(program: Program, asked: str | None) -> None:
+    """Refuse an entry that the program does not have; raises `InputError`."""
+    from isa import InputError
+
+    if asked is not None and asked not in program.entries:
+        raise InputError(f"the program has no entry '{asked}'", notes=[f"its entries are {', '.join(program.entries)}"])
 
 
 def entry_registers(program: Program, entry: str, given: Iterable[tuple[str, int]]) -> dict[str, int]:

@@ -6,8 +6,9 @@ import json
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
 
+from pimc.commands.blame import blaming
 from pimc.commands.command import Command
-from pimc.commands.registers import add_set, entry_name, entry_registers
+from pimc.commands.registers import add_set, check_entry, entry_name, entry_registers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -82,11 +83,12 @@ def _run(options: Namespace) -> int:
 
 def _execute(options: Namespace, session: Session, terminal: Terminal) -> tuple[Outputs, Statistics, Recording | None]:
     """Run what is asked for, recorded when a trace or a log is."""
+    check_entry(session.program, options.entry)
     by_registers = options.set or not any(port.direction == "input" for port in session.program.ports)
     records = options.trace is not None or options.log is not None
     if records:
         session.simulator.record()
-    with terminal.status(f"running {options.program}"):
+    with terminal.status(f"running {options.program}"), blaming(options.inputs):
         runs = _run_registers(options, session) if by_registers else _run_inputs(options, session, terminal)
     return (*runs, session.simulator.recording() if records else None)
 
@@ -144,11 +146,12 @@ def _run_stages(options: Namespace, session: Session, terminal: Terminal) -> tup
 def _seeded_inputs(options: Namespace, program: Program, terminal: Terminal) -> Outputs:
     import numpy as np
 
-    from pimc.model_inputs import Step, step_inputs
+    from pimc.model_inputs import Step, has_cache, step_inputs
 
     longest = int(program.metadata.get("max_context", _SEEDED_TOKENS))
     tokens = 1 if options.entry == "decode" else min(_SEEDED_TOKENS, longest)
-    terminal.note(f"no inputs given: {tokens} seeded tokens (seed {options.seed}), an empty cache")
+    made = f"{tokens} seeded token{'s' if tokens > 1 else ''} (seed {options.seed})"
+    terminal.note(f"no inputs given: {made}{', an empty cache' if has_cache(program.ports) else ''}")
     generator = np.random.default_rng(options.seed)
     return step_inputs(program.ports, Step(tokens), generator, program.metadata.get("table_rows", {}))
 

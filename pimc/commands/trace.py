@@ -22,6 +22,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 def _run(options: Namespace) -> int:
     from isa import load_machine
+    from pimc.file_kinds import check_trace
     from pimc.files import check_output, write_atomically
     from pimc.report.terminal import Terminal, print_json
     from pimc.report.trace import print_trace
@@ -29,6 +30,7 @@ def _run(options: Namespace) -> int:
 
     if options.log is not None:
         check_output(options.log)
+    check_trace(options.trace)
     terminal = Terminal(options.color, options.quiet)
     machine = load_machine(options.machine)
     with terminal.status(f"running {options.trace}"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
+from pimc.commands.blame import blaming
 from pimc.commands.command import Command
 from pimc.commands.model_options import add_model_options, bound_values, compile_with
 
@@ -41,7 +42,7 @@ def _run(options: Namespace) -> int:
     machine = load_machine(options.machine)
     rtol = default_tolerance(options.numerics) if options.rtol is None else options.rtol
     terminal = Terminal(options.color, options.quiet)
-    with terminal.status(f"compiling {options.model}") as show:
+    with terminal.status(f"compiling {options.model}") as show, blaming(options.inputs):
         program = compile_with(options, machine, [Record(show)], options.inputs)
         session, chosen = Session(program, machine), (inputs, rtol, options.seed, show)
         if is_folder(options.model):

@@ -29,13 +29,14 @@ def input_types(graph: onnx.GraphProto, dims: Mapping[str, int], place: Place) -
         place: The model, for messages.
 
     Raises:
-        InputError: `dims` names a dimension that the model does not have, or a number below 0.
+        InputError: `dims` names a dimension that the model does not have, a number below 0, or no sequences at all.
         UnsupportedError: An input is no tensor of known rank and supported element type.
     """
     weights = {tensor.name for tensor in graph.initializer}
     types = {info.name: _input_type(info, place) for info in graph.input if info.name not in weights}
     symbols = list(dict.fromkeys(name for kind in types.values() for dim in kind.shape for name in _names(dim)))
     _check_bindings(symbols, dims, place)
+    _check_first_axes(types, dims, place)
     numbers = {name: 1 for kind in types.values() for name in _batch_symbol(kind)} | dict(dims)
     return {
         name: TensorType(kind.dtype, tuple(bind(dim, numbers) for dim in kind.shape)) for name, kind in types.items()
@@ -89,3 +90,10 @@ def _check_bindings(symbols: list[str], dims: Mapping[str, int], place: Place) -
             )
         if number < 0:
             raise InputError(f"the dimension '{name}' cannot be {number}", place)
+
+
+def _check_first_axes(types: Mapping[str, TensorType], dims: Mapping[str, int], place: Place) -> None:
+    """First axes count sequences, images or rows: without any there is nothing to run."""
+    for name, kind in types.items():
+        if len(kind.shape) > 1 and bind(kind.shape[0], dims) == 0:
+            raise InputError(f"the first axis of '{name}' cannot be 0: a run has at least one of them", place)

@@ -207,7 +207,9 @@ def _types(walk: GraphWalk, node: onnx.NodeProto) -> str:
 
 
 def _blame(problem: PimcError, place: Place, note: str) -> None:
-    """Add the ONNX node to an error that has no place yet."""
+    """Add the ONNX node to an error that has no place yet, or the file to one that only names the node."""
+    if problem.place is not None and problem.place.file is None:
+        problem.place = place
     if problem.place is None:
         problem.place = place
         problem.notes = (*problem.notes, note)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import onnx
 
@@ -11,10 +11,10 @@ from pimc.frontend.folding import FOLDED
 from pimc.frontend.loading import LoadedModel, standard_domain
 from pimc.frontend.operators import IMPORTERS
 
-_SHOWN_NAMES = 3
+_SHOWN_NAMES = 8
 _HELP = (
-    "export the model for inference with static control flow, simplify it, or leave these nodes out;"
-    " `pimc inspect` lists the nodes of a model"
+    "write these parts of the model with supported operators (docs/operators.md) and export it again, or cut the model"
+    " before them (onnx.utils.extract_model)"
 )
 _ADVICE = {
     "Loop": "unrolled by exporters whose loop bounds are Python numbers",
@@ -28,7 +28,7 @@ _ADVICE = {
     "RandomNormalLike": "random numbers: give them to the model as an input",
     "RandomUniform": "random numbers: give them to the model as an input",
     "RandomUniformLike": "random numbers: give them to the model as an input",
-    **dict.fromkeys(sorted(FOLDED), "computed at compile time only: its operands may not depend on the inputs"),
+    **dict.fromkeys(sorted(FOLDED), "computed at compile time only: operands may not depend on the inputs"),
 }
 """What can be done about an operator, where there is something better to say than `_HELP`."""
 
@@ -55,9 +55,18 @@ def check_support(
     if not missing:
         return
     count = sum(len(names) for names in missing.values())
-    message = f"{count} of {len(every)} nodes have operators that are not supported"
-    advice = [f"{operator}: {_ADVICE[operator]}" for _, operator in sorted(missing) if operator in _ADVICE]
-    raise UnsupportedError(message, place, notes=[*_table(model, missing), *advice], help=_HELP)
+    has = "has an operator that is" if count == 1 else "have operators that are"
+    message = f"{count} of {len(every)} nodes {has} not supported"
+    raise UnsupportedError(message, place, notes=[*_table(model, missing), *_advice(missing)], help=_HELP)
+
+
+def _advice(missing: Iterable[tuple[str, str]]) -> list[str]:
+    """What is to be said of operators, once for all of which it is the same."""
+    operators: dict[str, list[str]] = {}
+    for _, operator in sorted(missing):
+        if operator in _ADVICE:
+            operators.setdefault(_ADVICE[operator], []).append(operator)
+    return [f"{', '.join(names)}: {advice}" for advice, names in operators.items()]
 
 
 def _dependent(graph: onnx.GraphProto, nodes: Sequence[tuple[str, onnx.NodeProto]], bound: frozenset[str]) -> set[str]:
@@ -81,10 +90,10 @@ def _in_branches(node: onnx.NodeProto) -> Iterator[tuple[str, onnx.NodeProto]]:
 
 
 def _table(model: LoadedModel, missing: dict[tuple[str, str], list[str]]) -> list[str]:
-    rows = [("operator", "domain", "operator set", "nodes", "first nodes")]
+    rows = [("operator", "domain", "operator set", "nodes", "which")]
     for (domain, operator), names in sorted(missing.items()):
         version = str(model.opsets.get(domain, "not declared"))
-        more = ", ..." if len(names) > _SHOWN_NAMES else ""
+        more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
         rows.append((operator, domain or "ai.onnx", version, str(len(names)), ", ".join(names[:_SHOWN_NAMES]) + more))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -192,7 +192,7 @@ def test_dimensions_from_arrays_that_do_not_fit(refused, tmp_path: Path) -> None
     path = tmp_path / "in.npz"
     np.savez(path, input_ids=np.zeros(3, np.int64))
     err = refused(1, "compile", LLAMA, "-i", path, "-o", tmp_path / "t.pim")
-    assert err == "error: input 'input_ids' has 1 axes, the model expects 2\n"
+    assert err == f"{path}: error: input 'input_ids' has 1 axes, the model expects 2\n"
 
 
 def test_a_program_for_another_machine(refused, tmp_path: Path, program: Path) -> None:
@@ -244,3 +244,30 @@ def test_a_hostile_name_does_not_drive_the_terminal(refused, tmp_path: Path) -> 
     path = tmp_path / "m.onnx"
     onnx.save(model, path)
     assert "\x1b" not in refused(4, "compile", path, "-o", tmp_path / "t.pim")
+
+
+def test_refused_arrays_are_blamed_on_their_file(refused, program: Path, tmp_path: Path) -> None:
+    path = tmp_path / "in.npz"
+    np.savez(path, input_ids=np.zeros((1, 3), np.float32))
+    expected = f"{path}: error: 1 of the inputs cannot be used\nnote: 'input_ids' is float32, allowed: int64\n"
+    assert refused(1, "run", program, "-i", path) == expected
+    assert refused(1, "verify", LLAMA, "-i", path) == expected
+    np.savez(path, ids=np.zeros((1, 3), np.int64))
+    assert refused(1, "compile", LLAMA, "-i", path).startswith(f"{path}: error: the model has no input 'ids'\n")
+    missing = "error: the program has no entry 'encode'\nnote: its entries are decode, prefill\n"
+    assert refused(1, "run", program, "-i", path, "--entry", "encode") == missing
+    assert refused(1, "run", program, "--entry", "encode") == missing
+
+
+def test_a_batch_of_none_is_refused(refused) -> None:
+    assert refused(1, "compile", LLAMA, "--dim", "batch=0").startswith(
+        f"{LLAMA}: error: the first axis of 'input_ids' cannot be 0"
+    )
+
+
+def test_long_lines_of_diagnostics_are_clipped(refused, tmp_path: Path) -> None:
+    path = tmp_path / "t.trace"
+    path.write_text("Z" * 50_000)
+    err = refused(1, "trace", path)
+    assert max(map(len, err.splitlines())) < 2100
+    assert "... (50,002 characters)" in err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,9 @@ def test_kinds_are_known_by_their_first_bytes(files: dict[str, Path]) -> None:
         ("check", "model", "this is an ONNX model, not a program", "compile it first: pimc compile {}"),
         ("disasm", "text", "this is assembly text, not a program", "assemble it first: pimc asm {}"),
         ("run", "a.npz", "this is an npz file of arrays, not a program", ""),
+        ("run", "notes.md", "this is not a program", "pimc compile and pimc asm write programs (.pim)"),
+        ("trace", "a.pim", "this is a program, not a trace", "pimc disasm --format aim-isr {} writes one"),
+        ("trace", "a.npz", "this is an npz file of arrays, not a trace", ""),
         ("compile", "a.pim", "this is a program, not an ONNX model", "pimc run {} runs it"),
         ("verify", "a.pim", "this is a program, not an ONNX model", "pimc run {} runs it"),
         ("generate --prompt x", "a.pim", "this is a program, not an ONNX model", "pimc run {} runs it"),
@@ -104,3 +108,23 @@ def test_one_entry_is_printed_but_not_written(
         "help: leave --entry out, or -o: pimc disasm P.pim --entry NAME > FILE writes it for reading",
     ]
     assert not target.exists()
+
+
+def test_a_folder_is_no_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", str(tmp_path)]) == 1
+    assert (
+        capsys.readouterr().err == f"{tmp_path}: error: this is a folder, not a program\n"
+        "help: give the name of a file in it\n"
+    )
+    (tmp_path / "encoder.onnx").write_bytes(b"")
+    assert cli.main(["check", str(tmp_path)]) == 1
+    assert f"help: compile it first: pimc compile {tmp_path}\n" in capsys.readouterr().err
+
+
+def test_binary_traces_are_refused_unless_packed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "t.trace"
+    path.write_bytes(b"AiM EOC\0" + bytes(range(256)) * 40)
+    assert cli.main(["trace", str(path)]) == 1
+    assert capsys.readouterr().err == f"{path}: error: this is a binary file, not a trace\n"
+    path.write_bytes(gzip.compress(b"AiM EOC\n"))
+    assert cli.main(["trace", str(path), "-q"]) == 0
