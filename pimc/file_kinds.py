@@ -75,7 +75,7 @@ def check_kind(path: str | Path, wanted: FileKind) -> None:
 
 
 def _is_no_program(path: str | Path) -> bool:
-    """Whether a file does not even begin as a program does: eight bytes, then a JSON object; a short .pim may be cut."""
+    """Whether a file does not even begin as a program does: eight bytes, then a JSON object; a .pim may be cut."""
     try:
         with Path(path).open("rb") as stream:
             start = stream.read(9)
