@@ -10,14 +10,17 @@ graph "tiny" {
   output "result" = %mul:0
 }
 ```
-`@name` is the node's name; it is left out where the results are named after the node. `_` is an absent operand.
+A cache names the mechanisms that compress it: `retention = Ring {budget = 512, sinks = 4}`. `@name` is the node's name;
+it is left out where the results are named after the node. `_` is an absent operand.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -68,8 +71,18 @@ def _declaration(value: Value) -> str:
 
 def _cache(cache: Cache) -> str:
     fields = ("kv_heads", "head_dim", "value_dim", "past_key", "past_value", "present_key", "present_value")
-    pairs = ", ".join(f"{field} = {_attribute(getattr(cache, field))}" for field in fields)
-    return f"cache {json.dumps(cache.name)} {{{pairs}}}"
+    pairs = [(field, getattr(cache, field)) for field in fields]
+    if cache.compression is not None:
+        pairs += [(slot, part) for slot, part in _fields(cache.compression) if part is not None]
+    return f"cache {json.dumps(cache.name)} {{{_assignments(pairs)}}}"
+
+
+def _fields(record: Any) -> list[tuple[str, Attribute]]:
+    return [(field.name, getattr(record, field.name)) for field in dataclasses.fields(record)]
+
+
+def _assignments(pairs: Iterable[tuple[str, Attribute]]) -> str:
+    return ", ".join(f"{name} = {_attribute(value)}" for name, value in pairs)
 
 
 def _constant(value: Value, array: Array) -> str:
@@ -112,4 +125,6 @@ def _attribute(value: Attribute) -> str:
     if isinstance(value, tuple):
         parts: tuple[Attribute, ...] = value
         return f"[{', '.join(map(_attribute, parts))}]"
+    if dataclasses.is_dataclass(value):
+        return f"{type(value).__name__} {{{_assignments(_fields(value))}}}"
     return json.dumps(value)

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
@@ -16,11 +16,20 @@ from isa import InputError, Place
 from passes.dims import Dim, symbol
 from passes.interpreter_ops import Array
 from passes.ir import Attribute, Cache, Graph, TensorType, Value
+from passes.kv_policies import Compression, Encoding, Retention, Selection
 from passes.ops import FLOAT_DTYPES, INTEGER_DTYPES
 
 if TYPE_CHECKING:
     from lark import Lark, Token, Tree
     from lark.exceptions import UnexpectedInput
+
+_SLOTS: dict[str, tuple[type, ...]] = {
+    "retention": get_args(Retention),
+    "encoding": get_args(Encoding),
+    "selection": get_args(Selection),
+}
+"""Mechanisms that the parts of a compression can be."""
+_MECHANISMS = {kind.__name__: kind for kinds in _SLOTS.values() for kind in kinds}
 
 Branch = Any
 """A token or a tree of the parser."""
@@ -109,9 +118,13 @@ class _Reader:
 
     def _cache(self, children: list[Branch]) -> None:
         name, fields = json.loads(children[0]), _attributes(children[1])
-        if list(fields) != [field.name for field in dataclasses.fields(Cache)][1:]:
+        slots = {slot: fields.pop(slot) for slot in _SLOTS if slot in fields}
+        if list(fields) != [field.name for field in dataclasses.fields(Cache)][1:-1]:
             raise self._error(f"the fields of the cache '{name}' are not those of a cache", children[0])
-        self._graph.caches[name] = Cache(name, **fields)
+        for slot, part in slots.items():
+            if not isinstance(part, _SLOTS[slot]):
+                raise self._error(f"'{slot}' of the cache '{name}' is not a mechanism for it", children[0])
+        self._graph.caches[name] = Cache(name, **fields, compression=Compression(**slots) if slots else None)
 
     def _signature(self, children: list[Branch]) -> None:
         self._graph.signature[json.loads(children[0])] = _type(children[1])
@@ -230,9 +243,19 @@ def _attribute(tree: Branch) -> Attribute:
         return tuple(_attribute(child) for child in tree.children if child is not None)
     if tree.data == "dim":
         return _dim(tree)
+    if tree.data == "mechanism":
+        return _mechanism(str(tree.children[0]), _attributes(tree.children[1]))
     if tree.data in ("true", "false", "absent"):
         return {"true": True, "false": False, "absent": None}[str(tree.data)]
     (token,) = tree.children
     if tree.data == "string":
         return json.loads(token)
     return float(token) if tree.data == "float" else int(token)
+
+
+def _mechanism(name: str, fields: dict[str, Attribute]) -> Attribute:
+    """The mechanism of a compression, `None` when there is none of that name with those fields."""
+    kind = _MECHANISMS.get(name)
+    if kind is None or list(fields) != [field.name for field in dataclasses.fields(kind)]:
+        return None
+    return kind(**fields)

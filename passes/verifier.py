@@ -6,6 +6,7 @@ from isa import GraphError, Place
 from passes.ir import Graph
 from passes.ops import OPS
 from passes.verifier_attributes import attribute_findings
+from passes.verifier_caches import cache_findings
 from passes.verifier_findings import Finding
 from passes.verifier_structure import structure_findings
 from passes.verifier_types import type_findings
@@ -35,7 +36,7 @@ def verify(graph: Graph, level: str = "fused") -> None:
     if not findings:
         findings = [*_level_findings(graph, level), *attribute_findings(graph)]
     if not findings:
-        findings = [*type_findings(graph)]
+        findings = [*type_findings(graph), *cache_findings(graph)]
     if findings:
         first, *others = findings
         place = Place(graph.name, node=first.node.origins[0] if first.node and first.node.origins else None)

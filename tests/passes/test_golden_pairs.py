@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from passes import PASSES, PassManager, parse_graph, print_graph
+from passes import PASSES, PassManager, parse_graph, parse_pipeline, print_graph
 
 FOLDER = Path(__file__).parent.parent / "golden" / "passes"
 SEPARATOR = "---\n"
+OPTIONS = {"kv_compression": "{policies=window:sink=2 + kivi}"}
 PAIRS = sorted(FOLDER.glob("*.txt"))
 
 
@@ -19,7 +20,7 @@ def rewritten(path: Path) -> tuple[str, str, str]:
     """(text before, expected text after, text after) of a golden file."""
     before, expected = path.read_text(encoding="utf-8").split(SEPARATOR)
     graph = parse_graph(before, file=path.name)
-    PassManager([PASSES[path.stem]()], check_claims=True).run(graph)
+    PassManager(parse_pipeline(path.stem + OPTIONS.get(path.stem, "")), check_claims=True).run(graph)
     return before, expected, print_graph(graph)
 
 
