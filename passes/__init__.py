@@ -25,16 +25,6 @@ from passes.kv_policies import (
     parse_kv,
     suggestion,
 )
-from passes.kv_policies.mechanisms import (
-    BestKeys,
-    BestPages,
-    BinaryKeys,
-    Compression,
-    Levelled,
-    Quantized,
-    Ring,
-    Scored,
-)
 from passes.manager import Observer, Pass, PassManager, PassReport
 from passes.matrix_layout import MatrixLayout, Tile, matrix_layout
 from passes.ops import EXCLUDED_BELOW, FLOAT_DTYPES, OPS, OpSpec
