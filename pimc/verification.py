@@ -193,9 +193,10 @@ def seeded_cases(program: Program) -> Iterator[tuple[Step, ...]]:
             yield tuple(_consecutive((12, 1) if tokens is None else (tokens, tokens), longest, (0, 3), tokens))
         return
     before = past or 0
+    least = max((symbol.low for symbol in program.registers), default=1)
     for count, masked in ((1, (0, 0)), (17, (0, 0)), (12, (7, 12))) if tokens is None else ((tokens, (0, 0)),):
         if before + count <= longest and (masks or masked == (0, 0)):
-            yield (Step(count, before, masked),)
+            yield (Step(max(count, least), before, masked),)
 
 
 def _consecutive(lengths: Sequence[int], longest: int, masked: tuple[int, int], fixed: int | None) -> Iterator[Step]:

@@ -278,10 +278,10 @@ class EntryBuilder:
         symbols: list[RegisterSymbol] = []
         if self.rows.main is not None:
             cached = self.options.max_context - 1 if self.lengths.has_past else 0
-            least = self.lengths.least_run
+            least, most = self.lengths.least_run, self.lengths.chunk
             symbols += [
                 RegisterSymbol("kv_length", self.host.kv_length, 0, cached, "tokens in the KV cache"),
-                RegisterSymbol("token_count", self.host.token_count, least, self.lengths.chunk, "valid tokens of this run"),
+                RegisterSymbol("token_count", self.host.token_count, least, most, "valid tokens of this run"),
             ]
         if self.lengths.has_decode:
             meaning = "first token of this run whose outputs are wanted"

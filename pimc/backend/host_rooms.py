@@ -45,18 +45,21 @@ class HostRooms:
 
     def add_symbol(self, wish: str, space: str, address: int, size: int) -> None:
         """Name an address; the name is `wish`, made a symbol and unique."""
+        self.symbols.append(Symbol(self._unused(symbol_name(wish)), space, address, size))
+
+    def _unused(self, wish: str) -> str:
         taken = {symbol.name for symbol in self.symbols}
-        name, number = symbol_name(wish), 1
+        name, number = wish, 1
         while name in taken:
-            name, number = f"{symbol_name(wish)}.{number}", number + 1
-        self.symbols.append(Symbol(name, space, address, size))
+            name, number = f"{wish}.{number}", number + 1
+        return name
 
     def add_port(
         self, graph: Graph, name: str, direction: str, kind: str, symbol: Symbol | None, filled_by: str = ""
     ) -> None:
         """Note the port of a model input or output; `filled_by` is the output that leaves an input's contents."""
         if symbol is not None and symbol not in self.symbols:
-            symbol = replace(symbol, name=self.named(symbol.name))
+            symbol = replace(symbol, name=self._unused(self.named(symbol.name)))
             self.symbols.append(symbol)
         kind_of = graph.signature[name]
         shape = tuple(dim if isinstance(dim, int) else str(dim) for dim in kind_of.shape)
@@ -65,9 +68,9 @@ class HostRooms:
 
 
 def symbol_name(name: str) -> str:
-    """`name` with everything replaced that a symbol may not contain."""
+    """`name` with everything replaced that a symbol may not contain; it must not look like a register either."""
     clean = re.sub(r"[^A-Za-z0-9_.]", "_", name)
-    return clean if re.match(r"[A-Za-z_]", clean) else f"_{clean}"
+    return clean if re.match(r"(?!r[0-9]+\Z)[A-Za-z_]", clean) else f"_{clean}"
 
 
 @dataclass(frozen=True)

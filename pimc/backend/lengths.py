@@ -26,6 +26,7 @@ class Lengths:
         tokens: For each space the most tokens of a sequence in one run.
         caches: How much each KV cache holds.
         chunk: Most tokens of the main space in one run.
+        least_run: Fewest tokens of the main space in one run.
         has_past: Whether tokens of earlier runs are in a cache.
         has_decode: Whether a run may have one token as well as many.
         others: Registers of symbols besides the tokens and those in the cache.
@@ -36,6 +37,7 @@ class Lengths:
     tokens: dict[Space, int]
     caches: dict[str, CacheSizes]
     chunk: int
+    least_run: int
     has_past: bool
     has_decode: bool
     others: tuple[RegisterSymbol, ...]
@@ -73,14 +75,11 @@ def find_lengths(
     own = _bare_symbol(main.tokens) if main is not None else None
     names = {name: "kv_length" for name in past} | ({own: "token_count"} if own is not None else {})
     registers = {name: host.kv_length for name in past} | ({own: host.token_count} if own is not None else {})
+    least = _least_lengths(graph)
     others: list[RegisterSymbol] = []
     for name in sorted(graph.symbols() - set(registers)):
-        names[name] = "dim_" + re.sub(r"[^A-Za-z0-9_]", "_", name)
-        if names[name] not in shared:
-            shared[names[name]] = emitter.register()
-        registers[name] = shared[names[name]]
-        meaning = f"size of the dimension '{name}'"
-        others.append(RegisterSymbol(names[name], registers[name], 0, options.max_context, meaning))
+        others.append(_other_register(name, least.get(name, 0), emitter, options.max_context, shared))
+        names[name], registers[name] = others[-1].name, others[-1].register
     is_incremental = schedule.is_incremental and (own is not None or isinstance(main and main.tokens, int))
     has_past = is_incremental or bool(past)
     chunk = _chunk(main, is_incremental, options)
@@ -94,9 +93,31 @@ def find_lengths(
     tokens = {space: extents.capacity(space.tokens) for space in _spaces(rows, schedule)}
     if main is not None:
         tokens[main] = chunk
-    has_decode = is_incremental or (bool(past) and own is not None)
+    is_single = main is not None and main.tokens == 1
+    has_decode = is_incremental or (bool(past) and (own is not None or is_single))
     caches = _cache_sizes(graph, extents, host, options.max_context)
-    return Lengths(extents, tokens, caches, chunk, has_past, has_decode, tuple(others), names)
+    least_run = 1 if own is None or is_incremental else max(1, least.get(own, 1))
+    return Lengths(extents, tokens, caches, chunk, least_run, has_past, has_decode, tuple(others), names)
+
+
+def _other_register(name: str, low: int, emitter: Emitter, high: int, shared: dict[str, int]) -> RegisterSymbol:
+    """The register of a symbol that is neither the tokens nor those in the cache."""
+    known = "dim_" + re.sub(r"[^A-Za-z0-9_]", "_", name)
+    if known not in shared:
+        shared[known] = emitter.register()
+    return RegisterSymbol(known, shared[known], min(low, high), high, f"size of the dimension '{name}'")
+
+
+def _least_lengths(graph: Graph) -> dict[str, int]:
+    """The smallest value of each symbol at which every node finds what it reads, where that is up to it alone."""
+    least: dict[str, int] = {}
+    facts = graph.facts.get("frontend")
+    for demand in () if facts is None else facts.demands:
+        if isinstance(demand.smaller, int) and isinstance(demand.larger, Affine) and len(demand.larger.terms) == 1:
+            ((name, factor),) = demand.larger.terms
+            needed = -((demand.larger.constant - demand.smaller) // factor)
+            least[name] = max(least.get(name, 0), needed)
+    return least
 
 
 def _bare_symbol(dim: Dim) -> str | None:

@@ -186,7 +186,9 @@ class Simulator:
                 raise ResourceLimitError(
                     f"the register '{symbol.name}' is {value}",
                     notes=[f"{symbol.meaning or symbol.name}: {symbol.low} to {symbol.high}"],
-                    help="compile with a larger --max-context, or give less",
+                    help=f"give at least {symbol.low}"
+                    if value < symbol.low
+                    else "compile with a larger --max-context, or give less",
                 )
             self.state.registers[symbol.register] = value
         self._check_limits(given)

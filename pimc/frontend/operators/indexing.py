@@ -84,8 +84,12 @@ def _clamped(build: Builder, position: Dim, lowest: Dim, highest: Dim) -> Dim:
 
 
 def _demand(build: Builder, size: Dim, bounds: Interval | None) -> None:
-    """Note how long an axis must be so that all indices lie in it."""
-    if bounds is not None and not at_most(bounds[1] + 1, size):
+    """Note how long an axis must be so that all indices lie in it.
+
+    Bounds of indices may be wider than the indices are, so that they do not limit an axis by a number.
+    """
+    is_open = bounds is not None and isinstance(size, Affine) and isinstance(bounds[1], int)
+    if bounds is not None and not is_open and not at_most(bounds[1] + 1, size):
         build.symbols.demand_at_least(size, bounds[1] + 1, build.node_name)
 
 
