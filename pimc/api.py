@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from isa import Machine, MissingPackageError, Program, UnsupportedError, load_machine, load_program, program_machine
+from isa import Machine, MissingPackageError, Program, load_machine, load_program, program_machine
 from pimc.compiler import compile_model
 from pimc.folder_verification import verify_folder
 from pimc.model_folder import load_folder
@@ -86,7 +86,7 @@ def compile(
         model: Path of the model or of an encoder-decoder's folder, or the model itself.
         machine: Name of a bundled machine, path of a description, or a machine.
         dims: Numbers for symbolic dimensions.
-        kv: Policy of KV-cache compression; this version has none, so only `None` is accepted.
+        kv: Policies that compress the KV cache, as `kivi:bits=4 ; none @ 0-1` (see `pimc policies`), or `@FILE`.
         max_context: Longest attended length, for which the KV cache is reserved.
         numerics: `machine` stores and rounds as the hardware does, `fp32` computes in binary32 throughout.
         pipeline: Passes to run, as `a,b{x=1},c`.
@@ -96,9 +96,7 @@ def compile(
     Raises:
         PimcError: the model, an option or the machine is refused.
     """
-    if kv is not None:
-        raise UnsupportedError(f"there is no KV policy '{kv}'", help="leave 'kv' out: the cache is kept as it is")
-    return compile_model(model, _machine(machine), dims, max_context, numerics, pipeline, optimize, bind=bind)
+    return compile_model(model, _machine(machine), dims, max_context, numerics, pipeline, optimize, bind=bind, kv=kv)
 
 
 def simulate(

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from pimc.commands import asm, check, compile, disasm, generate, inspect, isa, machines, passes, run, trace, verify
+from pimc.commands import (
+    asm,
+    check,
+    compile,
+    disasm,
+    generate,
+    inspect,
+    isa,
+    machines,
+    passes,
+    policies,
+    run,
+    trace,
+    verify,
+)
 from pimc.commands.command import Command
 
 COMMANDS: tuple[Command, ...] = (
@@ -17,5 +31,6 @@ COMMANDS: tuple[Command, ...] = (
     inspect.COMMAND,
     machines.COMMAND,
     passes.COMMAND,
+    policies.COMMAND,
     isa.COMMAND,
 )

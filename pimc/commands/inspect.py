@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pimc.commands.command import Command
-from pimc.commands.model_options import add_dimensions, bound_dimensions, bound_values
+from pimc.commands.model_options import add_dimensions, add_policies, bound_dimensions, bound_values, chosen_policies
 
 if TYPE_CHECKING:
     from isa import Machine
@@ -22,6 +22,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("-m", "--machine", default="gddr6-aim", help="machine that a model should fit")
     add_dimensions(parser)
+    add_policies(parser)
 
 
 def _run(options: Namespace) -> int:
@@ -101,11 +102,11 @@ def _inspect_model(options: Namespace, terminal: Terminal) -> int:
     check_kind(options.subject, FileKind.MODEL)
     model = load_model(options.subject)
     if options.json:
-        graph = fuse_model(model, bound_dimensions(options), bind=bound_values(options))
+        graph = fuse_model(model, bound_dimensions(options), bind=bound_values(options), kv=chosen_policies(options))
         print_json({**model_facts(model), **fusion_facts(graph), **fit_facts(graph, machine)})
         return 0
     print_model(terminal, model)
-    graph = fuse_model(model, bound_dimensions(options), bind=bound_values(options))
+    graph = fuse_model(model, bound_dimensions(options), bind=bound_values(options), kv=chosen_policies(options))
     _print_result(terminal, graph, machine)
     return 0
 
@@ -121,7 +122,7 @@ def _inspect_folder(options: Namespace, terminal: Terminal) -> int:
 
     machine = load_machine(options.machine)
     folder = load_folder(options.subject)
-    graphs = fuse_folder(folder, bound_dimensions(options), bind=bound_values(options))
+    graphs = fuse_folder(folder, bound_dimensions(options), bind=bound_values(options), kv=chosen_policies(options))
     facts: dict[str, Any] = {}
     for file, graph in zip(folder.files, graphs, strict=True):
         if options.json:

@@ -12,6 +12,7 @@ from pimc.commands.blame import blaming
 
 if TYPE_CHECKING:
     from isa import Machine, Program
+    from passes import KvSpecification
     from pimc.compiler import Observer
 
 DEFAULT_MACHINE = "gddr6-aim"
@@ -26,6 +27,7 @@ def add_model_options(parser: ArgumentParser, numerics: str) -> None:
     """
     parser.add_argument("model", metavar="MODEL", help="ONNX file, or folder with an encoder's and its decoders' files")
     add_dimensions(parser)
+    add_policies(parser)
     group = parser.add_argument_group("compilation")
     group.add_argument(
         "-m", "--machine", default=DEFAULT_MACHINE, help=f"bundled machine or YAML file (default {DEFAULT_MACHINE})"
@@ -41,6 +43,11 @@ def add_model_options(parser: ArgumentParser, numerics: str) -> None:
     group.add_argument("--pipeline", metavar="PASSES", help="passes to run, as 'a,b{x=1},c' (see pimc passes)")
 
 
+def add_policies(parser: ArgumentParser) -> None:
+    """Declare `--kv`."""
+    parser.add_argument("--kv", metavar="POLICIES", help="compress the KV cache: see pimc policies")
+
+
 def add_dimensions(parser: ArgumentParser) -> None:
     """Declare `--dim` and `--bind`."""
     parser.add_argument(
@@ -54,6 +61,13 @@ def add_dimensions(parser: ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="make an input a constant: true, false, a number or a list as JSON",
     )
+
+
+def chosen_policies(options: Namespace) -> KvSpecification | None:
+    """The policies that `--kv` names; raises `InputError` when they are refused."""
+    from passes import load_kv
+
+    return None if options.kv is None else load_kv(options.kv)
 
 
 def bound_values(options: Namespace) -> dict[str, Any]:
@@ -104,7 +118,8 @@ def compile_with(
     check_kind(options.model, FileKind.MODEL)
     dims = bound_dimensions(options, inputs)
     chosen = (options.max_context, options.numerics, options.pipeline, options.optimize)
-    return compile_model(options.model, machine, dims, *chosen, observers, bind=bound_values(options))
+    bind, policies = bound_values(options), chosen_policies(options)
+    return compile_model(options.model, machine, dims, *chosen, observers, bind=bind, kv=policies)
 
 
 def _dimension(text: str) -> tuple[str, int]:

@@ -9,6 +9,7 @@ from typing import Any
 from isa import Machine, Program
 from passes import Finding, Graph, PassReport, explain
 from pimc.report.fusion import print_unfused, unfused_facts
+from pimc.report.policies import compression_rows
 from pimc.report.quantities import count
 from pimc.report.terminal import Terminal
 
@@ -28,6 +29,7 @@ def print_compilation(terminal: Terminal, program: Program, machine: Machine, gr
     ]
     findings = _findings(graphs)
     facts.append(("fused", _fused_text(findings) or "nothing"))
+    facts += compression_rows(findings)
     terminal.facts("", facts)
     print_unfused(terminal, findings, _SHOWN_NODES)
 
@@ -41,7 +43,7 @@ def _fused_text(findings: Iterable[Finding]) -> str:
     """What each pass fused: "norm 5 rms_norm, linear 15 linear"."""
     by_pass: dict[str, Counter[str]] = {}
     for each in findings:
-        if each.fused:
+        if each.fused and each.pass_name != "kv_compression":
             by_pass.setdefault(each.pass_name.removeprefix("fuse_"), Counter())[each.pattern] += each.fused
     return "; ".join(
         f"{name}: {', '.join(f'{number} {pattern}' for pattern, number in counts.items())}"

@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 import pimc
-from isa import MissingPackageError, UnsupportedError, load_machine, save_program
+from isa import InputError, MissingPackageError, load_machine, save_program
 
 ROOT = Path(__file__).parent.parent.parent
 LLAMA = ROOT / "models" / "corpus" / "llama-dynamo.onnx"
@@ -56,10 +56,12 @@ def test_models_and_machines_may_be_objects(program: pimc.Program) -> None:
     assert again.code == program.code
 
 
-def test_there_are_no_kv_policies_yet() -> None:
-    with pytest.raises(UnsupportedError) as refused:
+def test_policies_of_the_cache_are_read_and_kept_in_the_program() -> None:
+    with pytest.raises(InputError) as refused:
         pimc.compile(LLAMA, kv="int4")
-    assert str(refused.value) == "error: there is no KV policy 'int4'\nhelp: leave 'kv' out: the cache is kept as it is"
+    assert str(refused.value) == ("--kv:1:1: error: there is no policy 'int4'\n  int4\n  ^\nhelp: did you mean 'int'?")
+    program = pimc.compile(LLAMA, kv="window : budget = 16 # short", max_context=48)
+    assert program.metadata["kv"] == "window:budget=16"
 
 
 def test_notebooks_show_a_table(program: pimc.Program) -> None:
