@@ -1,7 +1,7 @@
 """Graph -> Program: placement of KV caches, lowering, buffer allocation, emission."""
 
+from pimc.backend.cache_rooms import cache_stem
 from pimc.backend.entry_builder import Stage
-from pimc.backend.host_rooms import cache_stem
 from pimc.backend.options import ProgramOptions
 from pimc.backend.program_builder import build_program, build_stages
 

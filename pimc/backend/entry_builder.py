@@ -9,21 +9,13 @@ from enum import Enum
 import numpy as np
 
 from isa import Entry, Machine, NearBank, Region, RegisterSymbol, ResourceLimitError, Source, Symbol
-from passes import Dim, Graph, Node, Placement, Value, is_bank_table
+from passes import Dim, Graph, Node, Placement, Value, cache_facts, is_bank_table
+from pimc.backend.cache_rooms import SharedCaches, place_caches
 from pimc.backend.caches import is_compressed
 from pimc.backend.constants import Constants
 from pimc.backend.crossing import Crossing
 from pimc.backend.emitter import Emitter, Words
-from pimc.backend.host_rooms import (
-    HostRooms,
-    LinkedRoom,
-    SharedCaches,
-    check_columns,
-    place_caches,
-    place_inputs,
-    place_outputs,
-    spill_outputs,
-)
+from pimc.backend.host_rooms import HostRooms, LinkedRoom, check_columns, place_inputs, place_outputs, spill_outputs
 from pimc.backend.key_masks import LEAST_MAXIMUM, LEAST_SUM, input_masks
 from pimc.backend.lengths import find_lengths
 from pimc.backend.lowering import HostRegisters, KeyMask, Lowering, MaskBounds
@@ -141,7 +133,7 @@ class EntryBuilder:
         self._place_inputs()
         masks = self._place_masks()
         caches = place_caches(
-            self.graph, self.machine, self.end_of_banks(), self.lengths.caches, self.rooms, self.shared.caches
+            self.graph, self.near_bank, self.end_of_banks(), self.lengths.caches, self.rooms, self.shared.caches
         )
         self.inputs_end = self.allocator.peak_words
         self.outputs = self._place_outputs()
@@ -193,7 +185,7 @@ class EntryBuilder:
     def _place_outputs(self) -> dict[str, Symbol]:
         if self.spill is Spill.ALL:
             first, chunk = self.end_of_banks(), self.lengths.chunk
-            symbols = spill_outputs(self.graph, self.storage, self.machine, first, chunk, self.rooms)
+            symbols = spill_outputs(self.graph, self.storage, self.near_bank, first, chunk, self.rooms)
         else:
             prefix = f"{self.stage.entry}/"
             linked = {name.removeprefix(prefix): room.word for name, room in self.shared.linked.items()}
@@ -298,12 +290,13 @@ class EntryBuilder:
 
     def facts(self) -> dict[str, object]:
         """What the host must know about the entries, as JSON values."""
+        caches = self.graph.caches.values()
         return {
             "chunk": self.lengths.chunk,
             "symbols": self.lengths.symbols,
             "tokens": "1" if self.rows.main is None else str(self.rows.main.tokens),
             "spilled": self.spill.value,
-            **({"compressed_cache": True} if any(map(is_compressed, self.graph.caches.values())) else {}),
+            **({"compressed_cache": [*map(cache_facts, caches)]} if any(map(is_compressed, caches)) else {}),
         }
 
     def _unused_ports(self) -> None:

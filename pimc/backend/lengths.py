@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from isa import RegisterSymbol
 from passes import Affine, Cache, Dim, Graph, Node, Value
+from pimc.backend.cache_rooms import CacheSizes
 from pimc.backend.emitter import Emitter
 from pimc.backend.extents import EARLIER, Extents
-from pimc.backend.host_rooms import CacheSizes
 from pimc.backend.lowering import HostRegisters
 from pimc.backend.options import ProgramOptions
 from pimc.backend.row_axes import RowMap, Space

@@ -17,11 +17,12 @@ from isa import (
     Source,
 )
 from passes import Graph, Placement
+from pimc.backend.cache_rooms import shared_name
 from pimc.backend.caches import mechanism_of
 from pimc.backend.constants import Constants
 from pimc.backend.entry_builder import EntryBuilder, Shared, Spill, Stage, near_bank_of
 from pimc.backend.find_rows import find_rows
-from pimc.backend.host_rooms import HostRooms, shared_name
+from pimc.backend.host_rooms import HostRooms
 from pimc.backend.images import bank_segment, buffer_segment
 from pimc.backend.legality import check_machine, check_operations, needs_whole_tensors
 from pimc.backend.options import ProgramOptions
