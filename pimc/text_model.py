@@ -76,7 +76,30 @@ def load_text_model(model: str | Path, metadata: Mapping[str, str]) -> TextModel
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as problem:  # the package raises plain exceptions
         raise InputError("not a tokenizer", Place(str(path)), notes=[str(problem)]) from None
-    ends = (part.strip() for part in metadata.get("eos_token_id", "").split(","))
-    return TextModel(
-        tokenizer, metadata.get("chat_template"), frozenset(int(part) for part in ends if part.isdigit())
-    )
+    return TextModel(tokenizer, metadata.get("chat_template"), end_tokens(metadata))
+
+
+def end_tokens(metadata: Mapping[str, str]) -> frozenset[int]:
+    """Token numbers after which nothing follows: `eos_token_id` of a model's metadata properties."""
+    parts = (part.strip() for part in metadata.get("eos_token_id", "").split(","))
+    return frozenset(int(part) for part in parts if part.isdigit())
+
+
+def has_tokenizer(model: str | Path) -> bool:
+    """Whether a tokenizer lies beside a model's file."""
+    return (Path(model).parent / TOKENIZER_FILE).is_file()
+
+
+def token_numbers(prompt: str) -> list[int]:
+    """The prompt of a model without a tokenizer: its tokens' numbers.
+
+    Raises:
+        InputError: the prompt is something else.
+    """
+    parts = prompt.split()
+    if not parts or not all(part.isascii() and part.isdigit() for part in parts):
+        raise InputError(
+            f"without a {TOKENIZER_FILE} beside the model the prompt is token numbers",
+            help=f'write it as --prompt "5 17 2", or put the model\'s {TOKENIZER_FILE} there',
+        )
+    return [int(part) for part in parts]

@@ -59,22 +59,24 @@ def _run_model(options: Namespace) -> int:
     from pimc.report.generation import print_speed, speed_facts
     from pimc.report.terminal import Terminal, print_json
     from pimc.simulator import Session
+    from pimc.text_model import token_numbers
 
     if options.prompt is None or options.inputs is not None or options.start_token is not None:
         raise InputError("a single model continues a text", help="give --prompt, without -i and --start-token")
-    text_model = _text_model(options.model)
-    chat = text_model.chat_template is not None if options.chat is None else options.chat
-    prompt = text_model.encode(options.prompt, chat)
+    text_model, ends = _text_model(options.model)
+    chat = _is_chat(options, text_model)
+    prompt = text_model.encode(options.prompt, chat) if text_model else token_numbers(options.prompt)
     machine = load_machine(options.machine)
     terminal = Terminal(options.color, options.quiet)
     with terminal.status(f"compiling {options.model}") as show:
         program = compile_with(options, machine, [Record(show)])
     decoder = Decoder(program, Session(program, machine))
     choose = sampler(options.temperature, options.seed) if options.temperature else likeliest
-    stream = UntilFull(generate(decoder, prompt, options.tokens, choose, text_model.end_tokens))
+    stream = UntilFull(generate(decoder, prompt, options.tokens, choose, ends))
     if options.json:
         tokens = list(stream)
-        print_json({"text": text_model.decode(tokens), "tokens": tokens, **speed_facts(decoder)})
+        text = {"text": text_model.decode(tokens)} if text_model else {}
+        print_json({**text, "tokens": tokens, **speed_facts(decoder)})
     else:
         print_stream("" if chat else options.prompt, stream, text_model)
         terminal.line()
@@ -84,15 +86,26 @@ def _run_model(options: Namespace) -> int:
     return 0
 
 
-def _text_model(model: str) -> TextModel:
-    """The tokenizer beside the model, with what the model's metadata say about it."""
+def _is_chat(options: Namespace, text_model: TextModel | None) -> bool:
+    """Whether the prompt becomes the first turn of a conversation; raises `InputError` where no text is read."""
+    from isa import InputError
+
+    if text_model is None:
+        if options.chat:
+            raise InputError("a conversation needs the model's tokenizer.json", help="leave --chat out")
+        return False
+    return text_model.chat_template is not None if options.chat is None else options.chat
+
+
+def _text_model(model: str) -> tuple[TextModel | None, frozenset[int]]:
+    """The tokenizer beside the model, if there is one, and the tokens that end a text by the model's metadata."""
     from pimc.file_kinds import FileKind, check_kind
     from pimc.frontend import load_model
-    from pimc.text_model import load_text_model
+    from pimc.text_model import end_tokens, has_tokenizer, load_text_model
 
     check_kind(model, FileKind.MODEL)
     properties = {entry.key: entry.value for entry in load_model(model).proto.metadata_props}
-    return load_text_model(model, properties)
+    return load_text_model(model, properties) if has_tokenizer(model) else None, end_tokens(properties)
 
 
 @dataclass
@@ -122,9 +135,17 @@ class UntilFull:
             self.problem = problem
 
 
-def print_stream(start: str, stream: Iterable[int], text_model: TextModel) -> None:
-    """Print text while its tokens arrive; a character that needs further tokens waits for them."""
+def print_stream(start: str, stream: Iterable[int], text_model: TextModel | None) -> None:
+    """Print text while its tokens arrive; a character that needs further tokens waits for them.
+
+    Without a tokenizer it is the numbers of the tokens.
+    """
     print(start, end="", flush=True)
+    if text_model is None:
+        for number, token in enumerate(stream):
+            print(f" {token}" if start or number else token, end="", flush=True)
+        print()
+        return
     tokens: list[int] = []
     shown = 0
     for token in stream:
@@ -140,10 +161,11 @@ COMMAND = Command(
     name="generate",
     summary="generate text and say how fast the machine is",
     description="Compiles a language model, runs it token by token on the simulator and prints the text, then\n"
-    "tokens/s and J/token of the machine. Reads the tokenizer.json beside the model. A folder with an encoder and its\n"
-    "decoders encodes the prompt and writes what the decoder says; without a tokenizer.json both are token numbers.",
+    "tokens/s and J/token of the machine. Reads the tokenizer.json beside the model; without one, prompt and text are\n"
+    "token numbers. A folder with an encoder and its decoders encodes the prompt and writes what the decoder says.",
     examples=(
         'pimc generate models/tiny-shakespeare.onnx --prompt "ROMEO:" -n 100',
+        'pimc generate model.onnx --prompt "5 17 2"',
         'pimc generate t5-small/ --prompt "Hello"',
     ),
     add_arguments=_add_arguments,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 def run_folder(options: Namespace) -> int:
     """Encode, then decode until an end token; prints text, or token numbers where there is no tokenizer."""
     from isa import load_machine
-    from pimc.commands.generate import UntilFull
+    from pimc.commands.generate import UntilFull, print_stream
     from pimc.commands.model_options import compile_with
     from pimc.generation import EncoderDecoder, generate, likeliest, sampler
     from pimc.model_folder import load_folder
@@ -38,22 +37,12 @@ def run_folder(options: Namespace) -> int:
         text = {} if text_model is None else {"text": text_model.decode(tokens)}
         print_json({**text, "tokens": tokens, **speed_facts(decoder)})
     else:
-        _print(stream, text_model)
+        print_stream("", stream, text_model)
         terminal.line()
         print_speed(terminal, decoder)
     if stream.problem is not None:
         raise stream.problem
     return 0
-
-
-def _print(stream: Iterable[int], text_model: TextModel | None) -> None:
-    """Print the text as it comes, or its token numbers."""
-    from pimc.commands.generate import print_stream
-
-    if text_model is not None:
-        print_stream("", stream, text_model)
-    else:
-        print(*stream)
 
 
 def _text_model(folder: ModelFolder) -> TextModel | None:
@@ -76,19 +65,12 @@ def _encoder_inputs(options: Namespace, program: Program, text_model: TextModel 
     from isa import InputError
     from pimc.arrays import read_arrays
     from pimc.generation import token_input
+    from pimc.text_model import token_numbers
 
     if (options.prompt is None) == (options.inputs is None):
         raise InputError("one of --prompt and -i says what to encode", help="give one of them")
     if options.inputs is not None:
         return dict(read_arrays(options.inputs))
     port = token_input(program.part("encode"))
-    if text_model is not None:
-        tokens = text_model.encode(options.prompt, chat=False)
-    else:
-        parts = options.prompt.split()
-        if not parts or not all(part.isdecimal() for part in parts):
-            raise InputError(
-                "without a tokenizer.json in the folder the prompt is token numbers", help='as --prompt "5 17 2"'
-            )
-        tokens = [int(part) for part in parts]
+    tokens = text_model.encode(options.prompt, chat=False) if text_model else token_numbers(options.prompt)
     return {port.name: np.asarray([tokens], port.dtype)}

@@ -23,8 +23,7 @@ ROOT = Path(__file__).parent.parent.parent
 CORPUS = ROOT / "models" / "corpus"
 LETTERS = "abcdefghijklmnopqrstuvwxyz .,;!?"
 CHATML = (
-    "{% for m in messages %}"
-    "{{'<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>' + '\\n'}}{% endfor %}"
+    "{% for m in messages %}{{'<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>' + '\\n'}}{% endfor %}"
 )
 
 
@@ -139,13 +138,26 @@ def test_chat_templates_open_with_their_own_system_message() -> None:
         first_turn("[INST] {{ messages }} [/INST]", "Hi")
 
 
-def test_a_missing_tokenizer_is_an_input_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_without_a_tokenizer_prompt_and_text_are_numbers(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = str(tmp_path / "m.onnx")
+    shutil.copy(CORPUS / "gpt2-dynamo.onnx", path)
+    assert cli.main(["generate", path, "--prompt", "5 7 2", "-n", "3", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found.keys() == {"tokens", "prefill", "decode"}
+    assert found["prefill"]["tokens"] == 3
+    assert cli.main(["generate", path, "--prompt", "5 7 2", "-n", "3"]) == 0
+    assert capsys.readouterr().out.startswith(f"5 7 2 {' '.join(map(str, found['tokens']))}\n\nphase ")
+
+
+def test_a_text_without_a_tokenizer_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     shutil.copy(CORPUS / "gpt2-dynamo.onnx", tmp_path / "m.onnx")
     assert cli.main(["generate", str(tmp_path / "m.onnx"), "--prompt", "a"]) == 1
     assert capsys.readouterr().err == (
-        f"{tmp_path}/tokenizer.json: error: there is no tokenizer beside the model\n"
-        "help: put the model's tokenizer.json there\n"
+        "error: without a tokenizer.json beside the model the prompt is token numbers\n"
+        'help: write it as --prompt "5 17 2", or put the model\'s tokenizer.json there\n'
     )
+    assert cli.main(["generate", str(tmp_path / "m.onnx"), "--prompt", "5", "--chat"]) == 1
+    assert "help: leave --chat out" in capsys.readouterr().err
     (tmp_path / "tokenizer.json").write_text("{}")
     assert cli.main(["generate", str(tmp_path / "m.onnx"), "--prompt", "a"]) == 1
     assert "tokenizer.json: error: not a tokenizer" in capsys.readouterr().err
