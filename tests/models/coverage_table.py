@@ -28,6 +28,8 @@ ROUNDING = """## The machine's own rounding
 
 Products near the banks round their operands to bf16 (`gddr6-aim`). Below is the smallest cosine of an output with ONNX
 Runtime's over all programs and lengths of a graph; the bar is 0.999 for float models.
+Weights of the corpus are short in binary, so that bf16 holds them exactly; with other digits behind them, `gemma2`, the
+family with the smallest cosine, comes to 0.99969 in place of 0.99971.
 
 **Mixtures of experts** are not continuous: where two experts score alike, any rounding before them may pick the other
 one. Their cosine is therefore measured against ONNX Runtime *given the same choices of experts*, and a choice that it
