@@ -163,12 +163,20 @@ def _agreed(node: Node, carriers: list[Value], rows: Mapping[Value, RowAxes]) ->
     """The row axes that all carriers lead to; sequences may share some of them."""
     found = [rows_of_result(node, carrier, rows[carrier]) for carrier in carriers]
     known = [own for own in found if own is not None]
-    if len(known) < len(found) or len({(own.space, own.token, own.fold) for own in known}) > 1:
+    if len(known) < len(found):
+        return None
+    if all(_is_single(own) for own in known):  # the only row: any axis of size 1 may count it
+        return next((own for own in known if node.output.shape[own.token] == 1), None)
+    if len({(own.space, own.token, own.fold) for own in known}) > 1:
         return None
     batches = {own.batch for own in known if own.batch is not None}
     if len(batches) > 1:
         return None
     return replace(known[0], batch=batches.pop() if batches else None)
+
+
+def _is_single(own: RowAxes) -> bool:
+    return own.space.batch == 1 and own.space.tokens == 1 and own.fold == 1
 
 
 def _operands_fit(node: Node, own: RowAxes, rows: Mapping[Value, RowAxes]) -> bool:

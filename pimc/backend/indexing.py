@@ -9,7 +9,7 @@ from isa import Indexed
 from passes import Node, is_bank_table
 from pimc.backend.elementwise import emit_binary, word_type
 from pimc.backend.emitter import Words
-from pimc.backend.indices import index_at
+from pimc.backend.indices import index_at, keep_inside
 from pimc.backend.lowering import Lower, Lowering
 from pimc.backend.nest import element_loops
 from pimc.backend.products import load_row
@@ -25,9 +25,8 @@ def lower_gather(low: Lowering, node: Node) -> None:
     table, indices = node.operand(0), node.operand(1)
     axis = int(node.attributes["axis"]) % table.type.rank
     if low.storage.row is not None and is_scalar_index(low.map, indices):
-        with low.extents.operand(table.shape[axis]) as limit:
-            index = low.emitter.scalar("add", token_integer(low, indices), limit)
-            low.emitter.emit("remu", index, index, limit)
+        own, index = token_integer(low, indices), low.emitter.register()
+        keep_inside(low, index, own, table.shape[axis])
         _look_up(low, node, axis, index, low.storage.define(node.output))
         low.emitter.release(index)
         return

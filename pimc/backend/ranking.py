@@ -10,6 +10,7 @@ from isa import Indexed
 from passes import Node
 from pimc.backend.elementwise import emit_binary, emit_comparison, emit_map, everywhere, integer_word, word_type
 from pimc.backend.emitter import Words
+from pimc.backend.indices import index_at
 from pimc.backend.lowering import Lower, Lowering
 from pimc.backend.nest import element_loops
 from pimc.backend.reductions import reduce_last
@@ -83,17 +84,13 @@ def _take(low: Lowering, left: _Candidates, view: View, place: View, found: View
     """Copy the elements at the indices, and let nothing find them again."""
     rows = [place, found, *(each.without(-1) for each in (view, left.keys, left.free))]
     for index, value, row, keys, free in element_loops(low.extents, rows):
-        register = low.emitter.register()
-        low.emitter.emit("lds", register, index.operand)
-        with low.extents.operand(view.shape[-1]) as size:  # always so; it proves that the address stays in the row
-            low.emitter.emit("remu", register, register, size)
-        with _element(low, row, register, view.strides[-1]) as element:
-            low.emitter.emit("vmap", value.operand, element, len=1)
-        with _element(low, keys, register, 1) as element:
-            low.emitter.emit("vfill", element, _LOWEST[left.kind], 1, type=left.kind)
-        with _element(low, free, register, 1) as element:
-            low.emitter.emit("vfill", element, 0.0, 1)
-        low.emitter.release(register)
+        with index_at(low, index, view.shape[-1]) as register:
+            with _element(low, row, register, view.strides[-1]) as element:
+                low.emitter.emit("vmap", value.operand, element, len=1)
+            with _element(low, keys, register, 1) as element:
+                low.emitter.emit("vfill", element, _LOWEST[left.kind], 1, type=left.kind)
+            with _element(low, free, register, 1) as element:
+                low.emitter.emit("vfill", element, 0.0, 1)
 
 
 @contextmanager

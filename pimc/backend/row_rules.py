@@ -84,9 +84,9 @@ def _times(dim: Dim, rows: Dim) -> int:
 
 
 def _same_place(source: tuple[Dim, ...], target: tuple[Dim, ...], axis: int) -> int | None:
-    """Axis of the target with the size of the axis of the source, and as many elements before it."""
+    """Axis of the target with the size of the axis of the source, and as many elements before it; best the same."""
     before = _product(source[:axis])
-    for position, dim in enumerate(target):
+    for position, dim in sorted(enumerate(target), key=lambda each: each[0] != axis):
         if dim == source[axis] and _product(target[:position]) == before:
             return position
     return None

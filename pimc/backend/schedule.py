@@ -126,13 +126,14 @@ def _space(step: Step, rows: RowMap) -> Space | None:
 def _comes_in_pieces(graph: Graph, rows: RowMap, nodes: set[Node], masks: Mapping[Value, Value]) -> bool:
     """Whether running the tokens piece by piece gives the same as running them at once.
 
-    Whole tensors and other spaces must not depend on rows of the main space. Without cache inputs no length says how
-    many tokens came before, so that nothing may be computed from lengths.
+    Whole tensors and other spaces must not depend on rows of the main space. Without past inputs of the caches that
+    a run appends to, no length says how many tokens came before, so that nothing may be computed from lengths.
     """
     main = rows.main
     if main is None or any(source in rows.rows for source in masks.values()):
         return False
-    if not any(cache.past_key is not None for cache in graph.caches.values()):
+    appended = [node.attributes["cache"] for node in nodes if node.op == "cached_attention" and node.optional(1)]
+    if not any(graph.caches[str(name)].past_key is not None for name in appended):
         return not nodes & rows.dense and all(node.op != "range" for node in nodes)
     if not isinstance(main.tokens, int) and any(
         main.tokens in value.shape for value in graph.inputs if value not in rows.rows

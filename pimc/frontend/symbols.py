@@ -128,15 +128,17 @@ class SymbolTable:
         divisor = math.gcd(difference.constant, *(factor for _, factor in difference.terms))
         reduced = difference // divisor
         assert isinstance(reduced, Affine)
-        candidates: list[tuple[bool, int, str, Dim]] = []
+        candidates: list[tuple[bool, bool, int, str, Dim]] = []
         for name, factor in reduced.terms:
             replacement = (reduced - symbol(name) * factor) * -factor
-            if abs(factor) == 1 and isinstance(replacement, Affine) and lower_bound(replacement) is not None:
+            low = lower_bound(replacement)
+            if abs(factor) == 1 and isinstance(replacement, Affine) and low is not None:
                 rank = self.order.get(name, len(self.order))
-                candidates.append((_ANONYMOUS.fullmatch(name) is not None, rank, name, replacement))
+                is_length = low >= 0  # for all values of its symbols: total = past + 1 rather than past = total - 1
+                candidates.append((is_length, _ANONYMOUS.fullmatch(name) is not None, rank, name, replacement))
         if not candidates:
             return None
-        *_, name, dim = max(candidates, key=lambda candidate: candidate[:3])
+        *_, name, dim = max(candidates, key=lambda candidate: candidate[:4])
         return name, dim
 
     def _replace(self, name: str, dim: Dim) -> None:
