@@ -2,46 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
+from tests_verified_graphs import PAST, SEQ, f32, findings, kind, one
 
-from isa import GraphError
-from passes import LEVELS, OPS, Cache, Graph, Node, TensorType, Value, verify
-from passes.dims import Dim, symbol
-from passes.ir import Attribute
+from passes import LEVELS, OPS, Cache, Graph, TensorType, verify
 from passes.polynomials import equal_products
 from passes.verifier_attributes import _KINDS
 from passes.verifier_types import _ALL_RULES
-
-SEQ, PAST = symbol("seq"), symbol("past")
-Operand = tuple[str, tuple[Dim, ...]] | None
-
-
-def kind(dtype: str, *shape: Dim) -> TensorType:
-    return TensorType(dtype, shape)
-
-
-def f32(*shape: Dim) -> TensorType:
-    return kind("float32", *shape)
-
-
-def one(op: str, operands: list[TensorType | None], results: list[TensorType], **attributes: Attribute) -> Graph:
-    """A graph of one node, from the ONNX node /n."""
-    graph = Graph("g")
-    values = [None if t is None else graph.add_input(f"x{i}", t) for i, t in enumerate(operands)]
-    node = graph.add_node(op, values, results, attributes, name="n", origins=["/n"])
-    graph.outputs = {f"y{i}": value for i, value in enumerate(node.outputs)}
-    return graph
-
-
-def findings(graph: Graph, level: str = "fused") -> str:
-    with pytest.raises(GraphError) as caught:
-        verify(graph, level)
-    return str(caught.value)
-
 
 ATTENTION = {"heads": 4, "kv_heads": 2, "scale": 0.5, "causal": True, "window": 0, "softcap": 0.0}
 QKV = [f32(1, SEQ, 32), f32(1, SEQ, 16), f32(1, SEQ, 16)]
@@ -222,128 +191,6 @@ def test_broken_type_rules(
 def test_every_operation_has_a_type_rule_and_every_attribute_a_kind() -> None:
     assert set(_ALL_RULES) == set(OPS)
     assert set(_KINDS) == {name for spec in OPS.values() for name in spec.attributes}
-
-
-def negation() -> tuple[Graph, Value, Node]:
-    graph = Graph("g")
-    x = graph.add_input("x", f32(SEQ))
-    node = graph.add_node("neg", [x], [f32(SEQ)], name="n", origins=["/n"])
-    graph.outputs["y"] = node.output
-    return graph, x, node
-
-
-def _unknown_operation(graph: Graph, x: Value, node: Node) -> None:
-    node.op = "negate"
-
-
-def _attribute_too_much(graph: Graph, x: Value, node: Node) -> None:
-    node.attributes["axis"] = 0
-
-
-def _operand_too_much(graph: Graph, x: Value, node: Node) -> None:
-    node.inputs.append(x)
-    x.uses[node, 1] = None
-
-
-def _absent_operand(graph: Graph, x: Value, node: Node) -> None:
-    graph.set_input(node, 0, None)
-
-
-def _lost_use(graph: Graph, x: Value, node: Node) -> None:
-    x.uses.clear()
-
-
-def _invented_use(graph: Graph, x: Value, node: Node) -> None:
-    node.output.uses[node, 0] = None
-
-
-def _foreign_use(graph: Graph, x: Value, node: Node) -> None:
-    x.uses[Node("neg", [x], [], {}, "gone"), 0] = None
-
-
-def _other_producer(graph: Graph, x: Value, node: Node) -> None:
-    node.output.producer = None
-
-
-def _unknown_input(graph: Graph, x: Value, node: Node) -> None:
-    graph.set_input(node, 0, Value("stray", f32(SEQ)))
-
-
-def _foreign_producer(graph: Graph, x: Value, node: Node) -> None:
-    other = Node("neg", [x], [], {}, "elsewhere")
-    graph.set_input(node, 0, Value("foreign", f32(SEQ), producer=other))
-
-
-def _foreign_output(graph: Graph, x: Value, node: Node) -> None:
-    graph.outputs["z"] = Value("foreign", f32(SEQ), producer=Node("neg", [x], [], {}, "elsewhere"))
-
-
-def _wrong_constant(graph: Graph, x: Value, node: Node) -> None:
-    constant = graph.add_constant(np.zeros(3, np.float32), "c")
-    constant.type = f32(4)
-    graph.set_input(node, 0, constant)
-
-
-def _same_name(graph: Graph, x: Value, node: Node) -> None:
-    node.output.name = "x"
-
-
-def _wrong_signature(graph: Graph, x: Value, node: Node) -> None:
-    graph.signature["x"] = f32(PAST)
-
-
-def _unused_cache(graph: Graph, x: Value, node: Node) -> None:
-    graph.caches["kv"] = Cache("kv", 1, 4, 4)
-
-
-def _misnamed_cache(graph: Graph, x: Value, node: Node) -> None:
-    graph.caches["kv"] = Cache("other", 1, 4, 4)
-
-
-STRUCTURE: list[tuple[Callable[[Graph, Value, Node], None], str]] = [
-    (_unknown_operation, "negate 'n' from '/n': there is no such operation"),
-    (_attribute_too_much, "neg 'n' from '/n': has the attributes (axis), but must have ()"),
-    (_operand_too_much, "neg 'n' from '/n': has 2 operands, but takes (x)"),
-    (_absent_operand, "neg 'n' from '/n': the operand 'x' is absent"),
-    (_lost_use, "neg 'n' from '/n': operand 0 'x' does not list this use"),
-    (_invented_use, "'n:0' lists operand 0 of neg 'n', which is another value"),
-    (_foreign_use, "'x' lists a use by neg 'gone', which is not in the graph"),
-    (_other_producer, "neg 'n' from '/n': its result 'n:0' names another producer"),
-    (_unknown_input, "neg 'n' from '/n': operand 0 'stray' is neither computed nor a graph input"),
-    (_foreign_producer, "neg 'n' from '/n': operand 0 'foreign' is computed by a node outside the graph"),
-    (_foreign_output, "the output 'z' is computed by a node outside the graph"),
-    (_wrong_constant, "the constant 'c' is said to be float32[4], but holds float32[3]"),
-    (_same_name, "2 values have the name 'x'"),
-    (_wrong_signature, "the input 'x' is float32[seq], but the signature says float32[past]"),
-    (_unused_cache, "nobody uses the cache 'kv'"),
-    (_misnamed_cache, "the cache 'kv' calls itself 'other'"),
-]
-
-
-@pytest.mark.parametrize(("damage", "message"), STRUCTURE, ids=[message for _, message in STRUCTURE])
-def test_broken_structure(damage: Callable[[Graph, Value, Node], None], message: str) -> None:
-    graph, x, node = negation()
-    verify(graph)
-    damage(graph, x, node)
-    lines = findings(graph).splitlines()
-    assert message in [line.partition(" error: ")[2] or line.removeprefix("note: ") for line in lines]
-
-
-def test_a_cycle_is_found() -> None:
-    graph, _, node = negation()
-    other = graph.add_node("neg", [node.output], [f32(SEQ)], name="m")
-    graph.set_input(node, 0, other.output)
-    assert findings(graph) == "g: error: the graph has a cycle through neg 'n'"
-
-
-def test_all_findings_are_reported_with_their_nodes() -> None:
-    graph, x, node = negation()
-    graph.add_node("add", [x, x], [f32(PAST)], name="a", origins=["/a"])
-    node.output.type = f32(PAST)
-    assert findings(graph) == (
-        "g: node '/n': error: neg 'n' from '/n': the result 'n:0' is float32[past], but must be float32[seq]\n"
-        "note: add 'a' from '/a': the result 'a:0' is float32[past], but must be float32[seq]"
-    )
 
 
 @pytest.mark.parametrize(("op", "operands", "results", "attributes"), LEGAL, ids=[case[0] for case in LEGAL])
