@@ -80,7 +80,8 @@ def _report(problem: Exception, options: Namespace) -> int:
         text, code = f"{problem.filename}: error: {problem.strerror}", _REFUSED
     else:
         text, code = _internal_error(problem, options), _INTERNAL_ERROR
-    print("\n".join(map(_clipped, _printable(text).splitlines())), file=sys.stderr)
+    for line in _printable(text).splitlines():
+        print(_folded(_clipped(line)) if sys.stderr.isatty() else _clipped(line), file=sys.stderr)
     return code
 
 
@@ -105,6 +106,17 @@ def _internal_error(problem: Exception, options: Namespace) -> str:
 def _clipped(line: str) -> str:
     """A line without what stands behind the longest that a person reads: names and lines of files may be huge."""
     return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]} ... ({len(line):,} characters)"
+
+
+def _folded(line: str) -> str:
+    """A note or a help broken between words at the width of the terminal; tables keep their lines."""
+    if not line.startswith(("note: ", "help: ")) or "  " in line:
+        return line
+    import shutil
+    import textwrap
+
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(line, width, subsequent_indent=" " * 6, break_long_words=False, break_on_hyphens=False)
 
 
 def _printable(text: str) -> str:

@@ -64,7 +64,7 @@ def test_global_options_work_behind_a_command_and_are_suggested(capsys: pytest.C
 
 def test_verification_in_machine_numerics_says_what_its_errors_are(capsys: pytest.CaptureFixture[str]) -> None:
     last = "machine numerics round as the hardware does; --numerics fp32 tests the program without that"
-    assert cli.main(["verify", str(LLAMA), "--max-context", "48", "--numerics", "machine"]) == 3
+    assert cli.main(["verify", str(LLAMA), "--max-context", "48", "--numerics", "machine"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == last
     assert cli.main(["verify", str(LLAMA), "--max-context", "48"]) == 0
     assert last not in capsys.readouterr().out
@@ -139,3 +139,15 @@ def test_an_explanation_needs_a_pass_and_standard_output(capsys: pytest.CaptureF
     assert "help: did you mean 'fuse_attention'?" in capsys.readouterr().err
     assert cli.main(["compile", str(LLAMA), "--emit", "asm", "--explain", "fuse_attention"]) == 1
     assert "help: give -o FILE for the text" in capsys.readouterr().err
+
+
+def test_help_is_broken_between_words_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["compile", str(LLAMA), "--emit", "asm", "--explain", "nothing_like_this_at_all"]
+    monkeypatch.setenv("COLUMNS", "24")
+    assert cli.main(command) == 1
+    assert "\nhelp: 'pimc passes' lists them\n" in capsys.readouterr().err
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert cli.main(command) == 1
+    assert capsys.readouterr().err.endswith("\nhelp: 'pimc passes'\n      lists them\n")
