@@ -1,6 +1,7 @@
 """The dataflow graph and everything that rewrites it."""
 
 from passes.assign_storage import Storage
+from passes.cache_storage import Stored, cache_facts, cache_from_facts, stored
 from passes.dims import Affine, Dim, bind, product, symbol
 from passes.dims import parse as parse_dim
 from passes.explain import Finding, explain, recognised_counts
@@ -70,12 +71,15 @@ __all__ = [
     "Ring",
     "Scored",
     "Storage",
+    "Stored",
     "TensorType",
     "Tile",
     "Value",
     "apply_operation",
     "bind",
     "bind_symbols",
+    "cache_facts",
+    "cache_from_facts",
     "compressible",
     "compressing",
     "constant_scalar",
@@ -96,6 +100,7 @@ __all__ = [
     "print_graph",
     "product",
     "recognised_counts",
+    "stored",
     "suggestion",
     "symbol",
     "verify",

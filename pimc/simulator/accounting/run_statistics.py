@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isa import Machine, Program
+from pimc.simulator.accounting.cache_statistics import CacheAccountant
 from pimc.simulator.accounting.energy import Accounting, EnergyModel
 from pimc.simulator.accounting.floors import peak_floor_cycles, row_cycled_floor_cycles
-from pimc.simulator.accounting.stats import CacheStatistics, InstructionStatistics, NodeStatistics, Statistics
+from pimc.simulator.accounting.stats import InstructionStatistics, NodeStatistics, Statistics
 from pimc.simulator.engine.counters import Counters
 from pimc.simulator.engine.decoding import UNITS, Operation
 
@@ -72,13 +73,12 @@ class Accountant:
         self._accounting = accounting
         self._special = np.array([each.function in machine.vector_unit.special_passes for each in operations], np.bool_)
         self._sources = np.array(program.debug if program.debug else [0] * len(program.code), np.int64)
-        self._cache_bytes_per_token = _cache_bytes_per_token(program, machine)
+        self._cache = CacheAccountant(machine, program, self._commands)
 
     def statistics(self, counters: Counters, facts: RunFacts) -> Statistics:
         """Statistics of the run that `counters` counted."""
         machine = self._machine
         commands = counters.commands.sum(axis=0)
-        stored = facts.kv_length * self._cache_bytes_per_token
         return Statistics(
             clock_ns=machine.clock_ns,
             cycles=facts.cycles,
@@ -93,7 +93,7 @@ class Accountant:
             nodes=self._nodes(counters, facts),
             peak_floor_cycles=peak_floor_cycles(machine, counters.mac_work),
             row_cycled_floor_cycles=row_cycled_floor_cycles(machine, counters.mac_work),
-            cache=CacheStatistics(facts.kv_length, stored, stored),
+            cache=self._cache.statistics(counters.commands, facts.kv_length),
             area_mm2=_area_mm2(machine),
             provenance=self._provenance(facts),
         )
@@ -197,15 +197,6 @@ class Accountant:
             "accounting": self._accounting,
             "timing_only": facts.timing_only,
         }
-
-
-def _cache_bytes_per_token(program: Program, machine: Machine) -> int:
-    """Bytes that one token takes in the KV cache, over all blocks."""
-    if machine.near_bank is None:
-        return 0
-    layouts: list[Mapping[str, Any]] = [symbol.layout for symbol in program.symbols if "kv_heads" in symbol.layout]
-    elements = sum(int(layout["kv_heads"]) * int(layout["head_dim"]) for layout in layouts)
-    return elements * machine.near_bank.element_bits // 8
 
 
 def _area_mm2(machine: Machine) -> float | None:

@@ -57,17 +57,25 @@ class NodeStatistics:
 
 @dataclass(frozen=True)
 class CacheStatistics:
-    """The KV cache at the end.
+    """The KV cache at the end, and what moved to and from its banks. `+` adds what moved and takes the later end.
 
     Attributes:
-        tokens_kept: Tokens that it holds.
+        tokens_kept: Tokens that it holds; of the layer that holds most.
         bytes: Bytes of their keys and values as stored.
-        uncompressed_bytes: Bytes that they would take in the machine's element type.
+        uncompressed_bytes: Bytes that all tokens so far would take in the machine's element type.
+        bytes_read: Bytes of columns read for MACs or through the data pins.
+        bytes_written: Bytes of columns written, masked ones whole.
     """
 
     tokens_kept: int = 0
     bytes: int = 0
     uncompressed_bytes: int = 0
+    bytes_read: int = 0
+    bytes_written: int = 0
+
+    def __add__(self, later: CacheStatistics) -> CacheStatistics:
+        read, written = self.bytes_read + later.bytes_read, self.bytes_written + later.bytes_written
+        return replace(later, bytes_read=read, bytes_written=written)
 
     @property
     def ratio(self) -> float:
@@ -128,7 +136,7 @@ class Statistics:
             nodes=_sum(self.nodes, other.nodes),
             peak_floor_cycles=self.peak_floor_cycles + other.peak_floor_cycles,
             row_cycled_floor_cycles=self.row_cycled_floor_cycles + other.row_cycled_floor_cycles,
-            cache=other.cache,
+            cache=self.cache + other.cache,
         )
 
     @property
@@ -192,7 +200,7 @@ class Statistics:
                 "peak_floor_s": self._seconds(self.peak_floor_cycles),
                 "row_cycled_floor_s": self._seconds(self.row_cycled_floor_cycles),
             },
-            "kv": {"bytes": self.cache.bytes, "tokens_kept": self.cache.tokens_kept, "ratio": self.cache.ratio},
+            "kv": _cache_json(self.cache),
             "commands": {name: count for name, count in self.commands.items() if count},
             "mnemonics": {
                 name: {"count": each.count, "busy_cycles": each.busy_cycles} for name, each in self.mnemonics.items()
@@ -200,6 +208,16 @@ class Statistics:
             "nodes": [_node_json(node) for node in self.nodes.values()],
             "provenance": dict(self.provenance),
         }
+
+
+def _cache_json(cache: CacheStatistics) -> dict[str, Any]:
+    return {
+        "bytes": cache.bytes,
+        "tokens_kept": cache.tokens_kept,
+        "ratio": cache.ratio,
+        "bytes_read": cache.bytes_read,
+        "bytes_written": cache.bytes_written,
+    }
 
 
 def _node_json(node: NodeStatistics) -> dict[str, Any]:

@@ -1,0 +1,94 @@
+"""What the KV cache holds and what moved to and from it, from a program and the counters of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isa import Indexed, Instruction, Kind, Machine, Program
+from passes import Cache, cache_from_facts, stored
+from pimc.simulator.accounting.stats import CacheStatistics
+
+_READS = ("RD", "RDA", "RDCP", "MAC")
+"""Commands that read a column of one bank; `MAC16` reads one of every bank."""
+
+_WRITES = ("WR", "WRA", "WRCP")
+"""Commands that write a column of one bank; `WRA16` writes one of every bank."""
+
+
+class CacheAccountant:
+    """Says what a program's KV cache holds, and what instructions moved to and from it."""
+
+    def __init__(self, machine: Machine, program: Program, commands: Sequence[str]) -> None:
+        """Prepare for any number of runs.
+
+        Args:
+            machine: The machine.
+            program: The program.
+            commands: Names of the DRAM commands that are counted.
+        """
+        near_bank = machine.near_bank
+        self._element_bits = near_bank.element_bits if near_bank is not None else 0
+        self._caches = list(_caches(program))
+        self._instructions = np.flatnonzero(_touches_cache(program))
+        banks = near_bank.banks if near_bank is not None else 0
+        column = near_bank.lanes * self._element_bits // 8 if near_bank is not None else 0
+        self._read_bytes = np.array([_columns(name, _READS, "MAC16", banks) * column for name in commands], np.int64)
+        self._written_bytes = np.array(
+            [_columns(name, _WRITES, "WRA16", banks) * column for name in commands], np.int64
+        )
+
+    def statistics(self, commands: NDArray[np.int64], tokens: int) -> CacheStatistics:
+        """The cache at the end of a run.
+
+        Args:
+            commands: DRAM commands [instructions + 1, commands].
+            tokens: Tokens of the sequence so far.
+        """
+        found = [(cache, sequences, stored(cache, tokens, self._element_bits)) for cache, sequences in self._caches]
+        exact = sum(n * cache.kv_heads * (cache.head_dim + cache.value_dim) for cache, n, _ in found)
+        issued = commands[self._instructions].sum(axis=0)
+        return CacheStatistics(
+            tokens_kept=max((each.tokens for *_, each in found), default=tokens),
+            bytes=sum(-(-sequences * each.bits // 8) for _, sequences, each in found),
+            uncompressed_bytes=tokens * exact * self._element_bits // 8,
+            bytes_read=int(issued @ self._read_bytes),
+            bytes_written=int(issued @ self._written_bytes),
+        )
+
+
+def _columns(command: str, one_bank: Sequence[str], all_banks: str, banks: int) -> int:
+    return banks if command == all_banks else int(command in one_bank)
+
+
+def _touches_cache(program: Program) -> NDArray[np.bool_]:
+    """Which instructions address the banks inside a region of the cache."""
+    regions = [region for region in program.regions if region.role == "cache" and region.space == "bank"]
+    spans = [range(region.address, region.address + region.size) for region in regions]
+    return np.array([any(_bank_address(each) in span for span in spans) for each in program.code], np.bool_)
+
+
+def _bank_address(instruction: Instruction) -> int | None:
+    """The immediate of the address in the banks, to which a register may add a place in the same region."""
+    for operand, value in zip(instruction.spec.operands, instruction.values, strict=True):
+        if operand.kind is Kind.BANK:
+            return value.immediate if isinstance(value, Indexed) else int(str(value))
+    return None
+
+
+def _caches(program: Program) -> Iterator[tuple[Cache, int]]:
+    """The caches of a program, and how many sequences each holds."""
+    listed = [program.metadata, *program.metadata.get("entries", {}).values()]
+    facts: dict[str, Mapping[str, Any]] = {
+        each["name"]: each for part in listed for each in part.get("compressed_cache", ())
+    }
+    if facts:
+        yield from ((cache_from_facts(each), 1) for each in facts.values())
+        return
+    for symbol in program.symbols:
+        if "kv_heads" in symbol.layout:
+            heads, width = int(symbol.layout["kv_heads"]), int(symbol.layout["head_dim"])
+            yield Cache(symbol.name, heads, width, 0), int(symbol.layout.get("sequences", 1))
