@@ -10,6 +10,7 @@ import numpy as np
 from isa import GraphError, InputError, PimcError, Place
 from passes.dims import Affine, bind
 from passes.interpreter_attention import FUSED_MEANINGS, attend
+from passes.interpreter_compression import CompressedCache, Rounding, Scoring, attend_compressed
 from passes.interpreter_ops import MEANINGS, Array
 from passes.interpreter_symbols import Caches, bind_symbols
 from passes.ir import Attribute, Cache, Graph, Node, Value
@@ -23,6 +24,7 @@ def interpret(
     symbols: Mapping[str, int] | None = None,
     caches: Caches | None = None,
     wanted: Sequence[Value] | None = None,
+    stored: Rounding = lambda x: x,
 ) -> dict[str, Array]:
     """Run a graph.
 
@@ -36,6 +38,7 @@ def interpret(
         caches: State of the resident caches; `cached_attention` appends to it. An absent cache starts empty; a cache
             without a past input is empty before each run.
         wanted: Values to compute instead of the graph outputs; nothing that they do not need is computed.
+        stored: What storing keys and values in a compressed cache does to their elements, in binary32.
 
     Returns:
         Graph outputs by ONNX output name together with the present keys and values of the caches, or with `wanted` the
@@ -46,7 +49,7 @@ def interpret(
         GraphError: A node cannot be evaluated.
     """
     state: Caches = {} if caches is None else caches
-    _load_caches(graph, inputs, state)
+    _load_caches(graph, inputs, state, stored)
     numbers = bind_symbols(graph, inputs, symbols or {}, state)
     targets = list(graph.outputs.values()) if wanted is None else list(wanted)
     nodes = _needed(graph, targets)
@@ -100,20 +103,40 @@ def apply_operation(op: str, operands: Sequence[Array | None], attributes: Mappi
     return results if isinstance(results, tuple) else (results,)
 
 
-def _load_caches(graph: Graph, inputs: Mapping[str, Array], state: Caches) -> None:
+def _load_caches(graph: Graph, inputs: Mapping[str, Array], state: Caches, stored: Rounding) -> None:
     for cache in graph.caches.values():
         key, value = cache.past_key, cache.past_value
         if key is None:
             state.pop(cache.name, None)
+        given = None
         if key is not None and value is not None and key in inputs and value in inputs:
-            state[cache.name] = (np.asarray(inputs[key]), np.asarray(inputs[value]))
+            given = (np.asarray(inputs[key]), np.asarray(inputs[value]))
+        if cache.compression is not None:
+            _load_compressed(cache, given, state, stored)
+        elif given is not None:
+            state[cache.name] = given
+
+
+def _load_compressed(cache: Cache, given: tuple[Array, Array] | None, state: Caches, stored: Rounding) -> None:
+    """Empty a compressed cache when an empty past is given, or when it is new."""
+    if given is not None and given[0].shape[2]:
+        raise InputError(
+            f"'{cache.past_key}' brings {given[0].shape[2]} tokens, but a compressed cache takes them one by one",
+            help="begin with an empty cache and give the tokens",
+        )
+    if given is not None or not isinstance(state.get(cache.name), CompressedCache):
+        state[cache.name] = CompressedCache(cache, stored)
 
 
 def _present(cache: Cache, state: Caches) -> dict[str, Array]:
     if cache.name not in state:
         return {}
     names = (cache.present_key, cache.present_value)
-    return {name: array for name, array in zip(names, state[cache.name], strict=True) if name}
+    held = state[cache.name]
+    if isinstance(held, CompressedCache) and not held.sequences:
+        return {}
+    arrays = held.present() if isinstance(held, CompressedCache) else held
+    return {name: array for name, array in zip(names, arrays, strict=True) if name}
 
 
 def _needed(graph: Graph, targets: Iterable[Value]) -> list[Node]:
@@ -199,12 +222,16 @@ def _cached_attention(
     query, key, value, mask, bias = [*operands, None, None, None, None][:5]
     if query is None:
         raise GraphError("the query must be present")
+    held = state.get(cache.name)
+    if isinstance(held, CompressedCache):
+        scoring = Scoring(attributes["scale"], attributes["softcap"], mask, bias)
+        return (attend_compressed(held, query, key, value, attributes["heads"], scoring),)
     batch = query.shape[0]
     empty = (
         np.zeros((batch, cache.kv_heads, 0, cache.head_dim), query.dtype if key is None else key.dtype),
         np.zeros((batch, cache.kv_heads, 0, cache.value_dim), query.dtype if value is None else value.dtype),
     )
-    past_key, past_value = state.get(cache.name, empty)
+    past_key, past_value = empty if held is None else held
     with np.errstate(all="ignore"):
         result, keys, values = attend(query, key, value, past_key, past_value, mask, bias, **attributes)
     state[cache.name] = (keys, values)

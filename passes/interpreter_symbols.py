@@ -8,11 +8,12 @@ import numpy as np
 
 from isa import InputError
 from passes.dims import Affine, Dim, bind
+from passes.interpreter_compression import CompressedCache
 from passes.interpreter_ops import Array
 from passes.ir import Graph, TensorType
 
-Caches = dict[str, tuple[Array, Array]]
-"""Contents of the resident caches by name: keys [B, G, P, D] and values [B, G, P, Dv]."""
+Caches = dict[str, tuple[Array, Array] | CompressedCache]
+"""Contents of the resident caches by name: keys [B, G, P, D] and values [B, G, P, Dv], or what is kept of them."""
 
 
 def bind_symbols(
@@ -34,7 +35,7 @@ def bind_symbols(
         open_equations += _equations(name, kinds[name], np.asarray(array).shape)
     for cache in graph.caches.values():
         if cache.past_key in graph.signature:
-            length = caches[cache.name][0].shape[2] if caches and cache.name in caches else 0
+            length = _length(caches[cache.name]) if caches and cache.name in caches else 0
             dim = graph.signature[cache.past_key].shape[2]
             open_equations.append((f"the cache '{cache.name}'", dim, length))
     while open_equations:
@@ -43,6 +44,11 @@ def bind_symbols(
             break
         open_equations = remaining
     return numbers
+
+
+def _length(held: tuple[Array, Array] | CompressedCache) -> int:
+    """Tokens of the sequences so far."""
+    return held.length if isinstance(held, CompressedCache) else int(held[0].shape[2])
 
 
 def _equations(name: str, kind: TensorType, shape: tuple[int, ...]) -> list[tuple[str, Dim, int]]:

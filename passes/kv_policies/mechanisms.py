@@ -106,8 +106,8 @@ class Levelled:
       is worth 0.
 
     A token is stored as a record: a bitmap of one bit a channel (1: code is not 0), one level bit a survivor (1: it
-    opened a level; level 1 does not count), and the codes that are not 0, keys' in `key_bits`, values' in `value_bits`;
-    each of the three parts begins at a byte and has its lowest bit first.
+    opened a level that is not the first of its channel), and the codes that are not 0, keys' in `key_bits`, values' in
+    `value_bits`; each of the three parts begins at a byte and has its lowest bit first.
 
     Attributes:
         key_bits: Bits of a key's code, 2 to 8.
@@ -183,6 +183,10 @@ Selection = BestKeys | BestPages | BinaryKeys
 @dataclass(frozen=True)
 class Compression:
     """What one layer's cache does. A mechanism that is `None` does not take part.
+
+    A selection looks at keys as the cache gives them: those of a ring or of scored slots in the order of the slots, of
+    which free ones are never selected, quantised ones as they are worth in the order of tokens; only pages look at
+    elements as they came. A statistic counts the weights after the selection.
 
     A ring over quantised tokens attends to token t when t < sinks or t >= n - (budget - sinks). Group 0 stays; group
     g >= 1 lies in place 1 + (g - 1) mod (ceil((budget - sinks) / group) + 1), where it overwrites a group that nobody
