@@ -12,7 +12,7 @@ from pimc.commands.command import Command
 from pimc.commands.model_options import add_model_options, compile_with
 
 if TYPE_CHECKING:
-    from isa import ResourceLimitError
+    from isa import Program, ResourceLimitError
     from pimc.text_model import TextModel
 
 
@@ -70,6 +70,7 @@ def _run_model(options: Namespace) -> int:
     terminal = Terminal(options.color, options.quiet)
     with terminal.status(f"compiling {options.model}") as show:
         program = compile_with(options, machine, [Record(show)])
+    check_numbers(prompt, program)
     decoder = Decoder(program, Session(program, machine))
     choose = sampler(options.temperature, options.seed) if options.temperature else likeliest
     stream = UntilFull(generate(decoder, prompt, options.tokens, choose, ends))
@@ -84,6 +85,21 @@ def _run_model(options: Namespace) -> int:
     if stream.problem is not None:
         raise stream.problem
     return 0
+
+
+def check_numbers(prompt: Iterable[int], program: Program) -> None:
+    """Refuse token numbers beyond the table that they are looked up in; raises `InputError`."""
+    from isa import InputError
+    from pimc.generation import token_input
+
+    rows = program.metadata.get("table_rows", {}).get(token_input(program).name)
+    beyond = [token for token in prompt if rows is not None and token >= rows]
+    if beyond:
+        raise InputError(
+            f"the model has no token {beyond[0]}",
+            notes=[f"its tokens are 0 to {rows - 1}"],
+            help="does the tokenizer.json belong to another model?",
+        )
 
 
 def _is_chat(options: Namespace, text_model: TextModel | None) -> bool:

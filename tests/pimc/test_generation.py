@@ -156,6 +156,8 @@ def test_a_text_without_a_tokenizer_is_refused(capsys: pytest.CaptureFixture[str
         "error: without a tokenizer.json beside the model the prompt is token numbers\n"
         'help: write it as --prompt "5 17 2", or put the model\'s tokenizer.json there\n'
     )
+    assert cli.main(["generate", str(tmp_path / "m.onnx"), "--prompt", "5 32"]) == 1
+    assert capsys.readouterr().err.startswith("error: the model has no token 32\nnote: its tokens are 0 to 31\n")
     assert cli.main(["generate", str(tmp_path / "m.onnx"), "--prompt", "5", "--chat"]) == 1
     assert "help: leave --chat out" in capsys.readouterr().err
     (tmp_path / "tokenizer.json").write_text("{}")
