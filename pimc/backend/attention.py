@@ -31,7 +31,7 @@ def attend(low: Lowering, node: Node, value_waits: bool) -> None:
     """
     rooms = low.caches[str(node.attributes["cache"])]
     heads, keys = int(node.attributes["heads"]), rooms.keys
-    score_row = keys.max_slots * keys.slot_tokens
+    score_row = rooms.mechanism.score_words(rooms)
     result = low.storage.define(node.output).words
     with (
         low.storage.scratch(heads * score_row, "the attention scores") as scores,
@@ -41,6 +41,7 @@ def attend(low: Lowering, node: Node, value_waits: bool) -> None:
         for layout in (rooms.keys, rooms.values):
             sequence_offset(low, layout)
         block = Block(low, node, rooms, heads // keys.kv_heads, extent, scores, score_row)
+        rooms.mechanism.score_others(block)
         _scores(block)
         rooms.mechanism.adjust_scores(block)
         if value_waits:
@@ -48,6 +49,7 @@ def attend(low: Lowering, node: Node, value_waits: bool) -> None:
         softmax(block, statistics)
         rooms.mechanism.observe(block, statistics)
         _weighted_sum(block, result)
+        rooms.mechanism.add_others(block, result)
         width = rooms.values.head_dim
         strides = {"dst_row": width, "a_row": width, "b_row": 1, "b_step": 0}
         low.emitter.emit("vmul", result.operand, result.operand, statistics.operand, width, heads, **strides)
@@ -60,6 +62,10 @@ def _extent(low: Lowering, node: Node, rooms: CacheRooms) -> Extent:
     end = rooms.mechanism.end(low, rooms, causal)
     key = (end, layout.slot_tokens)
     slots = low.once(("slots", *key), lambda: _ceil_div(low, end, layout.slot_tokens))
+    base = rooms.mechanism.base(low, rooms)
+    if base is not None:
+        total = low.once(("based end", end, base), lambda: scalar("add", end, Indexed(0, base)))
+        return Extent(None, total, total, slots, base)
     if not window:
         return Extent(None, end, end, slots)
     first = low.once(("first", end, window), lambda: _at_least_zero(low, end, window))
@@ -147,7 +153,7 @@ def _score_tiles(block: Block, member: int, queries: range) -> None:
     with _pieces(block, tile) as (slot, count):
         column = _slot_column(block, slot)
         add_sequence(low, column, layout)
-        token = low.emitter.scalar("mul", slot, layout.slot_tokens)
+        token = _first_token(block, slot)
         emit("wracc", ch=everyone, count=tile * len(queries))
         for place in range(len(queries)):
             emit(
@@ -163,6 +169,14 @@ def _score_tiles(block: Block, member: int, queries: range) -> None:
         for place, query in enumerate(queries):
             _read_scores(block, block.head(member, query), token, place * tile, count)
         low.emitter.release(column, token)
+
+
+def _first_token(block: Block, slot: int) -> int:
+    """Register of the position of the first token of `slot`."""
+    token = block.low.emitter.scalar("mul", slot, block.rooms.keys.slot_tokens)
+    if block.extent.base is not None:
+        block.low.emitter.emit("add", token, token, Indexed(0, block.extent.base))
+    return token
 
 
 def _read_scores(block: Block, head: int, token: int, accumulator: int, count: int) -> None:
@@ -219,7 +233,7 @@ def _sum_rows(block: Block, member: int, queries: range) -> None:
     everyone, slots = group_channels(layout), layout.slots_per_row
     emit("wracc", ch=everyone, count=len(queries) * layout.head_columns)
     with _pieces(block, slots) as (slot, count):
-        token = low.emitter.scalar("mul", slot, layout.slot_tokens)
+        token = _first_token(block, slot)
         for place, query in enumerate(queries):
             _write_probabilities(block, block.head(member, query), token, place * slots, count)
         column = low.emitter.scalar("divu", slot, slots)

@@ -17,13 +17,15 @@ class Extent:
         first: First position, `None` when it is always 0.
         length: Number of positions from `first` on.
         end: Position after the last one.
-        slots: Slots that hold positions below `end`.
+        slots: Slots that hold positions from `base` on, below `end`.
+        base: Position of the first token of the layout, `None` when it is 0; those before lie elsewhere.
     """
 
     first: int | None
     length: int
     end: int
     slots: int
+    base: int | None = None
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Block:
         query_heads: Query heads that share a key/value head.
         extent: Attended positions.
         scores: Scores, later probabilities: one row of `score_row` words a query head.
-        score_row: Words of a row: all slots of the longest context.
+        score_row: Words of a row: all positions of the longest context, in whole slots.
     """
 
     low: Lowering

@@ -85,6 +85,8 @@ def _zero_outside(block: Block, heads: int) -> None:
     low, extent, emit = block.low, block.extent, block.low.emitter.emit
     layout = block.rooms.keys
     rest = low.emitter.scalar("mul", extent.slots, layout.slot_tokens)
+    if extent.base is not None:
+        emit("add", rest, rest, Indexed(0, extent.base))
     emit("sub", rest, rest, Indexed(0, extent.end))
     with low.emitter.unless_zero(rest):
         emit("vfill", indexed(block.scores.word, extent.end), 0.0, indexed(0, rest), heads, block.score_row)

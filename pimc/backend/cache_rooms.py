@@ -76,16 +76,19 @@ def place_caches(
         _check_head(near_bank, cache)
         caches[cache.name], column = _exact_rooms(near_bank, cache, sizes[cache.name], column, rooms, shared)
     end_of_exact = column
-    for name, place in caches.items():
-        columns = place.mechanism.code_columns(place.keys, place.values, sizes[name].most_tokens)
-        caches[name] = replace(place, code_column=column) if columns else place
+    for each, place in caches.items():
+        columns = place.mechanism.code_columns(place)
+        caches[each] = replace(place, code_column=column) if columns else place
         column += columns
     for cache in graph.caches.values():
         _cache_ports(graph, cache, caches[cache.name], rooms, shared)
     check_columns(near_bank, first_column, column, max((size.most_tokens for size in sizes.values()), default=0))
-    for wish, start, end in (("kv_cache", first_column, end_of_exact), ("kv_codes", end_of_exact, column)):
-        if end > start:
-            rooms.regions.append(Region(rooms.named(wish), "bank", start, end - start, "cache"))
+    if end_of_exact > first_column:
+        name = rooms.named("kv_cache")
+        rooms.regions.append(Region(name, "bank", first_column, end_of_exact - first_column, "cache"))
+    if column > end_of_exact:
+        name = rooms.named("kv_codes")
+        rooms.regions.append(Region(name, "bank", end_of_exact, column - end_of_exact, "cache", "code"))
     return caches
 
 
@@ -94,7 +97,8 @@ def _exact_rooms(
 ) -> tuple[CacheRooms, int]:
     """Where the exact keys and values of a cache lie, from `column` on unless an earlier graph has them; its end."""
     name, mechanism = shared_name(cache), mechanism_of(cache)
-    held = mechanism.capacity(max(size.most_tokens, shared.most_tokens.get(name, 0) if name else 0))
+    context = max(size.most_tokens, shared.most_tokens.get(name, 0) if name else 0)
+    held = mechanism.capacity(context)
     groups, width = choose_groups(cache.kv_heads, near_bank.channels, held)
     numbers = (groups, width, near_bank.banks, near_bank.columns_per_row, held, size.sequences)
     keys, values = (
@@ -108,7 +112,7 @@ def _exact_rooms(
         return replace(earlier, first=size.first, tokens=size.tokens), column
     value_column = column + keys.columns * size.sequences
     state = rooms.cache_state.get(cache.name, 0)
-    place = CacheRooms(keys, column, values, value_column, size.first, size.tokens, mechanism, state)
+    place = CacheRooms(keys, column, values, value_column, size.first, size.tokens, context, mechanism, state)
     return place, value_column + values.columns * size.sequences
 
 

@@ -29,6 +29,7 @@ class CacheRooms:
         value_column: First linear column of the values.
         first: Register with the position of the first token of a run, `None` when that is 0.
         tokens: Number of keys of a run in the end, past ones included.
+        context: Tokens of the longest context.
         mechanism: How it keeps its tokens.
         state_word: First word of what the mechanism keeps in the shared buffer.
         code_column: First linear column of the codes.
@@ -40,6 +41,7 @@ class CacheRooms:
     value_column: int
     first: int | None
     tokens: Dim
+    context: int
     mechanism: KeepAll
     state_word: int = 0
     code_column: int = 0

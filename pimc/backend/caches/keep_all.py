@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from pimc.backend.attention_block import Block
     from pimc.backend.emitter import Words
     from pimc.backend.lowering import CacheRooms, Lowering
-    from pimc.kv_layout import KvLayout
 
 
 class CacheIndex(NamedTuple):
@@ -40,8 +39,8 @@ class KeepAll:
         """Words of the shared buffer that it keeps from token to token, for a context of `tokens` tokens."""
         return 0
 
-    def code_columns(self, keys: KvLayout, values: KvLayout, tokens: int) -> int:
-        """Columns of the banks that hold codes, for all sequences and a context of `tokens` tokens."""
+    def code_columns(self, rooms: CacheRooms) -> int:
+        """Columns of the banks that hold codes, for all sequences of the longest context."""
         return 0
 
     def indices(self, low: Lowering, rooms: CacheRooms) -> Iterator[CacheIndex]:
@@ -56,6 +55,20 @@ class KeepAll:
         if is_causal:
             return low.once(("end", rooms.first), lambda: low.emitter.scalar("add", low.position(rooms.first), 1))
         return low.once(("total", rooms.tokens), lambda: low.extents.register(rooms.tokens))
+
+    def base(self, low: Lowering, rooms: CacheRooms) -> int | None:
+        """Register of the number of tokens that come before those of the layout, `None` where there never are any."""
+        return None
+
+    def score_words(self, rooms: CacheRooms) -> int:
+        """Words of the scores of one query head, in whole slots."""
+        return rooms.keys.max_slots * rooms.keys.slot_tokens
+
+    def score_others(self, block: Block) -> None:
+        """Emit the scores of tokens that do not lie in the layout, which come first; what it writes behind is free."""
+
+    def add_others(self, block: Block, result: Words) -> None:
+        """Add their values, weighted with the probabilities, to the result."""
 
     def adjust_scores(self, block: Block) -> None:
         """Change the scores before their softmax."""

@@ -66,7 +66,7 @@ class ScoredCache(KeepAll):
         return rows * (3 * self.places + self.scored.interval) if tokens > self.places else 0
 
     def _state(self, rooms: CacheRooms) -> _State | None:
-        if rooms.keys.max_tokens < self.places:
+        if rooms.context <= self.places:
             return None
         rows, first = 1 if self.scored.shared else rooms.keys.kv_heads, rooms.state_word
         size = rows * self.places
