@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from attention_models import Attention, attention
 from hypothesis import strategies as st
-from model_maker import FLOAT, INTEGER, ModelMaker
+from model_maker import BOOL, FLOAT, INTEGER, ModelMaker
 
 WIDTH = 8
 
@@ -161,9 +161,68 @@ def _reordered(c: Context, x: str) -> str:
     return m.reshape(m.op("Transpose", parts, perm=[0, 2, 3, 1] if c.draw(st.booleans()) else [0, 2, 1, 3]), 0, -1, 8)
 
 
+def _experts(c: Context, x: str) -> str:
+    """The best of four experts for each token, whose matrices are looked up, weighted by their scores."""
+    m, count = c.m, c.draw(st.integers(1, 2))
+    scores = m.op("Softmax", m.op("MatMul", x, m.weight(WIDTH, 4)), axis=-1)
+    best, chosen = m.ops("TopK", scores, m.constant(np.array([count])), count=2, axis=-1)
+    matrices = m.op("Gather", m.weight(4, WIDTH, WIDTH), chosen, axis=0)
+    rows = m.op("Unsqueeze", x, m.constant(np.array([2, 3])))
+    products = m.reshape(m.op("MatMul", rows, matrices), 0, -1, count, WIDTH)
+    weighted = m.op("Mul", products, m.op("Unsqueeze", best, m.constant(np.array([3]))))
+    return m.op("ReduceSum", weighted, m.constant(np.array([2])), keepdims=0)
+
+
+def _convolved(c: Context, x: str) -> str:
+    """A convolution or a pooling over the tokens that keeps their number."""
+    m, kind = c.m, c.draw(st.sampled_from(["dense", "grouped", "depthwise", "MaxPool", "AveragePool"]))
+    columns, window = m.op("Transpose", x, perm=[0, 2, 1]), {"kernel_shape": [3], "pads": [1, 1]}
+    if kind in ("MaxPool", "AveragePool"):
+        mixed = m.op(kind, columns, **window)
+    else:
+        group = {"dense": 1, "grouped": 2, "depthwise": WIDTH}[kind]
+        mixed = m.op("Conv", columns, m.weight(WIDTH, WIDTH // group, 3), m.weight(WIDTH), group=group, **window)
+    return m.op("Transpose", mixed, perm=[0, 2, 1])
+
+
+def _quantised_linear(c: Context, x: str) -> str:
+    """A product with integer weights: a scale for each column, or by Cast and Mul."""
+    m, inner = c.m, c.draw(st.sampled_from([WIDTH, 12]))
+    codes = m.constant(m.random.integers(-127, 128, (WIDTH, inner)).astype(np.int8))
+    scales = m.constant((m.random.uniform(1, 2, inner) / 256).astype(np.float32))
+    if c.draw(st.booleans()):
+        weight = m.op("DequantizeLinear", codes, scales, axis=1)
+    else:
+        weight = m.op("Mul", m.op("Cast", codes, to=FLOAT), scales)
+    return m.op("MatMul", m.op("MatMul", x, weight), m.weight(inner, WIDTH))
+
+
+def _gathered_tokens(c: Context, x: str) -> str:
+    """Tokens or elements at places that the input says."""
+    m, kind = c.m, c.draw(st.sampled_from(["nd", "elements", "best"]))
+    places = m.op("Mod", c.ids, m.op("Gather", m.op("Shape", x), m.constant(np.int64(1)), axis=0))
+    if kind == "best":
+        places = m.op("ArgMax", x, axis=1, keepdims=1)
+        return m.op("Sub", x, m.op("GatherElements", x, places, axis=1))
+    column = m.op("Unsqueeze", places, m.constant(np.array([2])))
+    if kind == "nd":
+        return m.op("GatherND", x, column, batch_dims=1)
+    return m.op("GatherElements", x, m.op("Expand", column, m.op("Shape", x)), axis=1)
+
+
+def _integer_arithmetic(c: Context, x: str) -> str:
+    m, number = c.m, c.m.constant(np.int64(c.draw(st.sampled_from([-5, 3, 1 << 20]))))
+    ids = m.op(c.draw(st.sampled_from(["Add", "Sub", "Mul", "Div", "Mod", "Max"])), c.ids, number)
+    if c.draw(st.booleans()):
+        ids = m.op("CumSum", ids, m.constant(np.int64(1)))
+    small = m.op("Cast", m.op("Mod", ids, m.constant(np.int64(7))), to=FLOAT)
+    return m.op("Mul", x, m.op("Unsqueeze", small, m.constant(np.array([2]))))
+
+
 STEPS: list[Step] = [
     *(_attention, _attention, _cross_attention, _feed_forward, _joined_parts, _gathered_features, _looked_up),
     *(_masked_by_integers, _mixed_tokens, _product_of_tokens, _gate_of_the_best, _reordered),
+    *(_experts, _convolved, _quantised_linear, _gathered_tokens, _integer_arithmetic),
 ]
 
 
@@ -178,9 +237,15 @@ def _pooled(c: Context, x: str) -> dict[str, int]:
     return {m.op("Div", total, m.op("ReduceSum", weight, m.constant(np.array([1])), keepdims=0)): FLOAT, x: FLOAT}
 
 
+def _several(c: Context, x: str) -> dict[str, int]:
+    """Integers and booleans beside reals."""
+    m, width = c.m, c.m.constant(np.int64(3))
+    return {m.op("Mul", c.ids, width): INTEGER, m.op("Less", c.ids, width): BOOL, m.op("Abs", x): FLOAT, x: FLOAT}
+
+
 def _first_token(c: Context, x: str) -> dict[str, int]:
     first = c.m.op("Gather", x, c.m.constant(np.int64(0)), axis=1)
     return {c.m.op("Tanh", c.m.op("Gemm", first, c.m.weight(WIDTH, 3), c.m.weight(3))): FLOAT}
 
 
-HEADS: list[Callable[[Context, str], dict[str, int]]] = [_tokens, _pooled, _first_token]
+HEADS: list[Callable[[Context, str], dict[str, int]]] = [_tokens, _pooled, _several, _first_token]
