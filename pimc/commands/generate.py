@@ -6,7 +6,7 @@ from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction, N
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pimc.commands.command import Command
 from pimc.commands.model_options import add_model_options, compile_with
@@ -75,9 +75,7 @@ def _run_model(options: Namespace) -> int:
     choose = sampler(options.temperature, options.seed) if options.temperature else likeliest
     stream = UntilFull(generate(decoder, prompt, options.tokens, choose, ends))
     if options.json:
-        tokens = list(stream)
-        text = {"text": text_model.decode(tokens)} if text_model else {}
-        print_json({**text, "tokens": tokens, **speed_facts(decoder)})
+        print_json({**text_facts(stream, text_model), **speed_facts(decoder)})
     else:
         print_stream("" if chat else options.prompt, stream, text_model)
         terminal.line()
@@ -149,6 +147,13 @@ class UntilFull:
             if not has_begun:
                 raise
             self.problem = problem
+
+
+def text_facts(stream: Iterable[int], text_model: TextModel | None) -> dict[str, Any]:
+    """All tokens as JSON values, with their text where there is a tokenizer."""
+    tokens = list(stream)
+    text = {"text": text_model.decode(tokens)} if text_model else {}
+    return {**text, "tokens": tokens}
 
 
 def print_stream(start: str, stream: Iterable[int], text_model: TextModel | None) -> None:
