@@ -6,7 +6,7 @@ from passes.dims import Affine, Dim, bind, product, symbol
 from passes.dims import parse as parse_dim
 from passes.explain import Finding, explain, recognised_counts
 from passes.interpreter import apply_operation, evaluate, interpret
-from passes.interpreter_symbols import Caches, bind_symbols
+from passes.interpreter_symbols import Caches, bind_symbols, cached_tokens
 from passes.ir import Cache, Graph, Node, TensorType, Value, constant_scalar
 from passes.kv_compression import compressible
 from passes.kv_policies import (
@@ -22,10 +22,12 @@ from passes.kv_policies import (
     Quantized,
     Ring,
     Scored,
+    first_effect,
     load_kv,
     parameters,
     parse_kv,
     suggestion,
+    thorough_length,
 )
 from passes.manager import Observer, Pass, PassManager, PassReport
 from passes.matrix_layout import MatrixLayout, Tile, matrix_layout
@@ -80,11 +82,13 @@ __all__ = [
     "bind_symbols",
     "cache_facts",
     "cache_from_facts",
+    "cached_tokens",
     "compressible",
     "compressing",
     "constant_scalar",
     "evaluate",
     "explain",
+    "first_effect",
     "interpret",
     "is_bank_table",
     "large_constants",
@@ -103,5 +107,6 @@ __all__ = [
     "stored",
     "suggestion",
     "symbol",
+    "thorough_length",
     "verify",
 ]

@@ -51,6 +51,11 @@ def _length(held: tuple[Array, Array] | CompressedCache) -> int:
     return held.length if isinstance(held, CompressedCache) else int(held[0].shape[2])
 
 
+def cached_tokens(caches: Caches) -> int:
+    """Tokens of the longest sequence in the caches."""
+    return max(map(_length, caches.values()), default=0)
+
+
 def _equations(name: str, kind: TensorType, shape: tuple[int, ...]) -> list[tuple[str, Dim, int]]:
     if len(shape) != kind.rank:
         raise InputError(f"'{name}' has shape {list(shape)}, but the model says {kind}")

@@ -15,6 +15,8 @@ from isa import Machine, MissingPackageError, Program, load_machine, load_progra
 from pimc.compiler import compile_model
 from pimc.folder_verification import verify_folder
 from pimc.model_folder import load_folder
+from pimc.observing import Record
+from pimc.policy_verification import verify_policies
 from pimc.reference import Reference, import_runtime
 from pimc.report.run import summary_rows
 from pimc.verification import Verification, default_tolerance, verify_program
@@ -136,6 +138,7 @@ def verify(
     rtol: float | None = None,
     seed: int = 0,
     bind: Mapping[str, Any] | None = None,
+    kv: str | None = None,
 ) -> Verification:
     """Compile a model, run it, and compare every output with ONNX Runtime.
 
@@ -150,6 +153,8 @@ def verify(
             for `machine` none, but a cosine of at least 0.999.
         seed: Of the inputs.
         bind: Values by name of the inputs that become constants.
+        kv: Policies that compress the KV cache, as for `compile`: outputs are compared with their meaning in numpy
+            instead of with ONNX Runtime.
 
     Raises:
         MissingPackageError: ONNX Runtime is not installed.
@@ -157,11 +162,14 @@ def verify(
     """
     from pimc.simulator import Session
 
-    import_runtime()
-    target = _machine(machine)
-    program = compile_model(model, target, dims, max_context, numerics, bind=bind)
+    if kv is None:
+        import_runtime()
+    target, record = _machine(machine), Record()
+    program = compile_model(model, target, dims, max_context, numerics, observers=[record], bind=bind, kv=kv)
     session = Session(program, target)
     rtol = default_tolerance(numerics) if rtol is None else rtol
+    if kv is not None:
+        return verify_policies(program, session, record.graphs, inputs, rtol, seed)
     if program.stages:
         return verify_folder(program, session, load_folder(str(model)), inputs, rtol, seed)
     return verify_program(program, session, Reference(model, bind), inputs, rtol, seed)

@@ -73,11 +73,15 @@ class Verification:
         outputs: In the order of the model.
         rtol: Largest relative error allowed; `None` asks for a cosine of at least `LEAST_COSINE` instead.
         cases: What was run, one line each.
+        reference: What the outputs should equal, in words.
+        notes: What else is to be said of the runs, one line each.
     """
 
     outputs: tuple[OutputError, ...]
     rtol: float | None
     cases: tuple[str, ...]
+    reference: str = "ONNX Runtime's"
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -188,9 +192,9 @@ def seeded_cases(program: Program) -> Iterator[tuple[Step, ...]]:
     if has_cache(program.ports) and past is None:
         whole = ((1, 1), (16, 1, 17), (33,), (5, 30)) if tokens is None else ((tokens, tokens, tokens),)
         for lengths in whole:
-            yield tuple(_consecutive(lengths, longest, (0, 0), tokens))
+            yield tuple(consecutive(lengths, longest, (0, 0), tokens))
         if masks:
-            yield tuple(_consecutive((12, 1) if tokens is None else (tokens, tokens), longest, (0, 3), tokens))
+            yield tuple(consecutive((12, 1) if tokens is None else (tokens, tokens), longest, (0, 3), tokens))
         return
     before = past or 0
     least = max((symbol.low for symbol in program.registers), default=1)
@@ -199,7 +203,8 @@ def seeded_cases(program: Program) -> Iterator[tuple[Step, ...]]:
             yield (Step(max(count, least), before, masked),)
 
 
-def _consecutive(lengths: Sequence[int], longest: int, masked: tuple[int, int], fixed: int | None) -> Iterator[Step]:
+def consecutive(lengths: Sequence[int], longest: int, masked: tuple[int, int], fixed: int | None) -> Iterator[Step]:
+    """Steps of so many tokens one after another, cut at the `longest` context; of `fixed` tokens or none."""
     past = 0
     for wanted in lengths:
         tokens = min(wanted, longest - past)

@@ -1,6 +1,7 @@
 """Policies that compress the KV cache, one file each, and the few mechanisms that they choose from."""
 
 from passes.kv_policies.combination import check_combination
+from passes.kv_policies.effect import first_effect, thorough_length
 from passes.kv_policies.mechanisms import (
     BestKeys,
     BestPages,
@@ -38,9 +39,11 @@ __all__ = [
     "Selection",
     "check_combination",
     "clause_of",
+    "first_effect",
     "load_kv",
     "parameters",
     "parse_kv",
     "resolve",
     "suggestion",
+    "thorough_length",
 ]

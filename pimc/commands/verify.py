@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 
 from pimc.commands.blame import blaming
 from pimc.commands.command import Command
-from pimc.commands.model_options import add_model_options, bound_values, compile_with
+from pimc.commands.model_options import add_model_options, bound_values, chosen_policies, compile_with
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -31,21 +31,27 @@ def _run(options: Namespace) -> int:
     from pimc.folder_verification import verify_folder
     from pimc.model_folder import is_folder, load_folder
     from pimc.observing import Record
+    from pimc.policy_verification import verify_policies
     from pimc.reference import Reference, import_runtime
     from pimc.report.terminal import Terminal, print_json
     from pimc.report.verification import print_verification
     from pimc.simulator import Session
     from pimc.verification import default_tolerance, verify_program
 
-    import_runtime()
+    policies = chosen_policies(options)
+    if policies is None:
+        import_runtime()
     inputs = read_arrays(options.inputs) if options.inputs is not None else None
     machine = load_machine(options.machine)
     rtol = default_tolerance(options.numerics) if options.rtol is None else options.rtol
     terminal = Terminal(options.color, options.quiet)
     with terminal.status(f"compiling {options.model}") as show, blaming(options.inputs):
-        program = compile_with(options, machine, [Record(show)], options.inputs)
+        record = Record(show)
+        program = compile_with(options, machine, [record], options.inputs)
         session, chosen = Session(program, machine), (inputs, rtol, options.seed, show)
-        if is_folder(options.model):
+        if policies is not None:
+            found = verify_policies(program, session, record.graphs, *chosen)
+        elif is_folder(options.model):
             found = verify_folder(program, session, load_folder(options.model), *chosen)
         else:
             found = verify_program(program, session, Reference(options.model, bound_values(options)), *chosen)
@@ -61,8 +67,14 @@ COMMAND = Command(
     summary="compile, run and compare with ONNX Runtime",
     description="Compiles a model, runs it on the simulator and on ONNX Runtime with the same inputs, and compares\n"
     "every output. Without -i the inputs are seeded: several lengths, empty and filled cache, prompts whole and in\n"
-    "pieces, padding. Ends with exit code 3 when an output differs by more than the tolerance.",
-    examples=("pimc verify models/tiny-shakespeare.onnx", "pimc verify model.onnx -i in.npz --json"),
+    "pieces, padding. With --kv the outputs are compared with the meaning of the policies in numpy instead, over\n"
+    "a sequence that is long enough for them to act. Ends with exit code 3 when an output differs by more than the\n"
+    "tolerance.",
+    examples=(
+        "pimc verify models/tiny-shakespeare.onnx",
+        "pimc verify model.onnx -i in.npz --json",
+        "pimc verify models/tiny-shakespeare.onnx --kv h2o:budget=64",
+    ),
     add_arguments=_add_arguments,
     run=_run,
 )

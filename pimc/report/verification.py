@@ -28,6 +28,8 @@ def print_verification(terminal: Terminal, verification: Verification, numerics:
     terminal.line()
     for case in verification.cases:
         terminal.line(f"  ran {case}")
+    for note in verification.notes:
+        terminal.line(note)
     terminal.line(_verdict(verification))
     if numerics == "machine":
         terminal.line("machine numerics round as the hardware does; --numerics fp32 tests the program without that")
@@ -36,6 +38,6 @@ def print_verification(terminal: Terminal, verification: Verification, numerics:
 def _verdict(verification: Verification) -> str:
     if verification.rtol is None:
         relation = "follow" if verification.ok else "do not follow"
-        return f"outputs {relation} ONNX Runtime's (cosine at least {LEAST_COSINE:g})"
+        return f"outputs {relation} {verification.reference} (cosine at least {LEAST_COSINE:g})"
     relation = "equal" if verification.ok else "differ from"
-    return f"outputs {relation} ONNX Runtime's (tolerance {verification.rtol:g} of the largest magnitude)"
+    return f"outputs {relation} {verification.reference} (tolerance {verification.rtol:g} of the largest magnitude)"

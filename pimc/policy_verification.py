@@ -1,0 +1,156 @@
+"""Comparison of a program whose KV cache is compressed with the meaning of its policies in numpy."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isa import Program, UnsupportedError
+from passes import Caches, Compression, Graph, cached_tokens, first_effect, interpret, thorough_length
+from pimc.model_inputs import Step, fixed_tokens, step_inputs, with_defaults
+from pimc.verification import OutputError, Verification, consecutive, describe, output_error
+
+if TYPE_CHECKING:
+    from pimc.simulator import Session
+
+Array = NDArray[Any]
+_LOG = logging.getLogger(__name__)
+
+MEANING = "those of the policies' meaning in numpy"
+_LAST_STEPS = (1, 1, 1)
+
+
+class PolicyReference:
+    """A graph with compressed caches, evaluated step by step with numpy.
+
+    Attributes:
+        graph: The graph that became the program.
+        outputs: Names of the outputs that are compared: all but keys and values, which hold what the policies keep.
+        longest: Tokens of the longest sequence so far.
+    """
+
+    def __init__(self, graph: Graph, numerics: str) -> None:
+        """Take a graph.
+
+        Args:
+            graph: As the passes left it.
+            numerics: Of the program: `machine` rounds stored elements to bfloat16.
+        """
+        self.graph = graph
+        self.outputs = tuple(graph.outputs)
+        self._stored = _bfloat16 if numerics == "machine" else _as_it_is
+        self._caches: Caches = {}
+        self.longest = 0
+
+    @property
+    def compressions(self) -> list[Compression]:
+        """Of the compressed caches."""
+        return [cache.compression for cache in self.graph.caches.values() if cache.compression is not None]
+
+    def reset(self) -> None:
+        """Empty the caches."""
+        self._caches = {}
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Outputs of the next step."""
+        names = {value.name for value in self.graph.inputs}
+        given = {name: array for name, array in inputs.items() if name in names}
+        found = interpret(self.graph, given, caches=self._caches, stored=self._stored)
+        self.longest = max(self.longest, cached_tokens(self._caches))
+        return {name: found[name] for name in self.outputs}
+
+
+def verify_policies(
+    program: Program,
+    session: Session,
+    graphs: Sequence[Graph],
+    inputs: Mapping[str, Array] | None = None,
+    rtol: float | None = 1e-4,
+    seed: int = 0,
+    show: Callable[[str], None] = lambda _: None,
+) -> Verification:
+    """Compare a program with the numpy meaning of the graph that it was made from, over a sequence and in pieces.
+
+    Args:
+        program: The compiled program.
+        session: The program, loaded into the simulator.
+        graphs: What the passes left of the model, or of each model of a folder.
+        inputs: Arrays by ONNX input name for one run from an empty cache; `None` makes seeded ones that are long
+            enough for every policy to act, as far as the context allows.
+        rtol: Largest error allowed, relative to the largest magnitude of the reference output; `None`: by cosine.
+        seed: Of the inputs.
+        show: Gets one line about the progress before every case.
+
+    Raises:
+        UnsupportedError: the program comes from several models.
+    """
+    if len(graphs) != 1:
+        raise UnsupportedError(
+            "policies of a folder of models cannot be verified step by step",
+            help="verify the folder without --kv, and the policies on a model of one file",
+        )
+    reference = PolicyReference(graphs[0], program.numerics)
+    errors: dict[str, OutputError] = {}
+    if inputs is not None:
+        _compare(session, reference, [with_defaults(program.ports, inputs)], errors)
+        lines = ["the given inputs"]
+    else:
+        cases = policy_cases(program, reference.compressions)
+        generator, rows = np.random.default_rng(seed), program.metadata["table_rows"]
+        lines = [describe(case) for case in cases]
+        for case, line in zip(cases, lines, strict=True):
+            _LOG.info("%s", line)
+            show(f"running {line}")
+            _compare(session, reference, [step_inputs(program.ports, step, generator, rows) for step in case], errors)
+    found = tuple(errors[name] for name in reference.outputs)
+    return Verification(found, rtol, tuple(lines), MEANING, (_reach(reference),))
+
+
+def policy_cases(program: Program, compressions: Sequence[Compression]) -> list[tuple[Step, ...]]:
+    """Runs over which every policy acts several times, whole and in pieces, as far as the context allows."""
+    longest = int(program.metadata["max_context"])
+    wanted = max((thorough_length(each) for each in compressions), default=1)
+    total = min(wanted, longest - len(_LAST_STEPS))
+    fixed = fixed_tokens(program.ports)
+    if fixed is not None:
+        return [tuple(consecutive((fixed,) * -(-total // fixed), longest, (0, 0), fixed))]
+    pieces = ((total, *_LAST_STEPS), (1, total // 3, total - total // 3 - 1, *_LAST_STEPS))
+    return [tuple(consecutive([tokens for tokens in each if tokens], longest, (0, 0), None)) for each in pieces]
+
+
+def _compare(
+    session: Session, reference: PolicyReference, steps: Sequence[Mapping[str, Array]], errors: dict[str, OutputError]
+) -> None:
+    """Run consecutive inputs from an empty cache and compare after each; the worst errors are kept."""
+    session.reset()
+    reference.reset()
+    for inputs in steps:
+        found, expected = session.run(inputs), reference.run(inputs)
+        for name, array in expected.items():
+            error = output_error(name, found[name], array)
+            errors[name] = errors.get(name, error).worst(error)
+
+
+def _reach(reference: PolicyReference) -> str:
+    """How long the sequences were, and from which token on policies change what queries see."""
+    acting = [first_effect(each) for each in reference.compressions]
+    acted = [tokens for tokens in acting if tokens <= reference.longest]
+    counted = f"the policies of {len(acted)} of {len(acting)} layers act within these {reference.longest} tokens"
+    if not acted:
+        return f"{counted}: they change nothing"
+    first, last = min(acted), max(acted)
+    return f"{counted}, from token {first} on" + (f" (the last from token {last} on)" if last > first else "")
+
+
+def _as_it_is(x: Array) -> Array:
+    return x
+
+
+def _bfloat16(x: Array) -> Array:
+    from ml_dtypes import bfloat16
+
+    return x.astype(bfloat16).astype(np.float32)
