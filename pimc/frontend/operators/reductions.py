@@ -98,6 +98,7 @@ def _one_later(build: Builder, x: Operand, axis: int) -> Operand:
     size, shape[axis] = shape[axis], 1
     if size == 0:
         return x
+    build.symbols.demand_at_least(size, 1, build.node_name)
     kept = build.emit("slice", [x], {"axis": axis, "start": 0, "stop": size - 1, "step": 1})
     front = expanded(build, build.scalar(0, x.type.dtype), tuple(shape))
     return build.emit("concat", [front, kept], {"axis": axis})
