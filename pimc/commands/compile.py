@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pimc.commands.command import Command
-from pimc.commands.model_options import add_model_options, compile_with
+from pimc.commands.model_options import add_model_options, add_policies, compile_with
 
 if TYPE_CHECKING:
     from isa import Program
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 def _add_arguments(parser: ArgumentParser) -> None:
     add_model_options(parser, numerics="machine")
+    add_policies(parser)
     parser.add_argument("-o", "--output", metavar="FILE", help="file to write (default: MODEL.pim here; text: stdout)")
     parser.add_argument("-i", "--inputs", metavar="IN.npz", help="bind dimensions from the shapes of these inputs")
     parser.add_argument(

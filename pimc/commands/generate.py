@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pimc.commands.command import Command
-from pimc.commands.model_options import add_model_options, compile_with
+from pimc.commands.model_options import add_model_options, add_policies, compile_with
 
 if TYPE_CHECKING:
     from isa import Program, ResourceLimitError
@@ -28,6 +28,7 @@ def _temperature(text: str) -> float:
 
 def _add_arguments(parser: ArgumentParser) -> None:
     add_model_options(parser, numerics="machine")
+    add_policies(parser)
     parser.add_argument("--prompt", metavar="TEXT", help="text to continue, the question in a chat, or what to encode")
     parser.add_argument("-n", "--tokens", type=int, default=32, metavar="N", help="tokens to generate (default 32)")
     parser.add_argument(

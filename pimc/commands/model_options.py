@@ -27,7 +27,6 @@ def add_model_options(parser: ArgumentParser, numerics: str) -> None:
     """
     parser.add_argument("model", metavar="MODEL", help="ONNX file, or folder with an encoder's and its decoders' files")
     add_dimensions(parser)
-    add_policies(parser)
     group = parser.add_argument_group("compilation")
     group.add_argument(
         "-m", "--machine", default=DEFAULT_MACHINE, help=f"bundled machine or YAML file (default {DEFAULT_MACHINE})"
@@ -111,7 +110,7 @@ def bound_dimensions(options: Namespace, inputs: str | None = None) -> dict[str,
 def compile_with(
     options: Namespace, machine: Machine, observers: Sequence[Observer] = (), inputs: str | None = None
 ) -> Program:
-    """Compile the model of `options` as they say; `inputs` is an npz file that binds dimensions."""
+    """Compile the model of `options`, `--kv` among them, as they say; `inputs` is an npz file that binds dimensions."""
     from pimc.compiler import compile_model
     from pimc.file_kinds import FileKind, check_kind
 

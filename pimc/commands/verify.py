@@ -6,11 +6,12 @@ from argparse import ArgumentParser, Namespace
 
 from pimc.commands.blame import blaming
 from pimc.commands.command import Command
-from pimc.commands.model_options import add_model_options, bound_values, chosen_policies, compile_with
+from pimc.commands.model_options import add_model_options, add_policies, bound_values, chosen_policies, compile_with
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
     add_model_options(parser, numerics="fp32")
+    add_policies(parser)
     parser.add_argument(
         "-i",
         "--inputs",
