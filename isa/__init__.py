@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from isa.costs import (
     accumulator_reads,
+    beat_ranges,
+    beats_per_column,
+    codec_cycles,
     mac_stream_cycles,
     register_visit_cycles,
     row_overhead_cycles,
@@ -58,6 +61,7 @@ if TYPE_CHECKING:
     from isa.dram_device import AttaccController, DramDevice, HbmPimController
     from isa.encoding import decode_instructions, encode_instructions
     from isa.instruction_manual import EXTENSIONS, manual, syntax
+    from isa.kv_codec import KvCodec
     from isa.machine import Machine
     from isa.machine_loader import load_machine, machine_names, machine_schema
     from isa.machine_lookup import machine_metadata, program_machine
@@ -87,6 +91,7 @@ _LAZY = {
     "AttaccController": "isa.dram_device",
     "DramDevice": "isa.dram_device",
     "HbmPimController": "isa.dram_device",
+    "KvCodec": "isa.kv_codec",
     "Machine": "isa.machine",
     "NearBank": "isa.near_bank",
     "YamlFile": "isa.yaml_loader",
@@ -132,6 +137,7 @@ __all__ = [
     "InstructionFormat",
     "InstructionSpec",
     "Kind",
+    "KvCodec",
     "Machine",
     "MachineError",
     "MismatchError",
@@ -155,9 +161,12 @@ __all__ = [
     "YamlFile",
     "accumulator_reads",
     "assemble",
+    "beat_ranges",
+    "beats_per_column",
     "cache_columns",
     "check_output",
     "check_program",
+    "codec_cycles",
     "control_flow_errors",
     "decode_instructions",
     "disassemble",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from isa.errors import MachineError
 
 if TYPE_CHECKING:
+    from isa.kv_codec import KvCodec
     from isa.machine import Machine
     from isa.near_bank import NearBank
 
@@ -24,6 +25,31 @@ def vector_cycles(machine: Machine, mnemonic: str, fn: str, rows: int, length: i
     unit = machine.vector_unit
     groups = -(-rows * length // unit.lanes)
     return unit.startup_cycles + unit.cycles_per_pass * unit.passes(vector_function(mnemonic, fn)) * groups
+
+
+def codec_cycles(machine: Machine, mnemonic: str, rows: int, length: int) -> int:
+    """Cycles of an instruction of the KV codec on rows x length elements.
+
+    startup + cycles_per_pass * passes * groups, where groups = ceil(rows * length / lanes).
+    """
+    unit = kv_codec(machine)
+    groups = -(-rows * length // unit.lanes)
+    return unit.startup_cycles + unit.cycles_per_pass * unit.passes(mnemonic) * groups
+
+
+def beats_per_column(machine: Machine, bits: int) -> int:
+    """Beats of packed codes in a column of a bank: element_bits div bits (16 bits: 2, 4, 8 beats of 8, 4, 2 bits)."""
+    return near_bank(machine).element_bits // bits
+
+
+def beat_ranges(per_column: int, beat: int, beats: int, outputs: int, stride: int) -> list[tuple[int, int]]:
+    """Columns that each output of `kmac` reads: (first behind column addr, number), from beat to its last beat.
+
+    A column is read once for the beats of one output in it: output o reads the columns floor(s / p) to
+    floor((s + beats - 1) / p), where s = beat + o * stride and p is `per_column`.
+    """
+    starts = [beat + output * stride for output in range(outputs if beats else 0)]
+    return [(start // per_column, (start + beats - 1) // per_column - start // per_column + 1) for start in starts]
 
 
 def mac_stream_cycles(machine: Machine, columns: int) -> int:
@@ -72,3 +98,10 @@ def near_bank(machine: Machine) -> NearBank:
     if machine.near_bank is None:
         raise MachineError(f"the machine '{machine.name}' has no near-bank units (extension B)")
     return machine.near_bank
+
+
+def kv_codec(machine: Machine) -> KvCodec:
+    """The KV codec; raises `MachineError` when the machine has none."""
+    if machine.kv_codec is None:
+        raise MachineError(f"the machine '{machine.name}' has no KV codec (extension K)")
+    return machine.kv_codec

@@ -21,6 +21,7 @@ Channels that read the same words are a broadcast; channels that write the same 
 
 from __future__ import annotations
 
+from isa.kv_codec_instructions import KV_CODEC
 from isa.near_bank_instructions import NEAR_BANK
 from isa.operands import COMPARISONS, VECTOR_FUNCTIONS, WORD_TYPES, register, signed, step, stride, value, words
 from isa.spec import InstructionSpec, InstructionTable, Kind, Operand
@@ -182,4 +183,4 @@ _VECTOR = (
     _reduction("rmin", 0x34, "dst = smallest element of each row", _TYPE),
 )
 
-INSTRUCTIONS = InstructionTable((*_CONTROL, *_SCALAR, *_VECTOR, *NEAR_BANK))
+INSTRUCTIONS = InstructionTable((*_CONTROL, *_SCALAR, *_VECTOR, *NEAR_BANK, *KV_CODEC))

@@ -7,9 +7,10 @@ import json
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from isa.dram_device import DramDevice
+from isa.kv_codec import KvCodec
 from isa.near_bank import NearBank
 
 _Count = Annotated[int, Field(ge=1)]
@@ -116,6 +117,7 @@ class Machine(Component):
         shared_buffer: Memory space `sb` (extension I).
         vector_unit: Vector instructions (extension I).
         near_bank: DRAM channels with compute units at the banks (extension B), or `None`.
+        kv_codec: Unit that compresses keys and values (extension K, with `near_bank`), or `None`.
         dram: DRAM channels that are driven by command streams of their own, or `None`.
         sources: For a dotted path of this description, where its numbers were read; a path covers what is below it.
     """
@@ -128,18 +130,29 @@ class Machine(Component):
     shared_buffer: SharedBuffer
     vector_unit: VectorUnit
     near_bank: NearBank | None = None
+    kv_codec: KvCodec | None = None
     dram: DramDevice | None = None
     sources: dict[str, str] = Field(default_factory=dict[str, str])
 
     @property
     def extensions(self) -> tuple[str, ...]:
         """Letters of the ISA extensions that the components bring."""
-        return ("I", "B") if self.near_bank is not None else ("I",)
+        if self.near_bank is None:
+            return ("I",)
+        return ("I", "B") if self.kv_codec is None else ("I", "B", "K")
+
+    @model_validator(mode="after")
+    def _banks_can_decode(self) -> Machine:
+        if self.kv_codec is None or self.near_bank is None:
+            return self
+        if self.kv_codec.bank_decode and self.near_bank.mac_gb_column != "free":
+            raise ValueError("kv_codec.bank_decode needs mac_gb_column: free; beats of a column meet different columns")
+        return self
 
     @cached_property
     def sha256(self) -> str:
         """Hash of the resolved description without its prose (`description`, `sources`) and absent devices."""
-        absent = {"dram"} if self.dram is None else set[str]()
+        absent = {name for name in ("dram", "kv_codec") if getattr(self, name) is None}
         facts = self.model_dump(mode="json", exclude={"description", "sources"} | absent)
         text = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()

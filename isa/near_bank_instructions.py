@@ -5,18 +5,18 @@ from __future__ import annotations
 from isa.operands import VECTOR_FUNCTIONS, stride, value, words
 from isa.spec import InstructionSpec, Kind, Operand
 
-_CHANNELS = Operand("ch", Kind.CHANNELS, 32, indexed=True, meaning="channels that take part")
-_BANK_ADDRESS = Operand("addr", Kind.BANK, 24, indexed=True, meaning="first linear column")
+CHANNELS = Operand("ch", Kind.CHANNELS, 32, indexed=True, meaning="channels that take part")
+BANK_ADDRESS = Operand("addr", Kind.BANK, 24, indexed=True, meaning="first linear column")
 _BANK = value("bank", 6, "bank inside the channel", 0)
-_GLOBAL_BUFFER = Operand("gb", Kind.GLOBAL_BUFFER, 8, indexed=True, default=0, meaning="first global buffer column")
-_ACCUMULATOR = Operand("acc", Kind.ACCUMULATOR, 6, indexed=True, default=0, meaning="first accumulator")
+GLOBAL_BUFFER = Operand("gb", Kind.GLOBAL_BUFFER, 8, indexed=True, default=0, meaning="first global buffer column")
+ACCUMULATOR = Operand("acc", Kind.ACCUMULATOR, 6, indexed=True, default=0, meaning="first accumulator")
 _COLUMNS = value("cols", 12, "number of columns")
-_COORDINATES = (
+COORDINATES = (
     Operand("cdiv", Kind.UNSIGNED, 6, default=1, meaning="divisor of the channel coordinate"),
     stride("si", "words per (channel div cdiv)"),
     stride("sj", "words per (channel mod cdiv)"),
 )
-_ITEM_STRIDE = stride("sn", "words from one item to the next", 16)
+ITEM_STRIDE = stride("sn", "words from one item to the next", 16)
 _FORM = Operand(
     "form",
     Kind.CHOICE,
@@ -34,7 +34,7 @@ NEAR_BANK = (
         "B",
         "channel",
         "write `cols` columns from the shared buffer to the global buffer (WRGB)",
-        (_CHANNELS, _GLOBAL_BUFFER, words("src", "first word"), _COLUMNS, *_COORDINATES, _ITEM_STRIDE),
+        (CHANNELS, GLOBAL_BUFFER, words("src", "first word"), _COLUMNS, *COORDINATES, ITEM_STRIDE),
     ),
     InstructionSpec(
         "wracc",
@@ -43,13 +43,13 @@ NEAR_BANK = (
         "channel",
         "write `count` accumulators of all banks, one word a bank, or zero (WRMAC16)",
         (
-            _CHANNELS,
-            _ACCUMULATOR,
+            CHANNELS,
+            ACCUMULATOR,
             value("count", 6, "number of accumulators"),
             Operand("source", Kind.CHOICE, 1, default="zero", choices=("zero", "buffer"), meaning="origin of the data"),
             Operand("src", Kind.SHARED_BUFFER, 24, indexed=True, default=0, meaning="first word"),
-            *_COORDINATES,
-            _ITEM_STRIDE,
+            *COORDINATES,
+            ITEM_STRIDE,
         ),
     ),
     InstructionSpec(
@@ -60,12 +60,12 @@ NEAR_BANK = (
         "for o < outs, i < cols, in all banks:"
         " acc[acc + o*astride] += bank[addr + o*bstride + i] . gb[gb + o*gstride + i] (MAC16, opens rows as needed)",
         (
-            _CHANNELS,
-            _BANK_ADDRESS,
-            _GLOBAL_BUFFER,
+            CHANNELS,
+            BANK_ADDRESS,
+            GLOBAL_BUFFER,
             _COLUMNS,
             value("outs", 8, "number of outputs", 1),
-            _ACCUMULATOR,
+            ACCUMULATOR,
             stride("bstride", "bank columns from one output to the next"),
             Operand("gstride", Kind.UNSIGNED, 8, default=0, meaning="buffer columns from one output to the next"),
             Operand("astride", Kind.UNSIGNED, 6, default=1, meaning="accumulators from one output to the next"),
@@ -78,12 +78,12 @@ NEAR_BANK = (
         "channel",
         "read `count` accumulators of all banks to the shared buffer, one word a bank (RDMAC16)",
         (
-            _CHANNELS,
-            _ACCUMULATOR,
+            CHANNELS,
+            ACCUMULATOR,
             value("count", 6, "number of accumulators"),
             words("dst", "first word"),
-            *_COORDINATES,
-            _ITEM_STRIDE,
+            *COORDINATES,
+            ITEM_STRIDE,
             Operand("mode", Kind.CHOICE, 1, default="set", choices=("set", "add"), meaning="overwrite, or add to dst"),
         ),
     ),
@@ -93,7 +93,7 @@ NEAR_BANK = (
         "B",
         "channel",
         "open the row of `addr` in all banks ahead of need (PREA, ACT16)",
-        (_CHANNELS, _BANK_ADDRESS),
+        (CHANNELS, BANK_ADDRESS),
     ),
     InstructionSpec(
         "ldb",
@@ -101,7 +101,7 @@ NEAR_BANK = (
         "B",
         "channel",
         "read `cols` columns of one bank to the shared buffer (RD)",
-        (_CHANNELS, _BANK, _BANK_ADDRESS, _COLUMNS, words("dst", "first word"), *_COORDINATES, _ITEM_STRIDE, _FORM),
+        (CHANNELS, _BANK, BANK_ADDRESS, _COLUMNS, words("dst", "first word"), *COORDINATES, ITEM_STRIDE, _FORM),
     ),
     InstructionSpec(
         "stb",
@@ -109,7 +109,7 @@ NEAR_BANK = (
         "B",
         "channel",
         "write `cols` columns of one bank from the shared buffer (WR)",
-        (_CHANNELS, _BANK, _BANK_ADDRESS, _COLUMNS, words("src", "first word"), *_COORDINATES, _ITEM_STRIDE, _FORM),
+        (CHANNELS, _BANK, BANK_ADDRESS, _COLUMNS, words("src", "first word"), *COORDINATES, ITEM_STRIDE, _FORM),
     ),
     InstructionSpec(
         "stlane",
@@ -118,13 +118,13 @@ NEAR_BANK = (
         "channel",
         "write one lane: word d < count goes to bank d mod banks, column addr + (d div banks) * cstride (masked WR)",
         (
-            _CHANNELS,
-            _BANK_ADDRESS,
+            CHANNELS,
+            BANK_ADDRESS,
             value("lane", 5, "lane inside the column", 0),
             value("count", 12, "number of words"),
             words("src", "first word"),
             Operand("cstride", Kind.UNSIGNED, 12, default=1, meaning="columns from one stripe of banks to the next"),
-            *_COORDINATES,
+            *COORDINATES,
         ),
     ),
     InstructionSpec(
@@ -133,7 +133,7 @@ NEAR_BANK = (
         "B",
         "channel",
         "write `cols` columns from the shared buffer, the same data to all banks (WRA16, closes the rows)",
-        (_CHANNELS, _BANK_ADDRESS, _COLUMNS, words("src", "first word"), *_COORDINATES, _ITEM_STRIDE),
+        (CHANNELS, BANK_ADDRESS, _COLUMNS, words("src", "first word"), *COORDINATES, ITEM_STRIDE),
     ),
     InstructionSpec(
         "ewmul",
@@ -141,7 +141,7 @@ NEAR_BANK = (
         "B",
         "channel",
         "in every bank group: column of bank 2 = bank 0 * bank 1, element by element (EWMUL16)",
-        (_CHANNELS, _BANK_ADDRESS, _COLUMNS),
+        (CHANNELS, BANK_ADDRESS, _COLUMNS),
     ),
     InstructionSpec(
         "af",
@@ -150,8 +150,8 @@ NEAR_BANK = (
         "channel",
         "apply an activation function to one accumulator of all banks, into the activation registers (AF16)",
         (
-            _CHANNELS,
-            _ACCUMULATOR,
+            CHANNELS,
+            ACCUMULATOR,
             Operand("fn", Kind.CHOICE, 6, default="copy", choices=VECTOR_FUNCTIONS, meaning="function"),
         ),
     ),
@@ -161,7 +161,7 @@ NEAR_BANK = (
         "B",
         "channel",
         "read the activation registers of all banks to the shared buffer, one word a bank (RDAF16)",
-        (_CHANNELS, words("dst", "first word"), *_COORDINATES),
+        (CHANNELS, words("dst", "first word"), *COORDINATES),
     ),
     InstructionSpec(
         "cpbg",
@@ -169,7 +169,7 @@ NEAR_BANK = (
         "B",
         "channel",
         "copy `cols` columns from one bank to the global buffer (RDCP)",
-        (_CHANNELS, _BANK, _BANK_ADDRESS, _GLOBAL_BUFFER, _COLUMNS),
+        (CHANNELS, _BANK, BANK_ADDRESS, GLOBAL_BUFFER, _COLUMNS),
     ),
     InstructionSpec(
         "cpgb",
@@ -177,7 +177,7 @@ NEAR_BANK = (
         "B",
         "channel",
         "copy `cols` columns from the global buffer to one bank (WRCP)",
-        (_CHANNELS, _BANK, _BANK_ADDRESS, _GLOBAL_BUFFER, _COLUMNS),
+        (CHANNELS, _BANK, BANK_ADDRESS, GLOBAL_BUFFER, _COLUMNS),
     ),
 )
 """In the order of opcodes."""

@@ -134,6 +134,8 @@ class Region:
         address: First linear column (bank) or word (sb).
         size: Columns (bank) or words (sb).
         role: `weights` (read-only), `cache`, `output`, `constants` (read-only), `inputs`, `scratch`.
+        element: What a lane of the banks holds: a `number` of the program's numerics, or 16 bits of a `code`, which
+            move as words (`form=word`, `kstore`, `kmac`) and are exact in every numerics.
     """
 
     name: str
@@ -141,6 +143,7 @@ class Region:
     address: int
     size: int
     role: str
+    element: str = "number"
 
     @property
     def writable(self) -> bool:
@@ -267,7 +270,7 @@ class Segment:
 
     Attributes:
         region: Name of the region.
-        data: For `bank`: [channels, banks, columns * lanes], dtype uint16 (bf16 bits) or float32.
+        data: For `bank`: [channels, banks, columns * lanes], dtype uint16 (bf16 bits, codes) or float32.
             For `sb`: [words], dtype uint32 (raw words).
     """
 

@@ -52,13 +52,14 @@ def _register_facts(symbol: RegisterSymbol) -> dict[str, Any]:
 
 
 def _region_facts(region: Region) -> dict[str, Any]:
-    return {
+    facts = {
         "name": region.name,
         "space": region.space,
         "address": region.address,
         "size": region.size,
         "role": region.role,
     }
+    return facts if region.element == "number" else facts | {"element": region.element}
 
 
 def _symbol_facts(symbol: Symbol) -> dict[str, Any]:
@@ -220,6 +221,7 @@ def _region(record: Record) -> Region:
         record.integer("address"),
         record.integer("size"),
         record.text("role"),
+        record.optional_text("element") or "number",
     )
     record.finish()
     return region

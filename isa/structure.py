@@ -15,6 +15,7 @@ from isa.spec import REGISTER_COUNT
 SPACES = ("sb", "bank", "gb", "acc")
 REGION_SPACES = ("sb", "bank")
 ROLES = ("weights", "cache", "output", "constants", "inputs", "scratch")
+ELEMENTS = ("number", "code")
 NUMERICS = ("machine", "fp32")
 DIRECTIONS = ("input", "output")
 NAME = re.compile(r"(?!r[0-9]+\Z)[A-Za-z_][A-Za-z0-9_.]*\Z")
@@ -85,6 +86,10 @@ def _region_errors(program: Program) -> Iterator[str]:
             yield f"region '{region.name}': space '{region.space}' is not one of {', '.join(REGION_SPACES)}"
         if region.role not in ROLES:
             yield f"region '{region.name}': role '{region.role}' is not one of {', '.join(ROLES)}"
+        if region.element not in ELEMENTS:
+            yield f"region '{region.name}': element '{region.element}' is not one of {', '.join(ELEMENTS)}"
+        if region.element == "code" and region.space != "bank":
+            yield f"region '{region.name}': only regions of the banks hold codes"
         if region.address < 0 or region.size < 0:
             yield f"region '{region.name}': address and size must not be negative"
     yield from _overlaps(program.regions)
@@ -153,7 +158,7 @@ def _shape_errors(region: Region, segment: Segment, numerics: str) -> Iterator[s
     if region.space == "sb" and (shape != (region.size,) or dtype != np.uint32):
         yield f"{found}, expected uint32 [{region.size}]"
     if region.space == "bank":
-        expected = np.dtype(np.float32 if numerics == "fp32" else np.uint16)
+        expected = np.dtype(np.float32 if numerics == "fp32" and region.element == "number" else np.uint16)
         fits = len(shape) == 3 and region.size > 0 and shape[2] % region.size == 0
         if dtype != expected or not fits:
             yield f"{found}, expected {expected} [channels, banks, {region.size} columns * lanes]"

@@ -14,7 +14,7 @@ from isa.errors import EncodingError
 from isa.program import Entry, Port, Region, RegisterLimit, RegisterSymbol, Source, Symbol
 from isa.program_facts import Record, port_from_record
 from isa.strict_json import as_object
-from isa.structure import NUMERICS, REGION_SPACES, ROLES, SPACES
+from isa.structure import ELEMENTS, NUMERICS, REGION_SPACES, ROLES, SPACES
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,9 @@ def _take_region(draft: ProgramDraft, line: Line, arguments: Arguments) -> None:
     name = arguments.name("the name of a region")
     space = arguments.choice(arguments.next("a memory space"), REGION_SPACES)
     address, size = arguments.integer("address"), arguments.integer("size")
-    draft.regions.append(Region(name, space, address, size, arguments.choice(arguments.named("role"), ROLES)))
+    role = arguments.choice(arguments.named("role"), ROLES)
+    element = arguments.choice(arguments.named("element"), ELEMENTS) if arguments.has("element") else "number"
+    draft.regions.append(Region(name, space, address, size, role, element))
 
 
 def _take_symbol(draft: ProgramDraft, line: Line, arguments: Arguments) -> None:

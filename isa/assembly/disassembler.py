@@ -116,7 +116,8 @@ def _symbol_section(program: Program) -> Iterator[str]:
         yield f"  .limit {', '.join(limit.registers)}, high={limit.high}"
     for region in program.regions:
         extent = f"address={region.address}, size={region.size}"
-        yield f"  .region {region.name}, {region.space}, {extent}, role={region.role}"
+        element = "" if region.element == "number" else f", element={region.element}"
+        yield f"  .region {region.name}, {region.space}, {extent}, role={region.role}{element}"
     for symbol in program.symbols:
         layout = f", layout={canonical_json(dict(symbol.layout))}" if symbol.layout else ""
         yield f"  .symbol {symbol.name}, {symbol.space}, address={symbol.address}, size={symbol.size}{layout}"

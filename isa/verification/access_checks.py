@@ -7,7 +7,9 @@ from dataclasses import replace
 
 from isa.operands import VECTOR_FUNCTIONS
 from isa.program import Program, Region
-from isa.verification.accesses import Access, Operands, counts
+from isa.verification.access_ranges import Access, Operands
+from isa.verification.accesses import counts
+from isa.verification.codec_accesses import codec_errors
 from isa.verification.linear import Linear
 from isa.verification.register_state import bounds_of
 
@@ -31,6 +33,8 @@ def check_operands(operands: Operands) -> tuple[list[str], Operands | None]:
     working = replace(operands, state=replace(operands.state, facts=facts))
     if operands.built.spec.unit == "channel":
         errors += _channel_errors(working)
+    if operands.built.spec.extension == "K":
+        errors += codec_errors(working)
     return errors, working
 
 
@@ -99,9 +103,23 @@ def _bank_error(operands: Operands, access: Access, program: Program) -> str | N
     if region is None or high >= region.address + region.size:
         known = "; ".join(_describe(each) for each in banks) or "the program has none"
         return f"'{access.operand}' can reach bank columns {low} to {high}, which lie in no one region ({known})"
+    wrong = _element_error(operands, region)
+    if wrong is not None:
+        return wrong
     if access.writes and not region.writable:
         return f"it writes bank columns {low} to {high} of region '{region.name}', whose role is {region.role}"
     return None
+
+
+def _element_error(operands: Operands, region: Region) -> str | None:
+    """Numbers and codes are not taken for each other; words and rows are moved and opened in either."""
+    is_word = "form" in [each.name for each in operands.built.spec.operands] and operands.word("form") == "word"
+    if operands.built.mnemonic == "open" or is_word:
+        return None
+    needed = "code" if operands.built.spec.extension == "K" else "number"
+    if region.element == needed:
+        return None
+    return f"it works on {needed}s, and region '{region.name}' holds {region.element}s"
 
 
 def _constant_error(operands: Operands, access: Access, program: Program) -> str | None:

@@ -19,7 +19,8 @@ from isa.program import Program
 from isa.sections import section_errors
 from isa.spec import Kind
 from isa.verification.access_checks import check_access, check_operands, reach
-from isa.verification.accesses import Access, Operands, accesses
+from isa.verification.access_ranges import Access, Operands
+from isa.verification.accesses import accesses
 from isa.verification.control_flow import control_flow_errors
 from isa.verification.initialization import TRACKED, Event, uninitialised_reads
 from isa.verification.linear import Linear
@@ -138,7 +139,7 @@ class _Checker:
         }
         if built.mnemonic == "sts":
             self.walk.register(index, state, int(str(built["ra"])))
-        return Operands(built, state, self.walk.unknowns, values, self.machine.near_bank)
+        return Operands(built, state, self.walk.unknowns, values, self.machine.near_bank, self.machine.kv_codec)
 
 
 def _mask(operands: Operands, access: Access) -> Linear:

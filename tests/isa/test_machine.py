@@ -54,7 +54,7 @@ def test_the_file_of_a_bundled_machine_has_its_name(name: str) -> None:
 def test_the_default_machine_is_the_published_device(machine: isa.Machine) -> None:
     device = machine.near_bank
     assert device is not None
-    assert machine.extensions == ("I", "B")
+    assert machine.extensions == ("I", "B", "K")
     assert (device.channels, device.banks, device.columns_per_bank, device.column_bytes) == (32, 16, 1 << 20, 32)
     assert device.all_channels == 0xFFFFFFFF
     assert machine.shared_buffer.capacity_words == 1 << 20

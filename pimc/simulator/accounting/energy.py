@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pimc.simulator.dram.tables import COMMAND_INDEX, COMMANDS
+from pimc.simulator.engine.decoding import CODEC, Operation
 
 if TYPE_CHECKING:
     from isa import Machine, NearBank
@@ -96,6 +97,13 @@ def _command_table(near_bank: NearBank, accounting: Accounting) -> NDArray[np.fl
     return table
 
 
+def element_energy_pj(machine: Machine, operation: Operation) -> float:
+    """Energy of one element of an instruction of the vector unit or the codec, in pJ, without the shared buffer."""
+    if operation.unit == CODEC and machine.kv_codec is not None:
+        return machine.kv_codec.energy_pj(operation.mnemonic)
+    return machine.vector_unit.energy_pj(operation.function)
+
+
 class EnergyModel:
     """Energy of a machine's actions under an accounting.
 
@@ -103,6 +111,7 @@ class EnergyModel:
         unit_energy_pj: [commands, units] energy of one command of `dram_tables.COMMANDS` in each of `DRAM_UNITS`; all
             zero without near-bank units.
         command_energy_pj: [commands] its sum over the units.
+        further_beat_pj: What a further beat of a packed column takes beside the MAC16 that it counts as; negative.
     """
 
     def __init__(self, machine: Machine, accounting: Accounting = "faithful") -> None:
@@ -112,6 +121,9 @@ class EnergyModel:
         shape = (len(COMMANDS), len(DRAM_UNITS))
         self.unit_energy_pj = np.zeros(shape) if near_bank is None else _command_table(near_bank, accounting)
         self.command_energy_pj: NDArray[np.float64] = self.unit_energy_pj.sum(axis=1)
+        self.further_beat_pj = 0.0
+        if near_bank is not None and machine.kv_codec is not None:
+            self.further_beat_pj = machine.kv_codec.beat_energy_pj - near_bank.energy.mac_all_banks_pj
 
     def dram_energy_j(self, counts: NDArray[np.int64]) -> DramEnergy:
         """Energy of commands.
@@ -123,6 +135,21 @@ class EnergyModel:
         by_command = zip(COMMANDS, joules.sum(axis=1).tolist(), strict=True)
         by_unit = zip(DRAM_UNITS, joules.sum(axis=0).tolist(), strict=True)
         return DramEnergy(MappingProxyType(dict(by_command)), MappingProxyType(dict(by_unit)))
+
+    def beat_energy_j(self, further_beats: int) -> float:
+        """What further beats of packed columns save against the MAC16 commands that they are counted as, in joules.
+
+        Args:
+            further_beats: MAC16 commands of `kmac` on a column that was already read, over all channels.
+        """
+        return further_beats * self.further_beat_pj * _PJ
+
+    def codec_leakage_j(self, cycles: int) -> dict[str, float]:
+        """Leakage of the KV codec while a program with extension K runs for `cycles`, by unit."""
+        codec = self._machine.kv_codec
+        if codec is None:
+            return {}
+        return {"kv_codec_leakage": codec.leakage_mw * 1e-3 * cycles * self._machine.clock_ns * 1e-9}
 
     def vector_energy_j(
         self, operations: int, special_operations: int, words_read: int, words_written: int

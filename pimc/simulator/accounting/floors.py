@@ -20,9 +20,11 @@ class MacWork:
 
     Attributes:
         sweeps: How often each range was swept.
+        further_beats: Further slots of the MAC units on columns of packed codes, summed over channels.
     """
 
     sweeps: dict[Sweep, int] = field(default_factory=dict[Sweep, int])
+    further_beats: int = 0
 
     def add(self, mask: int, column: int, columns: int, outputs: int, stride: int) -> None:
         """Count one `mac`."""
@@ -30,8 +32,8 @@ class MacWork:
         self.sweeps[sweep] = self.sweeps.get(sweep, 0) + 1
 
     def executed_columns(self) -> int:
-        """MAC columns, summed over channels."""
-        return sum(
+        """MAC columns and further beats of packed ones, summed over channels."""
+        return self.further_beats + sum(
             mask.bit_count() * columns * outputs * times
             for (mask, _, columns, outputs, _), times in self.sweeps.items()
         )

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from isa import Machine, Program
 from pimc.simulator.accounting.cache_statistics import CacheAccountant
-from pimc.simulator.accounting.energy import Accounting, EnergyModel
+from pimc.simulator.accounting.energy import Accounting, EnergyModel, element_energy_pj
 from pimc.simulator.accounting.floors import peak_floor_cycles, row_cycled_floor_cycles
 from pimc.simulator.accounting.stats import InstructionStatistics, NodeStatistics, Statistics
 from pimc.simulator.engine.counters import Counters
-from pimc.simulator.engine.decoding import UNITS, Operation
+from pimc.simulator.engine.decoding import CODEC, UNITS, Operation
 
 STANDBY_NODE = "(standby)"
 """Name among the graph nodes of what no node causes: standby, leakage, refreshes of idle channels."""
@@ -72,6 +72,9 @@ class Accountant:
         self._energy = EnergyModel(machine, accounting)
         self._accounting = accounting
         self._special = np.array([each.function in machine.vector_unit.special_passes for each in operations], np.bool_)
+        self._on_codec = np.array([each.unit == CODEC for each in operations], np.bool_)
+        self._uses_codec = any(row.spec.extension == "K" for row in program.code)
+        self._element_pj = np.array([element_energy_pj(machine, each) for each in operations], np.float64)
         self._sources = np.array(program.debug if program.debug else [0] * len(program.code), np.int64)
         self._cache = CacheAccountant(machine, program, self._commands)
 
@@ -100,6 +103,8 @@ class Accountant:
 
     def _busy_cycles(self, counters: Counters) -> dict[str, float]:
         busy: dict[str, float] = {name: cycles for name, cycles in zip(UNITS, counters.unit_cycles, strict=True)}
+        if not self._uses_codec:
+            del busy[UNITS[CODEC]]
         busy["sequencer"] = sum(counters.executed) * self._machine.sequencer.cycles_per_instruction
         busy["mac"] = peak_floor_cycles(self._machine, counters.mac_work)
         return busy
@@ -114,21 +119,35 @@ class Accountant:
         """
         elements = np.array(counters.elements, np.int64)
         special = int(elements[self._special].sum())
+        plain = int(elements[~self._on_codec].sum()) - special
         read, written = sum(counters.words_read), sum(counters.words_written)
+        dram = dict(self._energy.dram_energy_j(counters.commands.sum(axis=0)).by_unit)
+        dram["dram_compute"] += self._energy.beat_energy_j(sum(counters.further_beats))
         return {
-            **self._energy.dram_energy_j(counters.commands.sum(axis=0)).by_unit,
-            **self._energy.vector_energy_j(int(elements.sum()) - special, special, read, written),
+            **dram,
+            **self._energy.vector_energy_j(plain, special, read, written),
+            **self._codec_energy_j(elements),
             **self._energy.sequencer_energy_j(sum(counters.executed)),
-            **self._energy.static_energy_j(cycles, row_open_cycles),
+            **self._static_energy_j(cycles, row_open_cycles),
         }
+
+    def _codec_energy_j(self, elements: NDArray[np.int64]) -> dict[str, float]:
+        if not self._uses_codec:
+            return {}
+        return {"kv_codec": float((elements * self._element_pj)[self._on_codec].sum()) * _PICO}
+
+    def _static_energy_j(self, cycles: int, row_open_cycles: int) -> dict[str, float]:
+        """Standby and leakage; a codec that the program does not use is switched off."""
+        static = self._energy.static_energy_j(cycles, row_open_cycles)
+        return static | self._energy.codec_leakage_j(cycles) if self._uses_codec else static
 
     def _instruction_energy_j(self, counters: Counters) -> NDArray[np.float64]:
         """Energy of the actions of each instruction of the program, in joules."""
         machine = self._machine
-        unit, buffer = machine.vector_unit, machine.shared_buffer
-        operation_pj = np.where(self._special, unit.special_energy_pj, unit.operation_energy_pj)
+        buffer = machine.shared_buffer
         energy_pj = counters.commands[:-1] @ self._energy.command_energy_pj
-        energy_pj = energy_pj + np.array(counters.elements) * operation_pj
+        energy_pj = energy_pj + np.array(counters.elements) * self._element_pj
+        energy_pj += np.array(counters.further_beats) * self._energy.further_beat_pj
         energy_pj += np.array(counters.words_read) * buffer.read_energy_pj_per_word
         energy_pj += np.array(counters.words_written) * buffer.write_energy_pj_per_word
         energy_pj += np.array(counters.executed) * machine.sequencer.energy_pj_per_instruction
@@ -152,7 +171,7 @@ class Accountant:
 
     def _standby_j(self, counters: Counters, facts: RunFacts) -> float:
         """Static energy of a run, and that of refreshes while all channels were idle, in joules."""
-        static = self._energy.static_energy_j(facts.cycles, facts.row_open_cycles)
+        static = self._static_energy_j(facts.cycles, facts.row_open_cycles)
         idle_pj = float(counters.commands[-1] @ self._energy.command_energy_pj)
         return sum(static.values()) + idle_pj * _PICO
 
@@ -175,7 +194,7 @@ class Accountant:
         group_reads, group_writes = 2 * count["EWMUL16"], count["EWMUL16"]
         pins = ("RD", "RDA", "WR", "WRA", "WRA16", "WRGB", "WRMAC16", "RDMAC16", "RDAF16")
         return {
-            "bank_mac": count["MAC16"] * near_bank.banks * column,
+            "bank_mac": (count["MAC16"] - sum(counters.further_beats)) * near_bank.banks * column,
             "bank_read": (one_bank_reads + group_reads * near_bank.bank_groups) * column,
             "bank_written": (one_bank_writes + count["WRA16"] * near_bank.banks + group_writes * near_bank.bank_groups)
             * column,
@@ -200,6 +219,6 @@ class Accountant:
 
 
 def _area_mm2(machine: Machine) -> float | None:
-    parts = (machine.sequencer, machine.shared_buffer, machine.vector_unit, machine.near_bank)
+    parts = (machine.sequencer, machine.shared_buffer, machine.vector_unit, machine.near_bank, machine.kv_codec)
     areas = [part.area_mm2 for part in parts if part is not None and part.area_mm2 is not None]
     return sum(areas) if areas else None

@@ -104,7 +104,9 @@ def _first_cycle(first: int, state: Any) -> int:
 
 
 @compiled(INTEGER, CYCLES, CYCLES, CYCLES, *[INTEGER] * 5)
-def run_commands(state: Any, tables: Any, counters: Any, command: int, bank: int, row: int, count: int, first: int) -> int:
+def run_commands(
+    state: Any, tables: Any, counters: Any, command: int, bank: int, row: int, count: int, first: int
+) -> int:
     """Issue `command` `count` times with all that it needs; return the cycle of the first command of the instruction.
 
     Once the command could issue, the next one of the run follows after the longest rule from the command to itself.
@@ -169,7 +171,7 @@ def _rows(
     return first
 
 
-@compiled(INTEGER, CYCLES, CYCLES, CYCLES, CYCLES, *[INTEGER] * 6)
+@compiled(INTEGER, CYCLES, CYCLES, CYCLES, CYCLES, *[INTEGER] * 7)
 def _sequence(
     state: Any,
     tables: Any,
@@ -181,12 +183,16 @@ def _sequence(
     columns: int,
     outputs: int,
     stride: int,
+    beats: int,
 ) -> int:
-    """`outputs` ranges of `columns` linear columns, `stride` columns apart, split where a row ends."""
+    """`outputs` ranges of `columns` linear columns, `stride` columns apart, split where a row ends.
+
+    All three count beats where a column has several.
+    """
     if stride == columns:  # one range for all that matters
         columns, outputs = columns * outputs, 1
     first = -1
-    row_columns = tables[COLUMNS_PER_ROW]
+    row_columns = tables[COLUMNS_PER_ROW] * beats
     if outputs > 1 and stride % row_columns == 0 and address % row_columns + columns <= row_columns:
         row, step = address // row_columns, stride // row_columns
         return _rows(state, tables, counters, memory, command, bank, row, step, outputs, columns, first)
@@ -206,15 +212,15 @@ def _sequence(
     return first
 
 
-@compiled(INTEGER, CYCLES, CYCLES, CYCLES, *[INTEGER] * 3)
-def _store_lane(state: Any, tables: Any, counters: Any, address: int, count: int, stride: int) -> int:
+@compiled(INTEGER, CYCLES, CYCLES, CYCLES, *[INTEGER] * 4)
+def _store_lane(state: Any, tables: Any, counters: Any, address: int, count: int, stride: int, beats: int) -> int:
     """Word d goes to bank d mod banks: a row is opened in all banks for each stripe, then every bank is written.
 
     Without write masks the banks of a stripe are read first, so that whole columns can be written back.
     """
     first = -1
     for stripe in range(-(-count // tables[BANKS])):
-        row = (address + stripe * stride) // tables[COLUMNS_PER_ROW]
+        row = (address + stripe * stride) // (tables[COLUMNS_PER_ROW] * beats)
         words = min(tables[BANKS], count - stripe * tables[BANKS])
         first = _open(state, tables, counters, row, first)
         if not tables[MASKED_WRITE]:
@@ -271,7 +277,7 @@ def add_counts(tables: Any, counters: Any) -> None:
         counters[0, index] += counters[1, index]
 
 
-@compiled(PAIR, TABLE, CYCLES, TABLE, CYCLES, *[INTEGER] * 9)
+@compiled(PAIR, TABLE, CYCLES, TABLE, CYCLES, *[INTEGER] * 10)
 def execute(
     state: Any,
     tables: Any,
@@ -285,6 +291,7 @@ def execute(
     columns: int,
     outputs: int,
     stride: int,
+    beats: int,
     ready: int,
 ) -> tuple[int, int]:
     """Execute one instruction in all channels of `mask`, no command before cycle `ready`.
@@ -302,6 +309,7 @@ def execute(
         columns: Columns of each output, or words of `STORE_LANE`.
         outputs: Ranges of columns.
         stride: Columns from one range, or stripe, to the next.
+        beats: Beats of a column, in which address, columns and stride count; 1 for whole columns.
         ready: Cycle.
 
     Returns:
@@ -317,11 +325,11 @@ def execute(
             continue
         channel = state[index]
         if kind == SEQUENCE:
-            first = _sequence(channel, tables, latest, memory, command, bank, address, columns, outputs, stride)
+            first = _sequence(channel, tables, latest, memory, command, bank, address, columns, outputs, stride, beats)
         elif kind == OPEN:
             first = _open(channel, tables, latest, address // tables[COLUMNS_PER_ROW], -1)
         elif kind == STORE_LANE:
-            first = _store_lane(channel, tables, latest, address, columns, stride)
+            first = _store_lane(channel, tables, latest, address, columns, stride, beats)
         else:
             first = run_commands(channel, tables, latest, command, 0, ACTIVATION_ROW + address, 1, -1)
         if first >= 0:

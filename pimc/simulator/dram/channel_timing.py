@@ -1,4 +1,4 @@
-"""Timing of the near-bank unit: instructions of extension B in cycles, on in-order channels that overlap."""
+"""Timing of the near-bank unit: instructions of the channels in cycles, on in-order channels that overlap."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from isa import INSTRUCTIONS, MachineError, ResourceLimitError
+from isa import INSTRUCTIONS, MachineError, ResourceLimitError, beat_ranges, beats_per_column
 from pimc.simulator.dram.channel_kernels import ACTIVATE, OPEN, SEQUENCE, STORE_LANE, advance, execute
 from pimc.simulator.dram.layout import CLASSES, LOG_WIDTH, MEMBERS, OPEN_BANKS, OPEN_SINCE, WEIGHT, initial_state
 from pimc.simulator.dram.row_kernels import MEMORY
@@ -34,15 +34,22 @@ _RECIPES: dict[str, tuple[int, str, _Fields]] = {  # kind, command, sources of b
     "rdaf": (SEQUENCE, "RDAF16", (_ZERO, _ZERO, _ONE, _ONE, _ZERO)),
     "cpbg": (SEQUENCE, "RDCP", ("bank", "addr", "cols", _ONE, _ZERO)),
     "cpgb": (SEQUENCE, "WRCP", ("bank", "addr", "cols", _ONE, _ZERO)),
+    "kstore": (STORE_LANE, "WR", (_ZERO, "addr", "count", _ONE, "bstride")),
+    "kmac": (SEQUENCE, "MAC16", (_ZERO, "addr", "beats", "outs", "bstride")),
 }
+_PACKED = ("kstore", "kmac")
+"""Instructions whose counts and strides are beats of packed codes, and whose address has a `beat` besides."""
 
 
 def _positions(mnemonic: str) -> tuple[int, ...]:
     """Kind, command, and where the operand list followed by the constants holds mask, bank, address and so on."""
     kind, command, fields = _RECIPES[mnemonic]
+    return (kind, COMMAND_INDEX[command], *_operand_places(mnemonic, ("ch", *fields)))
+
+
+def _operand_places(mnemonic: str, fields: _Fields) -> tuple[int, ...]:
     names = [operand.name for operand in INSTRUCTIONS[mnemonic].operands]
-    places = [names.index(field) if isinstance(field, str) else field for field in ("ch", *fields)]
-    return (kind, COMMAND_INDEX[command], *places)
+    return tuple(names.index(field) if isinstance(field, str) else field for field in fields)
 
 
 def recipe(mnemonic: str) -> tuple[int, int, tuple[str, ...]]:
@@ -56,6 +63,23 @@ def recipe(mnemonic: str) -> tuple[int, int, tuple[str, ...]]:
     names = {_ZERO: "zero", _READS: "reads", _ONE: "one"}
     sources = [field if isinstance(field, str) else names[field] for field in fields]
     return kind, COMMAND_INDEX[command], ("ch", *sources)
+
+
+def beat_work(machine: Machine, operands: Sequence[int]) -> tuple[list[tuple[int, int]], int]:
+    """What a `kmac` reads.
+
+    Args:
+        machine: The machine.
+        operands: Resolved values in row order.
+
+    Returns:
+        First column behind `addr` and number of columns of each output; and the MAC16 commands, over all channels, that
+        take a further beat of a column already read.
+    """
+    mask, _, beat, _, beats, outputs, _, stride, _, _, bits = operands
+    ranges = beat_ranges(beats_per_column(machine, bits), beat, beats, outputs, stride)
+    further = beats * outputs - sum(count for _, count in ranges)
+    return ranges, further * mask.bit_count()
 
 
 class ChannelTiming:
@@ -94,13 +118,15 @@ class ChannelTiming:
         self._memory = np.zeros(MEMORY, dtype=np.int64)
         self._constants = (0, near_bank.acc_read_bits // 16, 1)
         self._positions = {mnemonic: _positions(mnemonic) for mnemonic in _RECIPES}
+        self._packed = {mnemonic: _operand_places(mnemonic, ("beat", "bits")) for mnemonic in _PACKED}
+        self._element_bits = near_bank.element_bits
         self._finish = 0
 
     def issue(self, mnemonic: str, operands: Sequence[int], ready: int) -> tuple[int, int]:
         """Execute an instruction.
 
         Args:
-            mnemonic: A row of extension B.
+            mnemonic: A row of extension B, or `kstore`, `kmac`.
             operands: Resolved values in row order: choices as their code, masks as integers.
             ready: Earliest cycle of its first command.
 
@@ -111,6 +137,11 @@ class ChannelTiming:
         """
         kind, command, mask, bank, address, columns, outputs, stride = self._positions[mnemonic]
         values = (*operands, *self._constants)
+        first, beats = values[address], 1
+        if mnemonic in self._packed:
+            beat, bits = self._packed[mnemonic]
+            beats = self._element_bits // values[bits]
+            first = first * beats + values[beat]
         start, finish = execute(
             self._state,
             self._tables,
@@ -120,10 +151,11 @@ class ChannelTiming:
             command,
             values[mask],
             values[bank],
-            values[address],
+            first,
             values[columns],
             values[outputs],
             values[stride],
+            beats,
             ready,
         )
         if finish > self._finish:

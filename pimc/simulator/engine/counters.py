@@ -15,10 +15,11 @@ class Counters:
     Attributes:
         executed: Times that the instruction was executed.
         busy_cycles: Cycles that its unit worked on it.
-        elements: Elements that the vector unit computed.
+        elements: Elements that the vector unit or the codec worked on.
         words_read: Words of the shared buffer that it read.
         words_written: Words of the shared buffer that it wrote.
         commands: int64 [instructions + 1, commands] of the DRAM channels; the last row belongs to no instruction.
+        further_beats: MAC16 commands of `kmac` that took one more beat of a column already read, over all channels.
         mac_work: What the MAC units swept.
         unit_cycles: For each unit, cycles in which it worked on anything.
     """
@@ -30,6 +31,7 @@ class Counters:
         self.words_read = [0] * instructions
         self.words_written = [0] * instructions
         self.commands = np.zeros((instructions + 1, commands), np.int64)
+        self.further_beats = [0] * instructions
         self.mac_work = MacWork()
         self.unit_cycles = [0] * len(UNITS)
         self._unit_ends = [0] * len(UNITS)

@@ -19,8 +19,11 @@ from isa import (
     control_flow_errors,
     vector_function,
 )
+from pimc.simulator.footprints.kv_codec import KV_CODEC_FOOTPRINTS
 from pimc.simulator.footprints.near_bank import NEAR_BANK_FOOTPRINTS
 from pimc.simulator.footprints.vector import VECTOR_FOOTPRINTS, Footprint
+from pimc.simulator.semantics.kv_banks import KV_BANK_SEMANTICS
+from pimc.simulator.semantics.kv_codec import KV_CODEC_SEMANTICS
 from pimc.simulator.semantics.near_bank import NEAR_BANK_SEMANTICS
 from pimc.simulator.semantics.reduction import REDUCTION_SEMANTICS
 from pimc.simulator.semantics.scalar import SCALAR_SEMANTICS
@@ -31,16 +34,22 @@ SEMANTICS: Mapping[str, Callable[..., Any]] = {
     **VECTOR_SEMANTICS,
     **REDUCTION_SEMANTICS,
     **NEAR_BANK_SEMANTICS,
+    **KV_CODEC_SEMANTICS,
+    **KV_BANK_SEMANTICS,
 }
 """What every instruction does, by mnemonic: f(state, *operands)."""
 
-FOOTPRINTS: Mapping[str, Callable[..., Footprint | None]] = {**VECTOR_FOOTPRINTS, **NEAR_BANK_FOOTPRINTS}
+FOOTPRINTS: Mapping[str, Callable[..., Footprint | None]] = {
+    **VECTOR_FOOTPRINTS,
+    **NEAR_BANK_FOOTPRINTS,
+    **KV_CODEC_FOOTPRINTS,
+}
 """What every instruction of a unit touches, by mnemonic: f(state, *operands)."""
 
-SEQUENCER, VECTOR, CHANNEL = 0, 1, 2
+SEQUENCER, VECTOR, CHANNEL, CODEC = 0, 1, 2, 3
 """Numbers of the units that execute instructions."""
 
-UNITS = ("sequencer", "vector", "channel")
+UNITS = ("sequencer", "vector", "channel", "codec")
 """Names of the units by number, as the instruction table spells them."""
 
 _NOWHERE = -1
@@ -62,7 +71,8 @@ class Operation:
         loads: Register that the unit returns (`lds`), or -1.
         rows_at: Position of the operand `rows`, or -1.
         length_at: Position of the operand `len`, or -1.
-        function: What the vector unit computes: a key of its `special_passes`, or a plain function.
+        function: What the vector unit computes: a key of its `special_passes`, or a plain function. Of the codec, the
+            mnemonic.
         fixed: Footprint of an instruction without indexed operands, once known.
     """
 
@@ -120,6 +130,8 @@ def _resolved(operand: Operand, value: OperandValue) -> int | float:
 
 def _function(instruction: Instruction) -> str:
     row = instruction.spec
+    if row.unit == UNITS[CODEC]:
+        return row.mnemonic
     has_function = any(operand.name == "fn" for operand in row.operands)
     return vector_function(row.mnemonic, str(instruction["fn"]) if has_function else "copy")
 

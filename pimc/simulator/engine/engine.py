@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isa import Machine, Program, ProgramError
-from pimc.simulator.dram.channel_timing import ChannelTiming
+from pimc.simulator.dram.channel_timing import ChannelTiming, beat_work
 from pimc.simulator.engine.counters import Counters
-from pimc.simulator.engine.decoding import SEQUENCER, UNITS, VECTOR, Operation, decode, loop_ends
+from pimc.simulator.engine.decoding import CHANNEL, CODEC, SEQUENCER, UNITS, VECTOR, Operation, decode, loop_ends
 from pimc.simulator.engine.scoreboard import Scoreboard
-from pimc.simulator.engine.units import VectorUnit, elements
+from pimc.simulator.engine.units import WordUnit, codec_operation_cycles, elements, vector_operation_cycles
 from pimc.simulator.footprints.vector import Footprint
 from pimc.simulator.state.faults import FaultError, program_error
 from pimc.simulator.state.machine_state import MachineState
@@ -50,8 +50,11 @@ class Engine:
         """Go back to cycle 0, with `channels` that have done nothing yet."""
         self.cycle = 0
         self._channels = channels
-        self._vector = VectorUnit(self._machine)
-        self._board = Scoreboard(self._machine, len(UNITS), frozenset({VECTOR}))
+        self._word_units = {
+            VECTOR: WordUnit(self._machine, vector_operation_cycles),
+            CODEC: WordUnit(self._machine, codec_operation_cycles),
+        }
+        self._board = Scoreboard(self._machine, len(UNITS), frozenset({VECTOR, CODEC}))
         self.counters = self._new_counters()
 
     def _new_counters(self) -> Counters:
@@ -77,7 +80,8 @@ class Engine:
         self._board.drain(self.cycle)
         with np.errstate(all="ignore"):
             self._execute()
-        self.cycle = max(self._board.clock, self._vector.free, self._channels.finish_cycle)
+        finished = max(unit.free for unit in self._word_units.values())
+        self.cycle = max(self._board.clock, finished, self._channels.finish_cycle)
         self._channels.advance(self.cycle)
         self.counters.commands[-1] += self._channels.last_counts
         if self.recorder is not None:
@@ -135,13 +139,13 @@ class Engine:
         board = self._board
         board.wait_for_queue(operation.unit)
         ready = board.earliest_start(operation.unit, footprint)
-        if operation.unit == VECTOR:
-            rows, length = elements(operation, operands)
-            start, end = self._vector.issue(operation, rows, length, ready)
-            self.counters.elements[operation.index] += rows * length
-        else:
+        if operation.unit == CHANNEL:
             start, end = self._channels.issue(operation.mnemonic, operands, ready)
             self._count_commands(operation, operands)
+        else:
+            rows, length = elements(operation, operands)
+            start, end = self._word_units[operation.unit].issue(operation, rows, length, ready)
+            self.counters.elements[operation.index] += rows * length
         board.record(operation.unit, footprint, start, end)
         self.counters.add(operation, footprint, start, end)
         if self.recorder is not None:
@@ -166,3 +170,13 @@ class Engine:
         if operation.mnemonic == "mac":
             mask, column, _, columns, outputs, _, stride, _, _ = operands
             self.counters.mac_work.add(mask, column, columns, outputs, stride)
+        elif operation.mnemonic == "kmac":
+            self._count_beats(operation, operands)
+
+    def _count_beats(self, operation: Operation, operands: list[Any]) -> None:
+        ranges, further = beat_work(self._machine, operands)
+        mask, column = operands[0], operands[1]
+        for first, count in ranges:
+            self.counters.mac_work.add(mask, column + first, count, 1, 0)
+        self.counters.mac_work.further_beats += further
+        self.counters.further_beats[operation.index] += further

@@ -16,10 +16,12 @@ from pimc.simulator.state.machine_state import MachineState
 
 _FROM_BUFFER = INSTRUCTIONS["wracc"].operand("source").choices.index("buffer")
 _ADD = INSTRUCTIONS["rdacc"].operand("mode").choices.index("add")
+_ELEMENT_FORM = INSTRUCTIONS["ldb"].operand("form").choices.index("element")
 _WORD_FORM = INSTRUCTIONS["ldb"].operand("form").choices.index("word")
 
 
-def _check_mask(state: MachineState, mask: int) -> None:
+def check_mask(state: MachineState, mask: int) -> None:
+    """Raise `FaultError` unless `mask` names channels."""
     if not 0 < mask <= state.geometry.all_channels:
         raise FaultError(
             f"'ch' is the mask {mask:#x}",
@@ -27,7 +29,16 @@ def _check_mask(state: MachineState, mask: int) -> None:
         )
 
 
-def _check_bank(state: MachineState, addr: int, columns: int, writes: bool) -> None:
+def check_bank(state: MachineState, addr: int, columns: int, writes: bool, element: str | None = "number") -> None:
+    """Raise `FaultError` unless `columns` from `addr` on lie in one region that may be accessed so.
+
+    Args:
+        state: The machine.
+        addr: First linear column.
+        columns: Number of columns.
+        writes: Whether they are written.
+        element: What the region must hold, see `isa.Region`; `None` when it does not matter.
+    """
     region = state.region_at(addr)
     if region is None:
         raise FaultError(f"'addr' is column {addr}, which belongs to no region", *_regions(state))
@@ -35,6 +46,8 @@ def _check_bank(state: MachineState, addr: int, columns: int, writes: bool) -> N
         raise FaultError(
             f"columns {addr} to {addr + columns - 1} leave the region '{region.region.name}'", *_regions(state)
         )
+    if element is not None and region.region.element != element:
+        raise FaultError(f"it works on {element}s", f"the region '{region.region.name}' holds {region.region.element}s")
     if writes and not region.region.writable:
         raise FaultError(f"it writes to the region '{region.region.name}'", f"its role is {region.region.role}")
 
@@ -43,12 +56,13 @@ def _regions(state: MachineState) -> tuple[str, ...]:
     return tuple(f"region '{each.region.name}': columns {each.low} to {each.high - 1}" for each in state.regions)
 
 
-def _check_index(name: str, first: int, count: int, limit: int) -> None:
+def check_index(name: str, first: int, count: int, limit: int) -> None:
+    """Raise `FaultError` unless `first` to `first` + `count` - 1 lie in 0 to `limit` - 1."""
     if first < 0 or count < 0 or first + count > limit:
         raise FaultError(f"'{name}' covers {first} to {first + count - 1}", f"allowed: 0 to {limit - 1}")
 
 
-def _transfer(
+def transfer_span(
     state: MachineState, name: str, ch: int, base: int, items: int, width: int, cdiv: int, si: int, sj: int, sn: int
 ) -> tuple[Span, int]:
     """Hull and number of the words of a transfer; words that channels share are read or written once."""
@@ -62,24 +76,24 @@ def _transfer(
 def _wrgb(
     state: MachineState, ch: int, gb: int, src: int, cols: int, cdiv: int, si: int, sj: int, sn: int
 ) -> Footprint | None:
-    _check_mask(state, ch)
+    check_mask(state, ch)
     if is_empty(1, cols):
         return None
-    _check_index("gb", gb, cols, state.geometry.buffer_columns)
-    span, words = _transfer(state, "src", ch, src, cols, state.geometry.lanes, cdiv, si, sj, sn)
+    check_index("gb", gb, cols, state.geometry.buffer_columns)
+    span, words = transfer_span(state, "src", ch, src, cols, state.geometry.lanes, cdiv, si, sj, sn)
     return Footprint((span,), (), words, 0)
 
 
 def _wracc(
     state: MachineState, ch: int, acc: int, count: int, source: int, src: int, cdiv: int, si: int, sj: int, sn: int
 ) -> Footprint | None:
-    _check_mask(state, ch)
+    check_mask(state, ch)
     if is_empty(1, count):
         return None
-    _check_index("acc", acc, count, state.geometry.accumulators)
+    check_index("acc", acc, count, state.geometry.accumulators)
     if source != _FROM_BUFFER:
         return NO_WORDS
-    span, words = _transfer(state, "src", ch, src, count, state.geometry.banks, cdiv, si, sj, sn)
+    span, words = transfer_span(state, "src", ch, src, count, state.geometry.banks, cdiv, si, sj, sn)
     return Footprint((span,), (), words, 0)
 
 
@@ -95,13 +109,13 @@ def _mac(
     gstride: int,
     astride: int,
 ) -> Footprint | None:
-    _check_mask(state, ch)
+    check_mask(state, ch)
     if is_empty(outs, cols):
         return None
     last = outs - 1
-    _check_bank(state, addr, last * bstride + cols, False)
-    _check_index("gb", gb, last * gstride + cols, state.geometry.buffer_columns)
-    _check_index("acc", acc, last * astride + 1, state.geometry.accumulators)
+    check_bank(state, addr, last * bstride + cols, False)
+    check_index("gb", gb, last * gstride + cols, state.geometry.buffer_columns)
+    check_index("acc", acc, last * astride + 1, state.geometry.accumulators)
     if state.geometry.equal_columns:
         _check_equal_columns(state, addr, gb, outs, bstride, gstride)
     return NO_WORDS
@@ -121,24 +135,26 @@ def _check_equal_columns(state: MachineState, addr: int, gb: int, outs: int, bst
 def _rdacc(
     state: MachineState, ch: int, acc: int, count: int, dst: int, cdiv: int, si: int, sj: int, sn: int, mode: int
 ) -> Footprint | None:
-    _check_mask(state, ch)
+    check_mask(state, ch)
     if is_empty(1, count):
         return None
-    _check_index("acc", acc, count, state.geometry.accumulators)
-    span, words = _transfer(state, "dst", ch, dst, count, state.geometry.banks, cdiv, si, sj, sn)
+    check_index("acc", acc, count, state.geometry.accumulators)
+    span, words = transfer_span(state, "dst", ch, dst, count, state.geometry.banks, cdiv, si, sj, sn)
     return Footprint((span,), (span,), words, words) if mode == _ADD else Footprint((), (span,), 0, words)
 
 
 def _open(state: MachineState, ch: int, addr: int) -> Footprint | None:
-    _check_mask(state, ch)
-    _check_bank(state, addr, 1, False)
+    check_mask(state, ch)
+    check_bank(state, addr, 1, False, None)
     return NO_WORDS
 
 
-def _check_one_bank(state: MachineState, ch: int, bank: int, addr: int, cols: int, writes: bool) -> None:
-    _check_mask(state, ch)
-    _check_index("bank", bank, 1, state.geometry.banks)
-    _check_bank(state, addr, cols, writes)
+def _check_one_bank(
+    state: MachineState, ch: int, bank: int, addr: int, cols: int, writes: bool, form: int = _ELEMENT_FORM
+) -> None:
+    check_mask(state, ch)
+    check_index("bank", bank, 1, state.geometry.banks)
+    check_bank(state, addr, cols, writes, None if form == _WORD_FORM else "number")
 
 
 def _width(state: MachineState, form: int) -> int:
@@ -160,8 +176,8 @@ def _ldb(
 ) -> Footprint | None:
     if is_empty(1, cols):
         return None
-    _check_one_bank(state, ch, bank, addr, cols, False)
-    span, words = _transfer(state, "dst", ch, dst, cols, _width(state, form), cdiv, si, sj, sn)
+    _check_one_bank(state, ch, bank, addr, cols, False, form)
+    span, words = transfer_span(state, "dst", ch, dst, cols, _width(state, form), cdiv, si, sj, sn)
     return Footprint((), (span,), 0, words)
 
 
@@ -180,8 +196,8 @@ def _stb(
 ) -> Footprint | None:
     if is_empty(1, cols):
         return None
-    _check_one_bank(state, ch, bank, addr, cols, True)
-    span, words = _transfer(state, "src", ch, src, cols, _width(state, form), cdiv, si, sj, sn)
+    _check_one_bank(state, ch, bank, addr, cols, True, form)
+    span, words = transfer_span(state, "src", ch, src, cols, _width(state, form), cdiv, si, sj, sn)
     return Footprint((span,), (), words, 0)
 
 
@@ -197,47 +213,47 @@ def _stlane(
     si: int,
     sj: int,
 ) -> Footprint | None:
-    _check_mask(state, ch)
-    _check_index("lane", lane, 1, state.geometry.lanes)
+    check_mask(state, ch)
+    check_index("lane", lane, 1, state.geometry.lanes)
     if is_empty(1, count):
         return None
-    _check_bank(state, addr, (count - 1) // state.geometry.banks * cstride + 1, True)
-    span, words = _transfer(state, "src", ch, src, 1, count, cdiv, si, sj, 0)
+    check_bank(state, addr, (count - 1) // state.geometry.banks * cstride + 1, True)
+    span, words = transfer_span(state, "src", ch, src, 1, count, cdiv, si, sj, 0)
     return Footprint((span,), (), words, 0)
 
 
 def _wrab(
     state: MachineState, ch: int, addr: int, cols: int, src: int, cdiv: int, si: int, sj: int, sn: int
 ) -> Footprint | None:
-    _check_mask(state, ch)
+    check_mask(state, ch)
     if is_empty(1, cols):
         return None
-    _check_bank(state, addr, cols, True)
-    span, words = _transfer(state, "src", ch, src, cols, state.geometry.lanes, cdiv, si, sj, sn)
+    check_bank(state, addr, cols, True)
+    span, words = transfer_span(state, "src", ch, src, cols, state.geometry.lanes, cdiv, si, sj, sn)
     return Footprint((span,), (), words, 0)
 
 
 def _ewmul(state: MachineState, ch: int, addr: int, cols: int) -> Footprint | None:
-    _check_mask(state, ch)
+    check_mask(state, ch)
     if state.geometry.banks_per_group < 3:
         raise FaultError("a bank group needs three banks", f"the machine has {state.geometry.banks_per_group}")
     if is_empty(1, cols):
         return None
-    _check_bank(state, addr, cols, True)
+    check_bank(state, addr, cols, True)
     return NO_WORDS
 
 
 def _af(state: MachineState, ch: int, acc: int, fn: int) -> Footprint | None:
-    _check_mask(state, ch)
-    _check_index("acc", acc, 1, state.geometry.accumulators)
+    check_mask(state, ch)
+    check_index("acc", acc, 1, state.geometry.accumulators)
     if VECTOR_FUNCTIONS[fn] not in FUNCTIONS:
         raise FaultError(f"accumulators have no function '{VECTOR_FUNCTIONS[fn]}'", f"allowed: {', '.join(FUNCTIONS)}")
     return NO_WORDS
 
 
 def _rdaf(state: MachineState, ch: int, dst: int, cdiv: int, si: int, sj: int) -> Footprint | None:
-    _check_mask(state, ch)
-    span, words = _transfer(state, "dst", ch, dst, 1, state.geometry.banks, cdiv, si, sj, 0)
+    check_mask(state, ch)
+    span, words = transfer_span(state, "dst", ch, dst, 1, state.geometry.banks, cdiv, si, sj, 0)
     return Footprint((), (span,), 0, words)
 
 
@@ -245,7 +261,7 @@ def _cpbg(state: MachineState, ch: int, bank: int, addr: int, gb: int, cols: int
     if is_empty(1, cols):
         return None
     _check_one_bank(state, ch, bank, addr, cols, False)
-    _check_index("gb", gb, cols, state.geometry.buffer_columns)
+    check_index("gb", gb, cols, state.geometry.buffer_columns)
     return NO_WORDS
 
 
@@ -253,7 +269,7 @@ def _cpgb(state: MachineState, ch: int, bank: int, addr: int, gb: int, cols: int
     if is_empty(1, cols):
         return None
     _check_one_bank(state, ch, bank, addr, cols, True)
-    _check_index("gb", gb, cols, state.geometry.buffer_columns)
+    check_index("gb", gb, cols, state.geometry.buffer_columns)
     return NO_WORDS
 
 

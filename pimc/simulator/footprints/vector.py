@@ -48,7 +48,8 @@ def word_span(state: MachineState, name: str, low: int, high: int) -> Span:
     return low, high
 
 
-def _range(state: MachineState, name: str, start: int, rows: int, length: int, row: int, step: int) -> Span:
+def range_span(state: MachineState, name: str, start: int, rows: int, length: int, row: int, step: int) -> Span:
+    """Hull of the words start + i * row + j * step that operand `name` covers; raises `FaultError` outside."""
     return word_span(state, name, start, start + (rows - 1) * row + (length - 1) * step + 1)
 
 
@@ -76,9 +77,12 @@ def _binary(
 ) -> Footprint | None:
     if is_empty(rows, length):
         return None
-    reads = (_range(state, "a", a, rows, length, a_row, a_step), _range(state, "b", b, rows, length, b_row, b_step))
+    reads = (
+        range_span(state, "a", a, rows, length, a_row, a_step),
+        range_span(state, "b", b, rows, length, b_row, b_step),
+    )
     elements = rows * length
-    return Footprint(reads, (_range(state, "dst", dst, rows, length, dst_row, dst_step),), 2 * elements, elements)
+    return Footprint(reads, (range_span(state, "dst", dst, rows, length, dst_row, dst_step),), 2 * elements, elements)
 
 
 def _updating(state: MachineState, *operands: int) -> Footprint | None:
@@ -104,8 +108,8 @@ def _vmap(
 ) -> Footprint | None:
     if is_empty(rows, length):
         return None
-    read = _range(state, "a", a, rows, length, a_row, a_step)
-    written = _range(state, "dst", dst, rows, length, dst_row, dst_step)
+    read = range_span(state, "a", a, rows, length, a_row, a_step)
+    written = range_span(state, "dst", dst, rows, length, dst_row, dst_step)
     return Footprint((read,), (written,), rows * length, rows * length)
 
 
@@ -114,7 +118,7 @@ def _vfill(
 ) -> Footprint | None:
     if is_empty(rows, length):
         return None
-    return Footprint((), (_range(state, "dst", dst, rows, length, dst_row, dst_step),), 0, rows * length)
+    return Footprint((), (range_span(state, "dst", dst, rows, length, dst_row, dst_step),), 0, rows * length)
 
 
 def _reduction(
@@ -123,10 +127,10 @@ def _reduction(
     has_no_elements = is_empty(rows, length)
     if rows == 0:
         return None
-    writes = (_range(state, "dst", dst, rows, 1, dst_row, 0),)
+    writes = (range_span(state, "dst", dst, rows, 1, dst_row, 0),)
     if has_no_elements:
         return Footprint((), writes, 0, rows)
-    return Footprint((_range(state, "a", a, rows, length, a_row, a_step),), writes, rows * length, rows)
+    return Footprint((range_span(state, "a", a, rows, length, a_row, a_step),), writes, rows * length, rows)
 
 
 def _lds(state: MachineState, rd: int, src: int) -> Footprint | None:

@@ -33,6 +33,7 @@ class ChannelWork:
         ranges: Number of ranges.
         stride: Columns from one range to the next.
         step: Columns from one command of a range to the next, 0 or 1.
+        beats: Beats of a column, in which first, stride and step count; 1 for whole columns.
         node: Index in `nodes`.
         nodes: Where work comes from: graph nodes, or lines of a trace.
     """
@@ -44,6 +45,7 @@ class ChannelWork:
     ranges: Integers
     stride: Integers
     step: Integers
+    beats: Integers
     node: Integers
     nodes: tuple[str, ...]
 
@@ -171,7 +173,7 @@ def _columns(command: Integers, work: ChannelWork, form: LogFormat, channel: int
         rank = np.arange(source.size) - np.repeat(np.cumsum(counts) - counts, counts)
         within, number = rank % work.columns[source], rank // work.columns[source]
         linear = work.first[source] + number * work.stride[source] + within * work.step[source]
-        column[places] = linear[: places.size] % form.columns_per_row
+        column[places] = (linear // work.beats[source])[: places.size] % form.columns_per_row
         node[places] = work.node[source[: places.size]]
     return column, node
 

@@ -59,6 +59,7 @@ def trace_work(lines: Integers) -> ChannelWork:
         ranges=ones,
         stride=zeros,
         step=ones,
+        beats=ones,
         node=given,
         nodes=tuple(f"instruction {number}" for number in range(1, lines.shape[0] + 1)),
     )
@@ -85,13 +86,13 @@ def program_work(
         places = [place for place, name in enumerate(mnemonics) if name == mnemonic]
         values = np.array([operands[place] for place in places], dtype=np.int64).reshape(len(places), -1)
         tables += [np.column_stack([places, table]) for table in _work(near_bank, mnemonic, values)]
-    table = np.concatenate([np.zeros((0, 8), np.int64), *tables])
-    place, command, mask, first, columns, ranges, stride, step = table[np.argsort(table[:, 0], kind="stable")].T
-    return ChannelWork(command, mask, first, columns, ranges, stride, step, node[place], tuple(nodes))
+    table = np.concatenate([np.zeros((0, 9), np.int64), *tables])
+    place, command, mask, first, columns, ranges, stride, step, beats = table[np.argsort(table[:, 0], kind="stable")].T
+    return ChannelWork(command, mask, first, columns, ranges, stride, step, beats, node[place], tuple(nodes))
 
 
 def _work(near_bank: NearBank, mnemonic: str, values: Integers) -> list[Integers]:
-    """Tables [instructions, 7] of what instructions of one kind do: command to step of `ChannelWork`."""
+    """Tables [instructions, 8] of what instructions of one kind do: command to beats of `ChannelWork`."""
     kind, command, (mask, _, address, columns, outputs, stride) = recipe(mnemonic)
     if kind == OPEN:
         return []
@@ -102,16 +103,26 @@ def _work(near_bank: NearBank, mnemonic: str, values: Integers) -> list[Integers
         source: constants[source] * ones if source in constants else values[:, names.index(source)]
         for source in (mask, address, columns, outputs, stride)
     }
+    beats = ones
+    if "beat" in names:
+        beats = near_bank.element_bits // values[:, names.index("bits")]
+        given[address] = given[address] * beats + values[:, names.index("beat")]
     if kind == STORE_LANE:
-        return _lane_work(near_bank, command, given[mask], given[address], given[columns], given[stride])
+        return _lane_work(near_bank, command, given[mask], given[address], given[columns], given[stride], beats)
     registers = [name for name in ("gb", "acc") if name in names and COMMANDS[command] in _REGISTER_COMMANDS]
     first = values[:, names.index(registers[0])] if registers else given[address]
-    shape = (given[mask], first, given[columns], given[outputs], given[stride], ones)
+    shape = (given[mask], first, given[columns], given[outputs], given[stride], ones, beats)
     return [np.column_stack([command * ones, *shape])]
 
 
 def _lane_work(
-    near_bank: NearBank, command: int, mask: Integers, address: Integers, count: Integers, stride: Integers
+    near_bank: NearBank,
+    command: int,
+    mask: Integers,
+    address: Integers,
+    count: Integers,
+    stride: Integers,
+    beats: Integers,
 ) -> list[Integers]:
     """Full stripes of all banks, then the rest; each is read before it is written where writes have no mask."""
     full, rest = np.divmod(count, near_bank.banks)
@@ -119,7 +130,7 @@ def _lane_work(
     commands = [command] if near_bank.write_mask == "lane" else [COMMAND_INDEX["RD"], command]
     parts = [(address, near_bank.banks * ones, full), (address + full * stride, rest, ones)]
     return [
-        np.column_stack([each * ones, mask, first, columns, ranges, stride, zeros])
+        np.column_stack([each * ones, mask, first, columns, ranges, stride, zeros, beats])
         for first, columns, ranges in parts
         for each in commands
     ]

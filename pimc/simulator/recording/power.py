@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isa import Machine, Program
-from pimc.simulator.accounting.energy import DRAM_UNITS, Accounting, EnergyModel
-from pimc.simulator.engine.decoding import VECTOR, decode
+from pimc.simulator.accounting.energy import DRAM_UNITS, Accounting, EnergyModel, element_energy_pj
+from pimc.simulator.dram.channel_timing import beat_work
+from pimc.simulator.engine.decoding import CODEC, VECTOR, decode
 from pimc.simulator.recording.command_log import channels_of
 from pimc.simulator.recording.recorder import Recording
 
@@ -41,22 +42,37 @@ class Curves:
 
 def curves(recording: Recording, program: Program, machine: Machine, accounting: Accounting) -> Curves:
     """Energy and occupancy of a recorded run in at most 1,024 windows of time."""
-    length = max(1, recording.end - recording.begin)
-    window = -(-length // _MOST_WINDOWS)
-    borders = np.arange(recording.begin, recording.end + window, window)
-    windows = _Windows(recording.begin, window, max(1, borders.size - 1))
+    windows = _windows(recording.begin, recording.end)
+    energy, occupancy = _channel_shares(recording.runs, windows, machine, accounting)
+    energy["dram_compute"] = energy["dram_compute"] + _beat_energy(recording, program, machine, windows)
+    energy |= _controller_energy(recording, program, machine, windows)
+    occupancy |= {"vector unit": windows.shares(recording, VECTOR)}
+    if (recording.unit == CODEC).any():
+        occupancy |= {"kv codec": windows.shares(recording, CODEC)}
+    return Curves(windows.begins(), windows.length, energy, occupancy)
+
+
+def channel_curves(runs: Integers, cycles: int, machine: Machine, accounting: Accounting) -> Curves:
+    """The same of the channels alone, from the runs of commands that were logged in `cycles` cycles."""
+    windows = _windows(0, cycles)
+    energy, occupancy = _channel_shares(runs, windows, machine, accounting)
+    return Curves(windows.begins(), windows.length, energy, occupancy)
+
+
+def _channel_shares(
+    runs: Integers, windows: _Windows, machine: Machine, accounting: Accounting
+) -> tuple[dict[str, Floats], dict[str, Floats]]:
+    """Energy and occupancy of the channels, by unit."""
     model = EnergyModel(machine, accounting)
-    cycles, commands, channels = _commands(recording.runs)
+    cycles, commands, channels = _commands(runs)
     energy = {
         unit: windows.sums(cycles, (model.unit_energy_pj[:, number] * _PJ)[commands] * channels)
         for number, unit in enumerate(DRAM_UNITS)
     }
-    energy |= _controller_energy(recording, program, machine, windows)
-    occupancy = {"vector unit": windows.shares(recording, VECTOR)}
-    if machine.near_bank is not None:
-        bus = windows.sums(cycles, channels.astype(np.float64)) / (window * machine.near_bank.channels)
-        occupancy = {"command buses": bus, **occupancy}
-    return Curves(borders[: windows.count], window, energy, occupancy)
+    if machine.near_bank is None:
+        return energy, {}
+    bus = windows.sums(cycles, channels.astype(np.float64)) / (windows.length * machine.near_bank.channels)
+    return energy, {"command buses": bus}
 
 
 @dataclass(frozen=True)
@@ -64,6 +80,10 @@ class _Windows:
     begin: int
     length: int
     count: int
+
+    def begins(self) -> Integers:
+        """First cycle of each window."""
+        return self.begin + self.length * np.arange(self.count)
 
     def sums(self, cycles: Integers, weights: NDArray[Any]) -> Floats:
         """Weights of what happens in each window; what happens behind the last is in the last."""
@@ -82,6 +102,13 @@ class _Windows:
         return np.diff(worked) / self.length
 
 
+def _windows(begin: int, end: int) -> _Windows:
+    """At most 1,024 windows of equal length."""
+    length = max(1, end - begin)
+    window = -(-length // _MOST_WINDOWS)
+    return _Windows(begin, window, -(-length // window))
+
+
 def _commands(runs: Integers) -> tuple[Integers, Integers, Integers]:
     """Cycle, command and number of channels of every command."""
     last, command, _, _, repeat, period, _ = runs.T
@@ -93,16 +120,31 @@ def _commands(runs: Integers) -> tuple[Integers, Integers, Integers]:
 def _controller_energy(
     recording: Recording, program: Program, machine: Machine, windows: _Windows
 ) -> dict[str, Floats]:
-    """Energy of vector unit, shared buffer and sequencer; an instruction's when it starts."""
-    unit, buffer = machine.vector_unit, machine.shared_buffer
-    special = np.array([each.function in unit.special_passes for each in decode(program)])
-    lane_pj = np.where(special, unit.special_energy_pj, unit.operation_energy_pj)[recording.index]
+    """Energy of vector unit, codec, shared buffer and sequencer; an instruction's when it starts."""
+    buffer = machine.shared_buffer
+    element_pj = np.array([element_energy_pj(machine, each) for each in decode(program)])
+    elements_pj = recording.elements * element_pj[recording.index]
     words_pj = recording.words_read * buffer.read_energy_pj_per_word
     words_pj = words_pj + recording.words_written * buffer.write_energy_pj_per_word
     clock = recording.dispatched[:, 1] - 1
     fetch_pj = np.full(clock.size, machine.sequencer.energy_pj_per_instruction)
     return {
-        "vector_unit": windows.sums(recording.start, recording.elements * lane_pj * _PJ),
+        "vector_unit": windows.sums(recording.start, np.where(recording.unit == VECTOR, elements_pj, 0.0) * _PJ),
+        **_codec_energy(recording, windows, elements_pj),
         "shared_buffer": windows.sums(recording.start, words_pj * _PJ),
         "sequencer": windows.sums(clock, fetch_pj * _PJ),
     }
+
+
+def _codec_energy(recording: Recording, windows: _Windows, elements_pj: Floats) -> dict[str, Floats]:
+    """Energy of the KV codec, where it worked at all."""
+    own = recording.unit == CODEC
+    return {"kv_codec": windows.sums(recording.start[own], elements_pj[own] * _PJ)} if own.any() else {}
+
+
+def _beat_energy(recording: Recording, program: Program, machine: Machine, windows: _Windows) -> Floats:
+    """What further beats of packed columns save against the MAC16 commands that they are logged as."""
+    own = np.array([program.code[index].mnemonic == "kmac" for index in recording.index.tolist()], np.bool_)
+    further = [beat_work(machine, recording.operands[place])[1] for place in np.flatnonzero(own).tolist()]
+    saved = np.array(further, np.float64) * EnergyModel(machine).further_beat_pj * _PJ
+    return windows.sums(recording.start[own], saved)

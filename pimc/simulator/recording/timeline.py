@@ -17,7 +17,7 @@ Integers = NDArray[np.int64]
 
 CONTROLLER = "controller"
 """Process of the tracks that belong to no channel."""
-UNIT_TRACKS = ("sequencer", "vector unit", "channel instructions")
+UNIT_TRACKS = ("sequencer", "vector unit", "channel instructions", "kv codec")
 _COMMANDS_TRACK = "commands"
 
 
@@ -80,22 +80,34 @@ def timeline(recording: Recording, program: Program, machine: Machine) -> Timeli
     kinds = np.array([len(COMMANDS) + mnemonics.index(each.mnemonic) for each in program.code])
     debug = np.array(program.debug if program.debug else [NONE] * len(program.code))
     node_names = np.where(debug == NONE, NONE, len(COMMANDS) + len(mnemonics) + debug)
-    tracks, numbers = _tracks(machine)
-    parts = [_unit_slices(recording, kinds, node_names), _channel_slices(recording, machine, numbers, node_names)]
+    units = tuple(Track(CONTROLLER, name) for name in UNIT_TRACKS)
+    tracks, numbers = _channel_tracks(machine, len(units))
+    executed = np.append(node_names[recording.index], NONE)  # -1, the execution of no instruction, finds the last
+    runs, execution = _merged(recording.runs, recording.run_execution)
+    commands = _channel_slices(runs, executed[execution], machine, numbers)
+    return _timeline(units + tracks, names, [_unit_slices(recording, kinds, node_names), commands])
+
+
+def channel_timeline(runs: Integers, machine: Machine) -> Timeline:
+    """The tracks of the channels alone, from logged runs of commands that no program was run for."""
+    tracks, numbers = _channel_tracks(machine, 0)
+    merged, node = _merged(runs, np.full(runs.shape[0], NONE))
+    return _timeline(tracks, tuple(COMMANDS), [_channel_slices(merged, node, machine, numbers)])
+
+
+def _timeline(tracks: tuple[Track, ...], names: tuple[str, ...], parts: Sequence[Integers]) -> Timeline:
     table = np.concatenate(parts, axis=1)
     table = table[:, np.lexsort((table[1], table[0]))]
     return Timeline(tracks, names, Slices(*_with_nodes(_apart(table))))
 
 
-def _tracks(machine: Machine) -> tuple[tuple[Track, ...], Integers]:
-    """All tracks, and the numbers [channels, 1 + banks] of those of the channels."""
+def _channel_tracks(machine: Machine, first: int) -> tuple[tuple[Track, ...], Integers]:
+    """Tracks of the channels, and their numbers [channels, 1 + banks] when `first` others come before them."""
     near_bank = machine.near_bank
     channels, banks = (near_bank.channels, near_bank.banks) if near_bank is not None else (0, 0)
     parts = [_COMMANDS_TRACK, *(f"bank {bank}" for bank in range(banks))]
-    tracks = [Track(CONTROLLER, name) for name in UNIT_TRACKS]
-    tracks += [Track(f"channel {channel}", part) for channel in range(channels) for part in parts]
-    first = len(UNIT_TRACKS)
-    return tuple(tracks), np.arange(first, len(tracks)).reshape(channels, len(parts))
+    tracks = tuple(Track(f"channel {channel}", part) for channel in range(channels) for part in parts)
+    return tracks, np.arange(first, first + len(tracks)).reshape(channels, len(parts))
 
 
 def _rows(track: Integers, begin: Integers, end: Integers, name: Integers, node: Integers) -> Integers:
@@ -114,21 +126,16 @@ def _unit_slices(recording: Recording, kinds: Integers, node_names: Integers) ->
     return np.concatenate([sequencer, units], axis=1)
 
 
-def _channel_slices(recording: Recording, machine: Machine, numbers: Integers, node_names: Integers) -> Integers:
-    """Runs of commands on the track of each channel that they address, or of its bank."""
+def _channel_slices(runs: Integers, node: Integers, machine: Machine, numbers: Integers) -> Integers:
+    """Runs of commands on the track of each channel that they address, or of its bank, each for a graph node."""
     if machine.near_bank is None:
         return np.zeros((7, 0), np.int64)
-    runs, execution = _merged(recording.runs, recording.run_execution)
     member = (runs[:, 6][:, np.newaxis] >> np.arange(numbers.shape[0])) & 1
     which, channel = np.nonzero(member)
     last, command, bank, row, repeat, period, _ = runs[which].T
     by_bank = np.array([command_scope(name) == BANK for name in COMMANDS])
     with_row = np.isin(np.arange(len(COMMANDS)), sorted(near_bank_log_format(machine.near_bank).row_commands))
     track = numbers[channel, np.where(by_bank[command], 1 + bank, 0)]
-    executed = execution[which]
-    node = np.full(which.size, NONE)
-    if recording.index.size:
-        node = np.where(executed == NONE, NONE, node_names[recording.index[executed]])
     return np.stack(
         [
             track,
@@ -137,7 +144,7 @@ def _channel_slices(recording: Recording, machine: Machine, numbers: Integers, n
             command,
             np.where(with_row[command], row, NONE),
             repeat,
-            node,
+            node[which],
         ]
     )
 

@@ -37,7 +37,7 @@ def _words(state: MachineState, word_type: int) -> NDArray[Any]:
     return state.shared if word_type == _F32 else state.shared_integers
 
 
-def _by_rows(
+def by_rows(
     function: _Function,
     source: NDArray[Any],
     target: NDArray[Any],
@@ -53,7 +53,24 @@ def _by_rows(
     a_step: int,
     b_step: int,
 ) -> None:
-    """Apply `function` to two ranges of `source`, into a range of `target`; both are views of the shared buffer."""
+    """Apply `function` to two ranges of `source`, into a range of `target`; both are views of the shared buffer.
+
+    Args:
+        function: f(a, b, out=array) on rows of words.
+        source: Words that are read.
+        target: Words that are written.
+        dst: First word of the result.
+        a: First word of the first operand.
+        b: First word of the second operand.
+        length: Words of a row.
+        rows: Number of rows.
+        dst_row: Words from one row of the result to the next.
+        a_row: Of the first operand.
+        b_row: Of the second operand.
+        dst_step: Words from one element of the result to the next.
+        a_step: Of the first operand.
+        b_step: Of the second operand.
+    """
     if length == 0 or rows == 0:
         return
     if dst_step == 0 and length > 1:
@@ -73,7 +90,7 @@ def _by_rows(
 def _arithmetic(function: _Function) -> Callable[..., None]:
     def run(state: MachineState, *operands: int) -> None:
         words = _words(state, operands[-1])
-        _by_rows(function, words, words, *operands[:-1])
+        by_rows(function, words, words, *operands[:-1])
 
     return run
 
@@ -97,7 +114,7 @@ def _select(a: NDArray[Any], b: NDArray[Any], out: NDArray[Any]) -> None:
 
 def vsel(state: MachineState, *operands: int) -> None:
     """Copy the words that a word of `b` selects."""
-    _by_rows(_select, state.shared_integers, state.shared_integers, *operands)
+    by_rows(_select, state.shared_integers, state.shared_integers, *operands)
 
 
 def vcmp(state: MachineState, *operands: int) -> None:
@@ -108,7 +125,7 @@ def vcmp(state: MachineState, *operands: int) -> None:
     def write(a: NDArray[Any], b: NDArray[Any], out: NDArray[Any]) -> None:
         out[...] = compare(a, b)
 
-    _by_rows(write, _words(state, word_type), state.shared_integers, *ranges)
+    by_rows(write, _words(state, word_type), state.shared_integers, *ranges)
 
 
 def vmap(

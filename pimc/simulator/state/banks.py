@@ -64,7 +64,10 @@ class BankRegion:
 
     @property
     def data(self) -> NDArray[Any]:
-        """Elements [channels, banks, columns * lanes]: uint16 bf16 bits, or float32. Weights are used in place."""
+        """Elements [channels, banks, columns * lanes]: uint16 bf16 bits or codes, or float32.
+
+        Weights are used in place.
+        """
         if self._data is None:
             self._data = self._materialised()
         return self._data

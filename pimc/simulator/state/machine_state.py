@@ -41,7 +41,7 @@ class MachineState:
     Attributes:
         machine: The machine.
         geometry: Sizes of its near-bank component.
-        dtype: Type of bank elements: uint16 (bf16 bits) or float32.
+        dtype: Type of bank elements that are numbers: uint16 (bf16 bits) or float32.
         rounds_operands: Whether global buffers hold values rounded to bf16.
         rounds_readout: Whether accumulators are rounded to bf16 when they leave or enter the bank.
         registers: 32 scalar registers, and a zero behind them.
@@ -99,12 +99,13 @@ class MachineState:
 
     def _bank_region(self, region: Region, data: NDArray[Any] | None) -> BankRegion:
         shape = (self.geometry.channels, self.geometry.banks, region.size * self.geometry.lanes)
-        if data is not None and (data.shape != shape or data.dtype != self.dtype):
+        dtype = np.dtype(np.uint16) if region.element == "code" else self.dtype
+        if data is not None and (data.shape != shape or data.dtype != dtype):
             raise InputError(
                 f"the data of region '{region.name}' do not fit the machine '{self.machine.name}'",
-                notes=(f"given: {data.dtype} {data.shape}", f"needed: {self.dtype} {shape}"),
+                notes=(f"given: {data.dtype} {data.shape}", f"needed: {dtype} {shape}"),
             )
-        return BankRegion(region, shape, self.dtype, data)
+        return BankRegion(region, shape, dtype, data)
 
     def _write_shared_segments(self) -> None:
         words = self.shared.view(np.uint32)

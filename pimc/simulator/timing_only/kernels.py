@@ -176,6 +176,7 @@ def _on_channels(now: Any, values: Any, recipe: Any, counts: Any, ready: int) ->
         values[recipe[5]],
         values[recipe[6]],
         values[recipe[7]],
+        1,
         ready,
     )
     now.position[FINISH] = max(now.position[FINISH], end)

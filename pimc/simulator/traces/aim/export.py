@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from isa import INSTRUCTIONS, Machine, MachineError, NearBank, Program
+from isa import INSTRUCTIONS, Machine, MachineError, NearBank, Program, UnsupportedError
 from pimc.simulator.engine.decoding import CHANNEL
 from pimc.simulator.recording.recorder import Recording
 
@@ -36,10 +36,12 @@ def aim_isr_lines(recording: Recording, program: Program, machine: Machine) -> I
 
     Raises:
         MachineError: the machine has no near-bank units.
+        UnsupportedError: the program has instructions of extension K, which these traces lack.
     """
     near_bank = machine.near_bank
     if near_bank is None:
         raise MachineError(f"the machine '{machine.name}' has no near-bank units (extension B)")
+    _refuse_codec(program)
     function = 0
     executions = zip(recording.index, recording.unit, recording.elements, recording.operands, strict=True)
     for index, unit, elements, operands in executions:
@@ -54,6 +56,16 @@ def aim_isr_lines(recording: Recording, program: Program, machine: Machine) -> I
             yield f"W CFR {_ACTIVATION_FUNCTION_REGISTER} {function}"
         yield from _LINES[mnemonic](near_bank, values)
     yield "AiM EOC"
+
+
+def _refuse_codec(program: Program) -> None:
+    used = dict.fromkeys(row.mnemonic for row in program.code if row.spec.extension == "K")
+    if used:
+        raise UnsupportedError(
+            "traces of the published AiM simulator have no KV codec (extension K)",
+            notes=[f"the program uses {', '.join(used)}"],
+            help="export a program that was compiled without compressed keys and values",
+        )
 
 
 def _controller_line(mnemonic: str, elements: int) -> str:
@@ -154,4 +166,4 @@ _LINES: Mapping[str, Callable[[NearBank, _Operands], _Lines]] = {
     "cpbg": _in_rows("COPY_BKGB"),
     "cpgb": _in_rows("COPY_GBBK"),
 }
-"""How each near-bank instruction is written; one for every row of the instruction table."""
+"""How each near-bank instruction is written; one for every row of extension B."""

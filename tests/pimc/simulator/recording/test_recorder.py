@@ -193,4 +193,5 @@ def test_a_machine_without_near_bank_units_has_no_command_log() -> None:
     with pytest.raises(MachineError, match="has no near-bank units"):
         recorded_commands(recording, made(), bare)
     lines = timeline(recording, made(), bare)
-    assert {track.name for track in lines.tracks} == {"sequencer", "vector unit", "channel instructions"}
+    names = {track.name for track in lines.tracks}
+    assert names == {"sequencer", "vector unit", "channel instructions", "kv codec"}

@@ -50,7 +50,7 @@ def read_again(lines: list[str], faithful: bool = True) -> AimRun:
 
 
 def test_every_near_bank_instruction_can_be_written() -> None:
-    assert set(_LINES) == {row.mnemonic for row in INSTRUCTIONS if row.unit == "channel"}
+    assert set(_LINES) == {row.mnemonic for row in INSTRUCTIONS if row.extension == "B"}
 
 
 def test_each_instruction_as_lines() -> None:
