@@ -150,6 +150,11 @@ class Cache:
     present_value: str | None = None
     compression: Compression | None = None
 
+    @property
+    def is_compressed(self) -> bool:
+        """Whether it leaves out or rounds anything."""
+        return self.compression not in (None, Compression())
+
 
 class Graph:
     """A directed acyclic graph of nodes over named values.

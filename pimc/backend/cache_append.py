@@ -22,13 +22,13 @@ def append_key(low: Lowering, node: Node) -> None:
         padded_heads(low, packed, layout.kv_heads, layout) as (key, width),
     ):
         for index in rooms.mechanism.indices(low, rooms):
-            address = _key_address(low, layout, index)
+            address = key_address(low, layout, index)
             for member, head, stride in _written(layout, index):
                 column = indexed(rooms.key_column + head_column(layout, member), address)
                 low.emitter.emit("open", ch=group_channels(layout), addr=column)
                 low.emitter.emit(
                     "stb",
-                    ch=indexed(0, _owners(low, layout, index)),
+                    ch=indexed(0, owner_channels(low, layout, index)),
                     bank=indexed(0, _lane(low, layout, index)),
                     addr=column,
                     cols=layout.head_columns,
@@ -46,13 +46,13 @@ def append_value(low: Lowering, node: Node) -> None:
     layout = rooms.values
     with low.contiguous(low.storage.row_part(node.operand(2))) as source:
         for index in rooms.mechanism.indices(low, rooms):
-            address = _value_address(low, layout, index)
+            address = value_address(low, layout, index)
             for member, head, stride in _written(layout, index):
                 column = indexed(rooms.value_column + head_column(layout, member), address)
                 low.emitter.emit("open", ch=group_channels(layout), addr=column)
                 low.emitter.emit(
                     "stlane",
-                    ch=indexed(0, _owners(low, layout, index)),
+                    ch=indexed(0, owner_channels(low, layout, index)),
                     addr=column,
                     lane=indexed(0, _lane(low, layout, index)),
                     count=layout.head_dim,
@@ -121,7 +121,7 @@ def _token_group(low: Lowering, layout: KvLayout, index: CacheIndex) -> int:
     return low.once(("token group", index.key), lambda: low.emitter.scalar("divu", index.register, layout.banks))
 
 
-def _owners(low: Lowering, layout: KvLayout, index: CacheIndex) -> int:
+def owner_channels(low: Lowering, layout: KvLayout, index: CacheIndex) -> int:
     """Register of the mask of the channels that own the token: one in every group, or in that of the only head."""
     groups = range(layout.groups) if index.head is None else [index.head // layout.heads_per_group]
     first_members = sum(1 << group * layout.channels_per_group for group in groups)
@@ -161,7 +161,7 @@ def _slot_in_row(low: Lowering, layout: KvLayout, index: CacheIndex) -> int:
     return low.once(key, lambda: low.emitter.scalar("remu", _slot(low, layout, index), layout.slots_per_row))
 
 
-def _key_address(low: Lowering, layout: KvLayout, index: CacheIndex) -> int:
+def key_address(low: Lowering, layout: KvLayout, index: CacheIndex) -> int:
     """Register of the first column of the token's key, relative to the head."""
 
     def compute() -> int:
@@ -174,7 +174,7 @@ def _key_address(low: Lowering, layout: KvLayout, index: CacheIndex) -> int:
     return low.once(("key address", index.key, layout.head_columns, layout.slot_tokens, layout.columns), compute)
 
 
-def _value_address(low: Lowering, layout: KvLayout, index: CacheIndex) -> int:
+def value_address(low: Lowering, layout: KvLayout, index: CacheIndex) -> int:
     """Register of the column of the token's first stripe, relative to the head."""
 
     def compute() -> int:

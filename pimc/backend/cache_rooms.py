@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from isa import NearBank, Region, ResourceLimitError, Symbol, UnsupportedError
 from passes import Cache, Dim, Graph
-from pimc.backend.caches import mechanism_of
+from pimc.backend.caches.choice import mechanism_of
 from pimc.backend.host_rooms import HostRooms, check_columns, symbol_name
 from pimc.backend.lowering import CacheRooms
 from pimc.kv_layout import KvLayout, choose_groups

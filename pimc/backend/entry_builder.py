@@ -11,7 +11,6 @@ import numpy as np
 from isa import Entry, Machine, NearBank, Region, RegisterSymbol, ResourceLimitError, Source, Symbol
 from passes import Dim, Graph, Node, Placement, Value, cache_facts, is_bank_table
 from pimc.backend.cache_rooms import SharedCaches, place_caches
-from pimc.backend.caches import is_compressed
 from pimc.backend.constants import Constants
 from pimc.backend.crossing import Crossing
 from pimc.backend.emitter import Emitter, Words
@@ -291,12 +290,13 @@ class EntryBuilder:
     def facts(self) -> dict[str, object]:
         """What the host must know about the entries, as JSON values."""
         caches = self.graph.caches.values()
+        is_compressed = any(cache.is_compressed for cache in caches)
         return {
             "chunk": self.lengths.chunk,
             "symbols": self.lengths.symbols,
             "tokens": "1" if self.rows.main is None else str(self.rows.main.tokens),
             "spilled": self.spill.value,
-            **({"compressed_cache": [*map(cache_facts, caches)]} if any(map(is_compressed, caches)) else {}),
+            **({"compressed_cache": [*map(cache_facts, caches)]} if is_compressed else {}),
         }
 
     def _unused_ports(self) -> None:

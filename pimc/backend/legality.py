@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from isa import NearBank, Place, UnsupportedError
 from passes import Affine, Graph, Node, Value, explain
-from pimc.backend.caches import compression_problem
+from pimc.backend.caches.choice import compression_problem
 from pimc.backend.row_axes import RowMap, is_token_integer
 from pimc.backend.scalars import scalar_problem
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from isa import Indexed, Machine, NearBank
 from passes import Dim, Graph, MatrixLayout, Node, PlacedMatrix, Placement, Tile, Value
-from pimc.backend.caches.keep_all import KeepAll
 from pimc.backend.emitter import Emitter, Words, indexed
 from pimc.backend.extents import Extents
 from pimc.backend.nest import Piece, pieces
@@ -16,6 +16,9 @@ from pimc.backend.row_axes import RowMap
 from pimc.backend.storage import Storage
 from pimc.backend.views import View, row_major
 from pimc.kv_layout import KvLayout
+
+if TYPE_CHECKING:
+    from pimc.backend.caches.keep_all import KeepAll
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from isa import (
 )
 from passes import Graph, Placement
 from pimc.backend.cache_rooms import shared_name
-from pimc.backend.caches import mechanism_of
+from pimc.backend.caches.choice import mechanism_of
 from pimc.backend.constants import Constants
 from pimc.backend.entry_builder import EntryBuilder, Shared, Spill, Stage, near_bank_of
 from pimc.backend.find_rows import find_rows

@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from passes import Graph, Node, Value
-from pimc.backend.caches import is_compressed
 from pimc.backend.row_axes import RowMap, Space
 
 
@@ -182,7 +181,7 @@ def _level(step: Step, level: dict[Step, tuple[int, int]], kind: int) -> tuple[i
 
 
 def _changes_cache(step: Step, graph: Graph) -> bool:
-    return step.part == "attend" and is_compressed(graph.caches[str(step.node.attributes["cache"])])
+    return step.part == "attend" and graph.caches[str(step.node.attributes["cache"])].is_compressed
 
 
 def _looks_ahead(step: Step) -> bool:

@@ -10,7 +10,6 @@ from isa import Indexed, Source, Symbol, UnsupportedError
 from passes import Affine, Dim, Value, symbol
 from pimc.backend.attention import attend
 from pimc.backend.cache_append import append_key, append_value
-from pimc.backend.caches import is_compressed
 from pimc.backend.copies import COPIES
 from pimc.backend.crossing import Crossing
 from pimc.backend.elementwise import ELEMENTWISE, emit_map
@@ -44,6 +43,8 @@ LOWERINGS: dict[str, Lower] = {
 
 _REGISTERS_OF_A_STEP = 13
 """Scalar registers that a step may need besides those that it finds computed."""
+_REGISTERS_OF_A_COMPRESSED_CACHE = 22
+"""The same for attention over a compressed cache."""
 
 
 @dataclass
@@ -115,7 +116,7 @@ class TokenLoop:
 
     def _emit_steps(self, steps: Sequence[Step]) -> None:
         for step in steps:
-            if self.low.emitter.free_registers < _REGISTERS_OF_A_STEP:
+            if self.low.emitter.free_registers < self._registers(step):
                 self.low.forget_registers()
             source = Source(step.node.name, step.node.origins)
             with self.low.emitter.origin(source):
@@ -126,6 +127,11 @@ class TokenLoop:
                 self._deliver(step)
                 self._make_masks(step)
             self.low.storage.end_step()
+
+    def _registers(self, step: Step) -> int:
+        cache = step.node.attributes.get("cache")
+        is_compressed = cache is not None and self.low.graph.caches[str(cache)].is_compressed
+        return _REGISTERS_OF_A_COMPRESSED_CACHE if is_compressed else _REGISTERS_OF_A_STEP
 
     def _is_view(self, step: Step) -> bool:
         return step.part == "whole" and all(self.low.storage.is_view(value) for value in step.node.outputs)
@@ -139,7 +145,7 @@ class TokenLoop:
         node = step.node
         is_causal = node.op == "cached_attention" and bool(node.attributes["causal"])
         waits = is_causal and Step(node, "attend") in group
-        if is_causal and not waits and is_compressed(self.low.graph.caches[str(node.attributes["cache"])]):
+        if is_causal and not waits and self.low.graph.caches[str(node.attributes["cache"])].is_compressed:
             raise UnsupportedError(
                 f"'{node.name}' writes all keys before the first query, so that its cache cannot be compressed",
                 help="export the model with past keys and values",

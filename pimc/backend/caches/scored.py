@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from isa import Indexed
+from pimc.backend.caches.conditions import if_zero
 from pimc.backend.caches.keep_all import CacheIndex, KeepAll
 from pimc.backend.emitter import Words, indexed
 
@@ -146,7 +146,7 @@ class ScoredCache(KeepAll):
             return
         since = self._tokens_since_eviction(block)
         low.emitter.emit("sub", since, since, (self.scored.interval - queries + 1) % self.scored.interval)
-        with _if_zero(low, since):
+        with if_zero(low, since):
             low.emitter.emit("vfill", state.statistic, len=state.rows * state.places)
         low.emitter.release(since)
 
@@ -170,7 +170,7 @@ class ScoredCache(KeepAll):
                 self._evict(block, state)
             else:
                 since = self._tokens_since_eviction(block)
-                with _if_zero(low, since):
+                with if_zero(low, since):
                     self._evict(block, state)
                 low.emitter.release(since)
         low.emitter.release(full)
@@ -222,13 +222,3 @@ def _rows(block: Block, state: _State) -> Iterator[tuple[int, int | Indexed, int
     heads = int(block.node.attributes["heads"]) // state.rows
     for row in range(state.rows):
         yield row, (block.scores + row * heads * block.score_row).operand, heads
-
-
-@contextmanager
-def _if_zero(low: Lowering, register: int) -> Iterator[None]:
-    """Skip the instructions emitted inside unless `register`, which may be negative, is zero; it is changed."""
-    low.emitter.emit("mul", register, register, Indexed(0, register))
-    low.emitter.emit("min", register, register, 1)
-    low.emitter.emit("sub", register, register, 1)
-    with low.emitter.unless_zero(register):
-        yield

@@ -1,0 +1,53 @@
+"""Which code a compressed KV cache has, and where there is none."""
+
+from __future__ import annotations
+
+from isa import Place, UnsupportedError
+from passes import Cache, Compression, Node, Quantized, Ring, Scored
+from pimc.backend.caches.keep_all import KeepAll
+from pimc.backend.caches.quantized import QuantizedCache
+from pimc.backend.caches.ring import RingCache
+from pimc.backend.caches.scored import ScoredCache
+
+
+_BEAT = 16
+"""Codes that a bank multiplies at once."""
+
+
+def compression_problem(node: Node, cache: Cache) -> str | None:
+    """Why there is no code for an attention over a compressed cache, `None` when there is."""
+    if not cache.is_compressed:
+        return None
+    if not node.attributes["causal"] or node.optional(1) is None:
+        return "only a causal attention to the tokens so far can compress its cache"
+    if node.attributes["window"]:
+        return f"its own window of {node.attributes['window']} tokens and a compressed cache do not go together"
+    if node.optional(4) is not None:
+        return "its bias says something about positions that a compressed cache does not keep"
+    if node.operand(0).shape[0] != 1:
+        return "a compressed cache takes one sequence: give --dim batch=1"
+    if isinstance(cache.compression and cache.compression.encoding, Quantized):
+        uneven = [width for width in (cache.head_dim, cache.value_dim) if width % _BEAT]
+        return f"heads of {uneven[0]} channels do not fill beats of {_BEAT} codes" if uneven else None
+    return None
+
+
+def mechanism_of(cache: Cache) -> KeepAll:
+    """The code of a cache's compression; raises `UnsupportedError` when there is none."""
+    match cache.compression:
+        case None | Compression(None, None, None):
+            return KeepAll()
+        case Compression(Ring() as ring, None, None):
+            return RingCache(ring)
+        case Compression(Scored() as scored, None, None):
+            return ScoredCache(scored)
+        case Compression(None, Quantized() as quantized, None):
+            return QuantizedCache(quantized)
+        case chosen:
+            parts = (chosen.retention, chosen.encoding, chosen.selection)
+            raise UnsupportedError(
+                "there is no code for this compression of the KV cache",
+                Place(node=cache.name),
+                notes=[repr(part) for part in parts if part is not None],
+                help="eviction has code on its own: window, h2o, tova, snapkv, pyramidkv",
+            )
