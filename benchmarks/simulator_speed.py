@@ -1,6 +1,6 @@
 """Speed and memory of the simulator, each measurement in a process of its own.
 
-    python -m benchmarks.simulator_speed [--only trace|stream|sweep|record] [-o docs/speed.md]
+    python -m benchmarks.simulator_speed [--only first|trace|stream|sweep|record] [-o docs/speed.md]
 
 Kernels are compiled in a first process, and have run once in each process before they are measured. Ends with exit
 code 1 when a figure does not keep to its bar.
@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from benchmarks.speed_rows import SECTIONS, Figure
 
@@ -25,8 +26,9 @@ _ABOUT = """\
 # Speed of the simulator
 
 Printed by `python -m benchmarks.simulator_speed -o docs/speed.md`. Every measurement ran in a process of its own, with
-compiled functions warm; the simulator has one thread, so on an idle machine its time is its CPU time. `trace` runs the
-4,096-token Llama-2-7B block of CENT, `stream` MAC rows on the channel engine alone, `sweep` our own compiled Llama-2-7B
+compiled functions warm, but for `first`, which compiles them as the first run after an installation does; the simulator
+has one thread, so on an idle machine its time is its CPU time. `first` and `trace` run the 4,096-token Llama-2-7B block
+of CENT, `stream` MAC rows on the channel engine alone, `sweep` our own compiled Llama-2-7B
 (32 layers, refresh on) through `Simulator.sweep`; `record` writes what a decode step did. Channels that act alike are
 simulated once: rates of all channels count the commands of each, rates of one channel what was really simulated.
 Speed with data: `python -m benchmarks.product_speed`.
@@ -39,8 +41,10 @@ def measured(names: Sequence[str]) -> list[tuple[str, Figure]]:
     found: list[tuple[str, Figure]] = []
     for name in names:
         command = [sys.executable, "-m", "benchmarks.simulator_speed", "--child", name]
-        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-        found += [(name, Figure(**json.loads(line))) for line in lines]
+        with TemporaryDirectory() as empty:
+            environment = {**os.environ, **({"NUMBA_CACHE_DIR": empty} if name == "first" else {})}
+            done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        found += [(name, Figure(**json.loads(line))) for line in done.stdout.splitlines()]
     return found
 
 

@@ -45,9 +45,9 @@ class Figure:
         return self.bar is None or (self.value >= self.bar if self.is_rate else self.value <= self.bar)
 
 
-def peak_memory() -> Figure:
+def peak_memory(what: str = "peak memory of the process", bar: float | None = 300) -> Figure:
     """Peak memory of this process so far."""
-    return Figure("peak memory of the process", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "MiB", 300)
+    return Figure(what, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "MiB", bar)
 
 
 def compile_kernels() -> Iterator[Figure]:
@@ -61,6 +61,16 @@ def compile_kernels() -> Iterator[Figure]:
     simulator.load(compile_llama_7b(machine, 64, layers=1))
     list(simulator.sweep("decode", [{"kv_length": 0, "masked": 0}]))
     yield from ()
+
+
+def first_trace() -> Iterator[Figure]:
+    """The trace where no compiled kernels are kept yet, once after an installation; the bars are of warm processes."""
+    machine = load_machine("gddr6-aim")
+    started = time.process_time()
+    for compat in (True, False):
+        simulate_trace(BLOCK, machine, compat)
+    yield Figure("first runs, which compile their kernels", time.process_time() - started, "s CPU")
+    yield peak_memory("peak memory of the process that compiles", None)
 
 
 def foreign_trace() -> Iterator[Figure]:
@@ -146,6 +156,7 @@ def recorded_run() -> Iterator[Figure]:
 
 SECTIONS: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "compile": compile_kernels,
+    "first": first_trace,
     "trace": foreign_trace,
     "stream": regular_stream,
     "sweep": decode_sweep,

@@ -15,7 +15,7 @@ from pimc.simulator.recording.run_log import write_recorded_log
 from pimc.simulator.recording.timeline import Timeline, Track, timeline
 from pimc.simulator.simulator import Simulator
 from pimc.simulator.traces.aim.export import aim_isr_lines
-from pimc.simulator.traces.trace_files import TraceStatistics, simulate_trace
+from pimc.simulator.traces.trace_files import TraceStatistics, simulate_trace, trace_timeline
 
 __all__ = [
     "KERNEL_FOLDER",
@@ -35,5 +35,6 @@ __all__ = [
     "simulate_trace",
     "timeline",
     "total",
+    "trace_timeline",
     "write_recorded_log",
 ]

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from numba import boolean, int64, njit, types, void
+import numba
+from numba import boolean, int64, types, void
 from numba.extending import intrinsic
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -22,6 +23,8 @@ TABLE: Any = int64[:, ::1]
 TABLES: Any = int64[:, :, ::1]
 """Three-dimensional int64 array: a table for each of several channels."""
 
+_njit: Any = numba.njit  # its stubs lack the option `_nrt`: whether the code counts references to arrays
+
 INTEGER: Any = int64
 FLAG: Any = boolean
 NOTHING: Any = void
@@ -29,19 +32,28 @@ PAIR: Any = types.UniTuple(int64, 2)  # type: ignore[no-untyped-call]
 
 
 def compiled(result: Any, *arguments: Any) -> Callable[[_Function], _Function]:
-    """Decorator that compiles a function of the given types without the interpreter lock."""
-    decorator = njit(result(*arguments), cache=True, nogil=True, error_model="numpy")
+    """Decorator that compiles a function of the given types without the interpreter lock.
+
+    The function makes no arrays, so its code counts no references: slices of its arguments cost nothing.
+    """
+    decorator = _njit(result(*arguments), cache=True, nogil=True, error_model="numpy", _nrt=False)
+    return cast("Callable[[_Function], _Function]", decorator)
+
+
+def compiled_with_arrays(result: Any, *arguments: Any) -> Callable[[_Function], _Function]:
+    """Decorator as `compiled`, for a function that makes arrays."""
+    decorator = _njit(result(*arguments), cache=True, nogil=True, error_model="numpy")
     return cast("Callable[[_Function], _Function]", decorator)
 
 
 def compiled_when_called(function: _Function) -> _Function:
     """Decorator for a function that takes named tuples, whose types only a call shows."""
-    return cast("_Function", njit(cache=True, nogil=True, error_model="numpy")(function))
+    return cast("_Function", _njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
 def inlined(function: _Function) -> _Function:
     """Decorator for a part of a compiled function: it has no machine code of its own."""
-    return cast("_Function", njit(inline="always", error_model="numpy")(function))
+    return cast("_Function", _njit(forceinline=True, nogil=True, error_model="numpy", _nrt=False)(function))
 
 
 def _borrowed(_context: Any, array: Any) -> tuple[Any, Callable[..., Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pimc.simulator.compiled import CYCLES, FLAG, INTEGER, NOTHING, TABLE, compiled
+from pimc.simulator.compiled import CYCLES, FLAG, INTEGER, NOTHING, TABLE, compiled, inlined
 from pimc.simulator.dram.layout import (
     BANKS,
     CLASSES,
@@ -18,6 +18,19 @@ from pimc.simulator.dram.layout import (
     WEIGHT,
 )
 from pimc.simulator.dram.tables import OPEN_CYCLES
+
+PLACES = 37
+"""Size of a memory of rows by channel mask: the powers of two have different remainders, so that channels addressed one
+by one do not displace each other."""
+
+
+@inlined
+def remembered_row(state: Any, places: Any, mask: int) -> int:
+    """The row of `state` that stands for exactly the channels of `mask`, or -1 when it is not remembered."""
+    row: int = places[mask % PLACES]
+    if row < state[0, CLASSES] and state[row, MEMBERS] == mask:
+        return row
+    return -1
 
 
 @compiled(NOTHING, TABLE, INTEGER, INTEGER)

@@ -19,6 +19,8 @@ from pimc.simulator.traces.aim.frontend import AimRun, AimTrace, parse_aim_trace
 
 if TYPE_CHECKING:
     from isa import Machine
+    from pimc.simulator.recording.power import Curves
+    from pimc.simulator.recording.timeline import Timeline
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _MOST_BYTES = 1 << 31
@@ -153,21 +155,44 @@ def _charged(
     )
 
 
+def trace_timeline(
+    path: str | Path, machine: Machine, compat: bool = False, accounting: Accounting | None = None
+) -> tuple[Timeline, Curves]:
+    """What every channel and bank does in a trace, and the power that it takes; arguments and errors as above.
+
+    The trace runs apart from `simulate_trace`, with its commands recorded: runs without a record are faster.
+    """
+    from pimc.simulator.recording.command_log import logged_runs
+    from pimc.simulator.recording.power import channel_curves
+    from pimc.simulator.recording.timeline import channel_timeline
+
+    run = _logged_run(parse_aim_trace(read_trace_bytes(path), machine, str(path)), machine, not compat)
+    runs = logged_runs(run.log)
+    charged: Accounting = accounting or ("paper" if compat else "faithful")
+    return channel_timeline(runs, machine), channel_curves(runs, run.cycles, machine, charged)
+
+
 def _write_log(log: BinaryIO, trace: AimTrace, machine: Machine, faithful: bool) -> None:
-    """Run once more, with a log: runs without one are faster."""
     from pimc.simulator.recording.command_csv import write_csv
-    from pimc.simulator.recording.command_log import LOG_RUNS, expand, logged_runs
+    from pimc.simulator.recording.command_log import expand, logged_runs
     from pimc.simulator.recording.near_bank_log import near_bank_log_format, trace_work
 
     near_bank = machine.near_bank
     if near_bank is None:
         raise MachineError(f"the machine '{machine.name}' has no near-bank units (extension B)")
+    run = _logged_run(trace, machine, faithful)
+    events = expand(logged_runs(run.log), trace_work(trace.lines), near_bank_log_format(near_bank, run.in_order))
+    write_csv(log, events, near_bank.banks_per_group)
+
+
+def _logged_run(trace: AimTrace, machine: Machine, faithful: bool) -> AimRun:
+    from pimc.simulator.recording.command_log import LOG_RUNS
+
     run = run_aim_trace(trace, machine, faithful, log_runs=LOG_RUNS)
     if run.log[0] > LOG_RUNS:
         raise ResourceLimitError(
-            "the command log is too long",
+            "the record of commands is too long",
             notes=[f"demand: {run.log[0]:,} runs of commands", f"bound: {LOG_RUNS:,}"],
             help="cut the trace",
         )
-    events = expand(logged_runs(run.log), trace_work(trace.lines), near_bank_log_format(near_bank, run.in_order))
-    write_csv(log, events, near_bank.banks_per_group)
+    return run

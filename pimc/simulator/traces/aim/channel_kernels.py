@@ -32,31 +32,36 @@ NO_COMMAND = -1
 
 QUEUE_DEPTH = 33
 """Requests that each queue of a channel holds: the reference refuses only when more than 32 wait."""
-_ANSWERS = 256  # replies under way in a channel; at most 52 of reads and 33 of queued requests occur
 _WRITE_HIGH = 26  # more than 0.8 x 32 queued writes switch to writing
 _WRITE_LOW = 6  # at most 6, fewer than 0.2 x 32, switch back to reading
 STALL_LIMIT_CYCLES = 1 << 20
 """A channel that neither completes nor answers a request for so long, though one is awaited, never does."""
 
-# Ledger of a channel: sizes of the four queues, first and size of the answers under way, requests still to be accepted
-# of the line that is decoded, last cycle in which a write is under way, write mode, cycle of the next look, cycle of
-# the last completed or answered request, answers awaited, whether SYNC and EOC wait for activated requests, the decoded
-# line, cycle from which on other requests may arrive, whether regular requests issue in closed form.
-AIM, READS, WRITES, ACTIVE, ANSWER_HEAD, ANSWER_SIZE, REFUSED, WRITING_UNTIL = range(8)
+# Ledger of a channel: sizes of the four queues, cycle of the last answer, first cycle in which SYNC or EOC may answer
+# (0: none is to), requests still to be accepted of the line that is decoded, last cycle in which a write is under way,
+# write mode, cycle of the next look, cycle of the last completed or answered request, answers awaited, whether SYNC and
+# EOC wait for activated requests, the decoded line, cycle from which on other requests may arrive, whether regular
+# requests issue in closed form, number and last cycle of the answers behind SYNC or EOC, cycle of the last awaited one.
+AIM, READS, WRITES, ACTIVE, ANSWERED, MARKER, REFUSED, WRITING_UNTIL = range(8)
 WRITE_MODE, WAKE, PROGRESS, AWAITED, DRAINS, OFFERED, HORIZON, SHORTCUT = range(8, 16)
-LEDGER = 16
+BEHIND, BEHIND_UNTIL, RELEASED = range(16, 19)
+LEDGER = 24
 # Places of the queues in a channel's row of `queues`.
-_AIM_AT, _READS_AT, _WRITES_AT, _ACTIVE_AT, _ANSWERS_AT = range(0, 5 * QUEUE_DEPTH, QUEUE_DEPTH)
-QUEUES = _ANSWERS_AT + 2 * _ANSWERS
+_AIM_AT, _READS_AT, _WRITES_AT, _ACTIVE_AT = range(0, 4 * QUEUE_DEPTH, QUEUE_DEPTH)
+QUEUES = 4 * QUEUE_DEPTH
 
 
 @inlined
-def _answer(queues: Any, ledger: Any, line: int, depart: int) -> None:
-    """Let a request answer at cycle `depart`, after all that answer before it."""
-    place = _ANSWERS_AT + 2 * ((ledger[ANSWER_HEAD] + ledger[ANSWER_SIZE]) % _ANSWERS)
-    queues[place] = line
-    queues[place + 1] = depart
-    ledger[ANSWER_SIZE] += 1
+def _answer(ledger: Any, depart: int) -> None:
+    """Let a request answer from cycle `depart` on, one answer a cycle in the order of the requests.
+
+    What stands before it is known, so that its cycle is too; only SYNC and EOC may wait for writes yet to come.
+    """
+    if ledger[MARKER] > 0:
+        ledger[BEHIND] += 1
+        ledger[BEHIND_UNTIL] = max(ledger[BEHIND_UNTIL] + 1, depart)
+    else:
+        ledger[ANSWERED] = max(ledger[ANSWERED] + 1, depart)
 
 
 @inlined
@@ -69,7 +74,7 @@ def accept(queues: Any, ledger: Any, line: int, command: int, cycle: int) -> boo
         if ledger[AIM] > 0:
             return False
         if command == RD and ledger[WRITES] > 0:
-            _answer(queues, ledger, line, cycle)
+            _answer(ledger, cycle)
             return True
         queue, place = (READS, _READS_AT) if command == RD else (WRITES, _WRITES_AT)
     else:
@@ -201,12 +206,15 @@ def _progress(
     issue(state, tables, counters, chosen, bank, row, cycle, 1)
     if chosen == command:
         _remove(queues, ledger, queue, place, index)
-        if queue == AIM and ledger[SHORTCUT] and ledger[ACTIVE] + ledger[ANSWER_SIZE] == 0:
+        if queue == AIM and ledger[SHORTCUT] and ledger[ACTIVE] == 0:
             cycle = _run_on(state, tables, counters, queues, ledger, line, command, bank, row, cycle)
         ledger[PROGRESS] = cycle
         depart = cycle + tables[FACTS + FACT_COUNT * command + COMPLETION]
         if command in (RD, RDMAC16, RDAF16):
-            _answer(queues, ledger, line, depart)
+            _answer(ledger, depart)
+            if command != RD:
+                ledger[AWAITED] -= 1
+                ledger[RELEASED] = ledger[ANSWERED]
         else:
             ledger[WRITING_UNTIL] = max(ledger[WRITING_UNTIL], depart)
     elif chosen == ACT and queue != AIM:
@@ -248,10 +256,14 @@ def _chooses_writes(ledger: Any) -> bool:
 
 @inlined
 def _take_marker(queues: Any, ledger: Any, cycle: int) -> bool:
-    """Let SYNC or EOC at the head of the AiM requests answer, unless it waits for activated requests."""
+    """Take SYNC or EOC from the head of the AiM requests, to answer from the next cycle on.
+
+    False when it waits for activated requests.
+    """
     if ledger[DRAINS] and ledger[ACTIVE] > 0:
         return False
-    _answer(queues, ledger, queues[_AIM_AT], cycle)
+    ledger[MARKER] = max(cycle, ledger[ANSWERED]) + 1
+    ledger[BEHIND] = ledger[BEHIND_UNTIL] = 0
     _remove(queues, ledger, AIM, _AIM_AT, 0)
     return True
 
@@ -284,36 +296,29 @@ def _serve(lines: Any, state: Any, tables: Any, counters: Any, queues: Any, ledg
 
 
 @inlined
-def _next_answer(lines: Any, queues: Any, ledger: Any) -> int:
-    place = _ANSWERS_AT + 2 * (ledger[ANSWER_HEAD] % _ANSWERS)
-    depart: int = queues[place + 1]
-    if lines[queues[place], COMMAND] in (SYNC, EOC):
-        depart = max(depart, ledger[WRITING_UNTIL] + 1)
-    return depart
+def _marker_cycle(ledger: Any) -> int:
+    """Cycle in which SYNC or EOC answers, when no other write issues before; `NEVER` without one."""
+    marker: int = max(ledger[MARKER], ledger[WRITING_UNTIL] + 1)
+    return marker if ledger[MARKER] > 0 else NEVER
 
 
 @inlined
-def _take_answer(lines: Any, queues: Any, ledger: Any, cycle: int) -> None:
-    """Let the first answer arrive when it is time; SYNC and EOC wait until no write is under way."""
-    if ledger[ANSWER_SIZE] == 0 or _next_answer(lines, queues, ledger) > cycle:
-        return
-    line = queues[_ANSWERS_AT + 2 * (ledger[ANSWER_HEAD] % _ANSWERS)]
-    ledger[ANSWER_HEAD] += 1
-    ledger[ANSWER_SIZE] -= 1
-    ledger[PROGRESS] = cycle
-    if lines[line, COMMAND] != RD:
-        ledger[AWAITED] -= 1
+def _release(ledger: Any, cycle: int) -> None:
+    """Let SYNC or EOC answer at `cycle`, and what stands behind it afterwards."""
+    ledger[ANSWERED] = max(ledger[BEHIND_UNTIL], cycle + ledger[BEHIND])
+    ledger[PROGRESS] = ledger[RELEASED] = cycle
+    ledger[AWAITED] -= 1
+    ledger[MARKER] = 0
 
 
 @inlined
 def tick(lines: Any, state: Any, tables: Any, counters: Any, queues: Any, ledger: Any) -> None:
-    """The next cycle in which the channel can do anything: at most one answer arrives, at most one command issues."""
+    """The next cycle in which the channel can do anything: at most one command issues."""
     cycle = ledger[WAKE]
-    _take_answer(lines, queues, ledger, cycle)
+    if _marker_cycle(ledger) <= cycle:
+        _release(ledger, cycle)
     look = _serve(lines, state, tables, counters, queues, ledger, cycle)
-    if ledger[ANSWER_SIZE] > 0:
-        look = min(look, _next_answer(lines, queues, ledger))
-    ledger[WAKE] = max(look, cycle + 1)
+    ledger[WAKE] = max(min(look, _marker_cycle(ledger)), cycle + 1)
 
 
 @compiled(NOTHING, TABLE, CYCLES, CYCLES, CYCLES, CYCLES, CYCLES, INTEGER)
@@ -357,10 +362,9 @@ def await_answers(lines: Any, state: Any, tables: Any, counters: Any, queues: An
     Returns:
         Cycle of its arrival; -1 when it never comes.
     """
-    cycle: int = ledger[WAKE]
     while ledger[AWAITED] > 0:
-        cycle = ledger[WAKE]
-        if cycle - ledger[PROGRESS] > STALL_LIMIT_CYCLES:
+        if ledger[WAKE] - ledger[PROGRESS] > STALL_LIMIT_CYCLES:
             return -1
         tick(lines, state, tables, counters, queues, ledger)
-    return cycle
+    released: int = ledger[RELEASED]
+    return released

@@ -6,24 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from pimc.simulator.compiled import CYCLES, INTEGER, TABLE, borrowed, compiled, inlined
+from pimc.simulator.compiled import CYCLES, INTEGER, TABLE, borrowed, compiled, compiled_with_arrays
+from pimc.simulator.dram.channel_classes import PLACES, remembered_row
 from pimc.simulator.dram.channel_kernels import add_counts, gather, refresh_idle, run_commands
 from pimc.simulator.dram.layout import CLASSES, CLOCK, COLUMNS_PER_ROW, COMPLETION, FACT_COUNT, FACTS, MEMBERS
 from pimc.simulator.dram.tables import EOC, RDAF16, RDMAC16, SYNC
 from pimc.simulator.traces.aim.channel_kernels import COMMAND, COUNT, LINE_BANK, LINE_ROW, MASK, NO_COMMAND
-
-PLACES = 37
-"""Size of a memory of rows by channel mask: the powers of two have different remainders, so that channels addressed one
-by one do not displace each other."""
-
-
-@inlined
-def remembered_row(state: Any, places: Any, mask: int) -> int:
-    """The row of `state` that stands for exactly the channels of `mask`, or -1 when it is not remembered."""
-    row: int = places[mask % PLACES]
-    if row < state[0, CLASSES] and state[row, MEMBERS] == mask:
-        return row
-    return -1
 
 
 @compiled(INTEGER, CYCLES, CYCLES, CYCLES, TABLE, INTEGER, INTEGER)
@@ -66,7 +54,7 @@ def _execute(state: Any, tables: Any, counters: Any, places: Any, lines: Any, li
     return _execute_line(channel, tables, counters, lines, line, cycle)
 
 
-@compiled(INTEGER, TABLE, TABLE, CYCLES, TABLE)
+@compiled_with_arrays(INTEGER, TABLE, TABLE, CYCLES, TABLE)
 def run_in_order(lines: Any, state: Any, tables: Any, counters: Any) -> int:
     """Run a trace on in-order channels.
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from pimc.simulator.compiled import CYCLES, FLAG, INTEGER, NOTHING, TABLE, borrowed, compiled, inlined
+from pimc.simulator.compiled import CYCLES, FLAG, INTEGER, NOTHING, TABLE, borrowed, compiled, compiled_with_arrays
+from pimc.simulator.dram.channel_classes import PLACES, remembered_row
 from pimc.simulator.dram.layout import (
     BANKS,
     CLASSES,
@@ -29,11 +30,12 @@ from pimc.simulator.dram.tables import OPEN_CYCLES
 from pimc.simulator.traces.aim.channel_kernels import (
     ACTIVE,
     AIM,
-    ANSWER_SIZE,
+    ANSWERED,
     AWAITED,
     COMMAND,
     DRAINS,
     LEDGER,
+    MARKER,
     MASK,
     NO_COMMAND,
     QUEUES,
@@ -86,8 +88,8 @@ def _split(state: Any, queues: Any, ledgers: Any, members: Any, mask: int) -> No
 @compiled(FLAG, CYCLES, INTEGER)
 def _is_idle(ledger: Any, now: int) -> bool:
     """Whether no request is queued, no answer and no write is under way."""
-    requests = ledger[AIM] + ledger[READS] + ledger[WRITES] + ledger[ACTIVE] + ledger[ANSWER_SIZE]
-    return bool(requests == 0 and ledger[WRITING_UNTIL] < now)
+    requests = ledger[AIM] + ledger[READS] + ledger[WRITES] + ledger[ACTIVE] + ledger[MARKER]
+    return bool(requests == 0 and max(ledger[ANSWERED], ledger[WRITING_UNTIL]) < now)
 
 
 @compiled(FLAG, CYCLES, CYCLES, INTEGER, INTEGER)
@@ -151,7 +153,7 @@ def _give(lines: Any, state: Any, tables: Any, counters: Any, queues: Any, ledge
     return await_answers(lines, state, tables, counters, queues, ledger)
 
 
-@compiled(INTEGER, TABLE, TABLE, CYCLES, CYCLES, TABLE, TABLE, CYCLES, INTEGER, INTEGER, FLAG)
+@compiled(INTEGER, TABLE, TABLE, CYCLES, CYCLES, TABLE, TABLE, CYCLES, CYCLES, INTEGER, INTEGER)
 def _decode(
     lines: Any,
     state: Any,
@@ -160,14 +162,14 @@ def _decode(
     queues: Any,
     ledgers: Any,
     members: Any,
+    places: Any,
     line: int,
     cycle: int,
-    joins: bool,
 ) -> int:
     """Give a line to its channels; returns as `_give`."""
     mask = lines[line, MASK]
     _split(state, queues, ledgers, members, mask)
-    if joins:
+    if ledgers[0, SHORTCUT]:
         for index in range(state[0, CLASSES]):
             if members[index] & mask:
                 advance(lines, state[index], tables, counters, queues[index], ledgers[index], cycle)
@@ -175,6 +177,7 @@ def _decode(
     done = cycle
     for index in range(state[0, CLASSES]):
         if members[index] & mask:
+            places[members[index] % PLACES] = index
             given = _give(lines, state[index], tables, counters, queues[index], ledgers[index], line, cycle)
             if given < 0:
                 return -1
@@ -182,16 +185,7 @@ def _decode(
     return done
 
 
-@inlined
-def _row_of(members: Any, mask: int) -> int:
-    """The row that stands for exactly the channels of `mask`, or -1."""
-    for index in range(members.size):
-        if members[index] == mask:
-            return index
-    return -1
-
-
-@compiled(INTEGER, TABLE, TABLE, CYCLES, CYCLES, FLAG, FLAG)
+@compiled_with_arrays(INTEGER, TABLE, TABLE, CYCLES, CYCLES, FLAG, FLAG)
 def run_trace(lines: Any, state: Any, tables: Any, counters: Any, drains: bool, shortcut: bool) -> int:
     """Run a trace.
 
@@ -208,16 +202,15 @@ def run_trace(lines: Any, state: Any, tables: Any, counters: Any, drains: bool, 
         The cycle in which EOC is answered by the last channel; -1 when the trace never ends.
     """
     channels = state.shape[0]
-    own_ledgers = np.zeros((channels, LEDGER), dtype=np.int64)
-    own_queues = np.zeros((channels, QUEUES), dtype=np.int64)
-    own_members = np.zeros(channels, dtype=np.int64)
+    own_ledgers, own_queues = np.zeros((channels, LEDGER), dtype=np.int64), np.zeros((channels, QUEUES), dtype=np.int64)
+    own_members, own_places = np.zeros(channels, dtype=np.int64), np.zeros(PLACES, dtype=np.int64)
     departed = np.zeros(lines.shape[0], dtype=np.int64)
     lines, state, tables, counters = borrowed(lines), borrowed(state), borrowed(tables), borrowed(counters)
-    queues, ledgers, members = borrowed(own_queues), borrowed(own_ledgers), borrowed(own_members)
+    queues, ledgers = borrowed(own_queues), borrowed(own_ledgers)
+    members, places = borrowed(own_members), borrowed(own_places)
     members[0] = state[0, MEMBERS]
     ledgers[0, WAKE] = state[0, REFRESH_DUE]
-    ledgers[0, DRAINS] = drains
-    ledgers[0, SHORTCUT] = shortcut
+    ledgers[0, DRAINS], ledgers[0, SHORTCUT] = drains, shortcut
     handed = cycle = 0
     for line in range(lines.shape[0]):
         handed += 1
@@ -225,11 +218,11 @@ def run_trace(lines: Any, state: Any, tables: Any, counters: Any, drains: bool, 
             handed = max(handed, departed[line - LINE_QUEUE_DEPTH] + 1)
         cycle = max(cycle + 1, handed)
         if lines[line, COMMAND] != NO_COMMAND:
-            row = _row_of(members, lines[line, MASK])
+            row = remembered_row(state, places, lines[line, MASK])
             if row >= 0:
                 cycle = _give(lines, state[row], tables, counters, queues[row], ledgers[row], line, cycle)
             else:
-                cycle = _decode(lines, state, tables, counters, queues, ledgers, members, line, cycle, shortcut)
+                cycle = _decode(lines, state, tables, counters, queues, ledgers, members, places, line, cycle)
             if cycle < 0:
                 return -1
         departed[line] = cycle

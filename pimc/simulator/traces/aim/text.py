@@ -7,6 +7,7 @@ channel.
 
 from __future__ import annotations
 
+import string
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -138,13 +139,16 @@ class LineParser:
         return int(f"{mask:0{width}b}"[::-1], 2)
 
 
+_DECIMAL_DIGITS, _HEXADECIMAL_DIGITS = frozenset(string.digits), frozenset(string.hexdigits)
+_MOST_DIGITS = 64  # of a number, with leading zeros
+
+
 def _number(token: str, place: Place) -> int:
     hexadecimal = token[:2] in ("0x", "0X")
     digits = token[2:] if hexadecimal else token
-    try:
-        value = int(digits, 16 if hexadecimal else 10)
-    except ValueError:
-        value = -1
+    allowed = _HEXADECIMAL_DIGITS if hexadecimal else _DECIMAL_DIGITS
+    is_number = 0 < len(digits) <= _MOST_DIGITS and set(digits) <= allowed
+    value = int(digits, 16 if hexadecimal else 10) if is_number else -1
     if not 0 <= value < 1 << 32:
         raise InputError(f"'{token}' is not a decimal or 0x number of 32 bits", place)
     return value

@@ -8,7 +8,7 @@ import numpy as np
 from numba import uint8
 from numpy.typing import NDArray
 
-from pimc.simulator.compiled import CYCLES, FLAG, INTEGER, PAIR, TABLE, compiled, inlined
+from pimc.simulator.compiled import CYCLES, FLAG, INTEGER, PAIR, TABLE, compiled, compiled_with_arrays, inlined
 from pimc.simulator.dram.tables import COMMAND_INDEX
 from pimc.simulator.traces.aim.text import (
     ACTIVATION_FUNCTION_REGISTER,
@@ -154,7 +154,7 @@ def _reversed_mask(mask: int, channels: int) -> int:
     return turned
 
 
-@compiled(FLAG, CYCLES, CYCLES, CYCLES, CYCLES, INTEGER)
+@compiled_with_arrays(FLAG, CYCLES, CYCLES, CYCLES, CYCLES, INTEGER)
 def _decode(spelling: Any, values: Any, position: Any, line: Any, channels: int) -> bool:
     """Store a line in the table; true when it ends the trace."""
     command, kind = spelling[_COMMAND], spelling[_KIND]
@@ -181,7 +181,7 @@ def _decode(spelling: Any, values: Any, position: Any, line: Any, channels: int)
     return bool(command == _END)
 
 
-@compiled(FLAG, _TEXT, TABLE, CYCLES, INTEGER, CYCLES, TABLE)
+@compiled_with_arrays(FLAG, _TEXT, TABLE, CYCLES, INTEGER, CYCLES, TABLE)
 def read_lines(text: Any, spellings: Any, limits: Any, channels: int, position: Any, lines: Any) -> bool:
     """Decode lines up to EOC, to the end of the text, or to one that needs a closer look.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pimc.simulator.compiled import CYCLES, FLAG, INTEGER, NOTHING, TABLE, TABLES, compiled
+from pimc.simulator.compiled import CYCLES, FLAG, INTEGER, NOTHING, TABLE, TABLES, compiled, compiled_with_arrays
 from pimc.simulator.dram.layout import BANKS, BUS, LEVEL_SPAN, NEVER, NO_BUS
 from pimc.simulator.traces.attacc.channel_kernels import (
     ACTIVE,
@@ -124,7 +124,7 @@ def _is_idle(ledgers: Any) -> bool:
     return True
 
 
-@compiled(TABLE, TABLE, INTEGER)
+@compiled_with_arrays(TABLE, TABLE, INTEGER)
 def _with_room(log: Any, logged: int) -> Any:
     """The log with room for the commands of one more cycle of a channel."""
     if logged + 2 <= log.shape[0]:
@@ -155,7 +155,7 @@ def _next_cycle(ledgers: Any) -> int:
     return cycle
 
 
-@compiled(TABLE, TABLE, TABLE, *[CYCLES] * 4)
+@compiled_with_arrays(TABLE, TABLE, TABLE, *[CYCLES] * 4)
 def run_requests(requests: Any, state: Any, tables: Any, parameters: Any, counters: Any, loop: Any) -> Any:
     """Run a trace.
 

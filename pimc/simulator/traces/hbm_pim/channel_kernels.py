@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pimc.simulator.compiled import CYCLES, FLAG, INTEGER, NOTHING, TABLE, compiled
+from pimc.simulator.compiled import CYCLES, FLAG, INTEGER, NOTHING, TABLE, compiled, compiled_with_arrays
 from pimc.simulator.dram.command_kernels import earliest, issue
 from pimc.simulator.dram.layout import COMPLETION, FACT_COUNT, FACTS, OPEN_ROWS
 
@@ -213,7 +213,7 @@ def _tick(
     return bool(served)
 
 
-@compiled(TABLE, TABLE, *[CYCLES] * 5)
+@compiled_with_arrays(TABLE, TABLE, *[CYCLES] * 5)
 def run_transactions(transactions: Any, state: Any, tables: Any, counters: Any, ledger: Any, parameters: Any) -> Any:
     """Run transactions until all have ended, from the cycle of the ledger on.
 
