@@ -58,7 +58,7 @@ class EncoderDecoder:
         """
         self._session = session
         self._parts = {entry: program.part(entry) for entry in ("prefill", "decode")}
-        self._logits = {entry: _logits_port(part).name for entry, part in self._parts.items()}
+        self._logits = {entry: logits_port(part).name for entry, part in self._parts.items()}
         self._tokens = {entry: token_input(part) for entry, part in self._parts.items()}
         if self._tokens["decode"].shape[0] != 1:
             raise UnsupportedError("the program decodes several sequences", help="compile for a batch of 1")
@@ -123,7 +123,7 @@ class Decoder:
         if not has_cache(program.ports):
             raise UnsupportedError("the model has no KV cache", help="export it with past keys and values")
         self._session = session
-        self._logits = _logits_port(program).name
+        self._logits = logits_port(program).name
         session.reset()
         self.prefill: Statistics | None = None
         self.decode: Statistics | None = None
@@ -175,8 +175,12 @@ def sampler(temperature: float, seed: int) -> Choice:
     return choose
 
 
-def _logits_port(program: Program) -> Port:
-    """The output that holds one row of logits for each token."""
+def logits_port(program: Program) -> Port:
+    """The output that holds one row of logits for each token.
+
+    Raises:
+        UnsupportedError: there is none, or it is not clear which.
+    """
     candidates = [port for port in program.ports if port.direction == "output" and port.kind != "present"]
     named = [port for port in candidates if "logits" in port.name.lower()]
     if not named and len(candidates) != 1:

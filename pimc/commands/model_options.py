@@ -31,7 +31,7 @@ def add_model_options(parser: ArgumentParser, numerics: str) -> None:
     group.add_argument(
         "-m", "--machine", default=DEFAULT_MACHINE, help=f"bundled machine or YAML file (default {DEFAULT_MACHINE})"
     )
-    group.add_argument("--max-context", type=_positive, metavar="N", help="tokens to reserve KV cache for")
+    group.add_argument("--max-context", type=positive, metavar="N", help="tokens to reserve KV cache for")
     group.add_argument(
         "--numerics",
         choices=("machine", "fp32"),
@@ -144,7 +144,8 @@ def _no_constant(text: str) -> None:
     raise ValueError(f"{text} is not JSON")
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """The number of an option that takes a positive one."""
     if not text.isdigit() or int(text) < 1:
         raise ArgumentTypeError(f"'{text}' is not a positive number")
     return int(text)

@@ -11,6 +11,7 @@ from textwrap import TextWrapper
 from typing import IO, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -56,6 +57,27 @@ class Terminal:
             return
         with self.err.status(_plain(text)) as shown:
             yield lambda changed: shown.update(_plain(changed))
+
+    @contextmanager
+    def progress(self, text: str, total: int) -> Generator[Callable[[int, str], None]]:
+        """Show a bar on a terminal's stderr.
+
+        Args:
+            text: What is being done first.
+            total: Steps of the whole work.
+
+        Yields:
+            The function that takes the number of steps done since its last call, and what is being done.
+        """
+        if self.quiet or not self.err.is_terminal:
+            yield lambda _done, _text: None
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=self.err, transient=True) as bar:
+            task = bar.add_task(escape(_plain(text).plain), total=total)
+            yield lambda done, now: bar.update(task, advance=done, description=escape(_plain(now).plain))
 
     def table(
         self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()

@@ -1,0 +1,233 @@
+"""The picture of an evaluation: perplexity against memory and against energy, as SVG, HTML or PNG."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from isa import MissingPackageError, write_atomically
+from pimc.evaluation.results import Evaluation
+from pimc.report.axes import Scale, nice_ticks, scale_over, tick_text, unit_of
+from pimc.report.quantities import count, with_unit
+
+_WIDTH, _HEIGHT = 480, 380
+_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 24, 40, 54
+_LABEL_HEIGHT = 13
+_CHARACTER_WIDTH = 6.0
+_LONGEST_LABEL = 34
+
+_STYLE = (
+    "text{font-family:Helvetica,Arial,'DejaVu Sans','Liberation Sans','Noto Sans',sans-serif;font-size:11px;fill:#222;"
+    "stroke:#fff;stroke-width:3px;paint-order:stroke}.title{font-weight:bold;font-size:13px}"
+    ".grid{stroke:#ddd}.axis{stroke:#555}.front{stroke:#b3382c;stroke-width:1.5;fill:none}"
+    ".best{fill:#b3382c}.other{fill:#7f8790}"
+)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One policy in a panel.
+
+    Attributes:
+        label: Its specification.
+        x: What it costs.
+        y: Its perplexity.
+        shown: Cost and perplexity with units, for people.
+    """
+
+    label: str
+    x: float
+    y: float
+    shown: str
+
+
+def non_dominated(points: Sequence[Point]) -> list[Point]:
+    """The points that no other one beats in one coordinate without losing in the other, by rising cost."""
+    best: list[Point] = []
+    for point in sorted(points, key=lambda each: (each.x, each.y)):
+        if not best or point.y < best[-1].y:
+            best.append(point)
+    return best
+
+
+def evaluation_svg(evaluation: Evaluation) -> str:
+    """Two panels: perplexity against the size of the cache, and against energy at the longest measured context."""
+    context = evaluation.longest_measured
+    results = [result for result in evaluation.policies if math.isfinite(result.perplexity)]
+    unit, factor = unit_of([each.cost(context).energy_j_per_token for each in results], "J")
+    sizes = [
+        Point(each.policy, size, each.perplexity, f"{count(round(size))} B/token, perplexity {each.perplexity:.4f}")
+        for each in results
+        for size in [each.cache_bytes_per_token]
+    ]
+    energies = [
+        Point(
+            each.policy,
+            joules * factor,
+            each.perplexity,
+            f"{with_unit(joules, 'J')}/token, perplexity {each.perplexity:.4f}",
+        )
+        for each in results
+        for joules in [each.cost(context).energy_j_per_token]
+    ]
+    panels = [
+        _panel(0, "Perplexity against memory", "KV cache, bytes a token", sizes),
+        _panel(_WIDTH, "Perplexity against energy", f"{unit} a token at a context of {context}", energies),
+    ]
+    size = f'width="{2 * _WIDTH}" height="{_HEIGHT}" viewBox="0 0 {2 * _WIDTH} {_HEIGHT}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{_STYLE}</style>'
+    return "\n".join([head, '<rect width="100%" height="100%" fill="#fff"/>', *panels, "</svg>", ""])
+
+
+def _panel(left: int, title: str, x_name: str, points: Sequence[Point]) -> str:
+    across = scale_over([point.x for point in points], _LEFT, _WIDTH - _RIGHT)
+    up = scale_over([point.y for point in points], _HEIGHT - _BOTTOM, _TOP)
+    parts = [
+        f'<g transform="translate({left} 0)">',
+        f'<text class="title" x="{_LEFT}" y="20">{escape(title)}</text>',
+        *_grid(across, up, x_name),
+        *_front(across, up, points),
+        *_marks(across, up, points),
+        "</g>",
+    ]
+    return "\n".join(parts)
+
+
+def _grid(across: Scale, up: Scale, x_name: str) -> Iterator[str]:
+    bottom, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
+    for tick in nice_ticks(across):
+        x = across.place(tick)
+        yield f'<line class="grid" x1="{x:.1f}" y1="{_TOP}" x2="{x:.1f}" y2="{bottom}"/>'
+        yield f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{tick_text(tick)}</text>'
+    for tick in nice_ticks(up):
+        y = up.place(tick)
+        yield f'<line class="grid" x1="{_LEFT}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}"/>'
+        yield f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick_text(tick)}</text>'
+    yield f'<path class="axis" fill="none" d="M{_LEFT} {_TOP}V{bottom}H{right}"/>'
+    yield f'<text x="{(_LEFT + right) / 2}" y="{bottom + 38}" text-anchor="middle">{escape(x_name)}</text>'
+    middle = (_TOP + bottom) / 2
+    yield f'<text transform="translate(16 {middle}) rotate(-90)" text-anchor="middle">perplexity</text>'
+
+
+def _front(across: Scale, up: Scale, points: Sequence[Point]) -> Iterator[str]:
+    """The line through the points that no other one beats."""
+    places = [f"{across.place(point.x):.1f},{up.place(point.y):.1f}" for point in non_dominated(points)]
+    if len(places) > 1:
+        yield f'<polyline class="front" points="{" ".join(places)}"/>'
+
+
+def _marks(across: Scale, up: Scale, points: Sequence[Point]) -> Iterator[str]:
+    """A dot and a label for each point; labels that would cover another one move down."""
+    best = set(map(id, non_dominated(points)))
+    taken: list[tuple[float, float, float]] = []
+    for point in sorted(points, key=lambda each: -each.y):
+        x, y = across.place(point.x), up.place(point.y)
+        kind = "best" if id(point) in best else "other"
+        label = point.label if len(point.label) <= _LONGEST_LABEL else f"{point.label[: _LONGEST_LABEL - 1]}…"
+        width = _CHARACTER_WIDTH * len(label)
+        is_right = x + 8 + width <= _WIDTH
+        start = x + 8 if is_right else max(x - 8 - width, 0)
+        place = _free_place(taken, start, y + 4, width)
+        taken.append((start, place, width))
+        yield f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{escape(point.shown)}</title></circle>'
+        anchor = f'x="{start:.1f}"' if is_right else f'x="{start + width:.1f}" text-anchor="end"'
+        tip = escape(f"{point.label}: {point.shown}")
+        yield f'<text {anchor} y="{place:.1f}">{escape(label)}<title>{tip}</title></text>'
+
+
+def _free_place(taken: Sequence[tuple[float, float, float]], x: float, y: float, width: float) -> float:
+    """The first baseline from `y` down where a label covers none of those that are placed."""
+
+    def covers(place: float) -> bool:
+        return any(
+            x < left + length and left < x + width and abs(place - other) < _LABEL_HEIGHT
+            for left, other, length in taken
+        )
+
+    while covers(y):
+        y += 2
+    return y
+
+
+def evaluation_html(evaluation: Evaluation) -> str:
+    """A page with the picture and the figures, without anything from outside."""
+    names = (
+        "policy",
+        "perplexity",
+        "change",
+        "KV bytes/token",
+        "ratio",
+        "context",
+        "tokens/s",
+        "J/token",
+        "KV moved/token",
+    )
+    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    rows = "\n".join(_html_row(policy, context) for policy, context in _lines(evaluation))
+    title = escape(f"KV-cache policies: {evaluation.facts['model']} on {evaluation.facts['machine']}")
+    style = (
+        "body{font:14px sans-serif;margin:2em}td,th{padding:2px 12px;text-align:right}td:first-child{text-align:left}"
+    )
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f"<title>{title}</title><style>{style}</style></head>"
+        f"\n<body><h1>{title}</h1>\n{evaluation_svg(evaluation)}<table><tr>{head}</tr>\n{rows}\n</table></body></html>\n"
+    )
+
+
+def _lines(evaluation: Evaluation) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    for policy in evaluation.to_json()["policies"]:
+        yield from ((policy, context) for context in policy["contexts"])
+
+
+def _html_row(policy: dict[str, Any], context: dict[str, Any]) -> str:
+    cells = (
+        policy["policy"],
+        f"{policy['perplexity']:.4f}" if policy["perplexity"] is not None else "-",
+        f"{policy['perplexity_change']:+.2%}" if policy["perplexity_change"] is not None else "-",
+        count(round(policy["kv_bytes_per_token"])),
+        f"{policy['kv_ratio']:.2f}",
+        f"{context['context']}{'*' if context['timing_only'] else ''}",
+        count(round(context["tokens_per_s"])),
+        with_unit(context["energy_j_per_token"], "J"),
+        count(round(context["kv_bytes_moved_per_token"])),
+    )
+    return f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
+
+
+def write_plot(path: str | Path, evaluation: Evaluation) -> None:
+    """Write the picture in the form that the name's ending asks for.
+
+    Raises:
+        MissingPackageError: PNG needs a package that is not installed.
+        InputError: the file cannot be written.
+    """
+    match Path(path).suffix.lower():
+        case ".png":
+            contents = bytes(import_rasterizer().svg_to_bytes(svg_string=evaluation_svg(evaluation), zoom=2))
+        case ".html":
+            contents = evaluation_html(evaluation).encode()
+        case _:
+            contents = evaluation_svg(evaluation).encode()
+    with write_atomically(path) as stream:
+        stream.write(contents)
+
+
+def import_rasterizer() -> Any:
+    """The module that turns SVG into PNG.
+
+    Raises:
+        MissingPackageError: it is not installed.
+    """
+    try:
+        resvg_py = import_module("resvg_py")
+    except ImportError:
+        raise MissingPackageError(
+            "PNG needs the package resvg-py", help='pip install "pimc[plot]", or give a name that ends in .svg or .html'
+        ) from None
+    return resvg_py
