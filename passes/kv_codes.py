@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+_LARGEST_HALF = 65504.0
 
 
 class Scaling(NamedTuple):
@@ -31,9 +32,12 @@ class Scaling(NamedTuple):
 def scaling(low: Array, high: Array, steps: int | Array) -> Scaling:
     """The scaling of `steps` + 1 codes from `low` to `high`: binary32 arrays of a shape to which `steps` broadcasts."""
     with np.errstate(all="ignore"):
-        scale = ((high - low) / np.asarray(steps, np.float32)).astype(np.float16)
-        zero = low.astype(np.float16)
-    return Scaling(scale.astype(np.float32), zero.astype(np.float32))
+        return Scaling(_half((high - low) / np.asarray(steps, np.float32)), _half(low))
+
+
+def _half(x: Array) -> Array:
+    """The nearest binary16 number; larger ones are its largest, so that what codes are worth stays finite."""
+    return np.clip(x, -_LARGEST_HALF, _LARGEST_HALF).astype(np.float16).astype(np.float32)
 
 
 def encode(x: Array, by: Scaling, steps: int | Array, base: int = 0) -> Array:

@@ -68,7 +68,7 @@ class Quantized:
     the token that makes n - q = residual + group, the oldest `group` exact tokens are quantised: keys per channel over
     the group's tokens (`key_axis` channel), or per token over runs of `width` channels of a head; values always per
     token over runs of `width` channels of a head. For a set of elements with smallest lo and largest hi:
-    scale = half((hi - lo) / (2^bits - 1)), zero = half(lo), both rounded to IEEE binary16;
+    scale = half((hi - lo) / (2^bits - 1)), zero = half(lo), both rounded to IEEE binary16 (beyond 65504: 65504);
     code = clamp(round_half_even((x - zero) / scale), 0, 2^bits - 1), 0 where scale is 0; x is then code * scale + zero.
 
     Attributes:
