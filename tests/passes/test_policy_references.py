@@ -1,0 +1,251 @@
+"""The step-by-step meaning of compressed caches equals independent references over whole sequences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tests_policy_references as reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from passes import Cache, parse_kv
+from passes.interpreter_compression import CompressedCache, Scoring, attend_compressed
+from passes.interpreter_levelled import LevelledTokens, record_bytes
+from passes.interpreter_quantized import CodedTokens
+from passes.interpreter_retention import Slots
+from passes.kv_policies import Layer, resolve
+
+Array = NDArray[Any]
+HEADS, KV_HEADS, KEY_WIDTH, VALUE_WIDTH = 4, 2, 16, 32
+SCALE = 0.25
+
+
+def tensors(tokens: int, seed: int) -> tuple[Array, Array, Array]:
+    """Q, K and V with channels of different sizes, as real keys have."""
+    random = np.random.default_rng(seed)
+    sizes = random.uniform(0.2, 3, KEY_WIDTH)
+    q = random.standard_normal((tokens, HEADS, KEY_WIDTH))
+    k = random.standard_normal((tokens, KV_HEADS, KEY_WIDTH)) * sizes
+    v = random.standard_normal((tokens, KV_HEADS, VALUE_WIDTH)) * 0.5
+    return q.astype(np.float32), k.astype(np.float32), v.astype(np.float32)
+
+
+def attend(kv: str, q: Array, k: Array, v: Array, scale: float = SCALE) -> tuple[Array, CompressedCache]:
+    """Results [T, H, Dv] of the product, and its state."""
+    kv_heads, key_width, value_width = k.shape[1], k.shape[2], v.shape[2]
+    (compression,) = resolve(parse_kv(kv), [Layer(0, 1, key_width, value_width)])
+    state = CompressedCache(Cache("kv", kv_heads, key_width, value_width, compression=compression), lambda x: x)
+    flat = [x.reshape(1, len(x), -1) for x in (q, k, v)]
+    result = attend_compressed(state, *flat, q.shape[1], Scoring(scale, 0.0, None, None))
+    return result.reshape(len(q), q.shape[1], -1), state
+
+
+def held(state: CompressedCache) -> Any:
+    return state.sequences[0].tokens
+
+
+def assert_close(found: Array, expected: Array) -> None:
+    np.testing.assert_allclose(found, expected, rtol=0, atol=3e-5 * max(1.0, np.abs(expected).max()))
+
+
+lengths = st.integers(1, 96)
+seeds = st.integers(0, 1000)
+
+
+@given(lengths, seeds, st.integers(0, 5), st.integers(1, 40))
+@settings(max_examples=25)
+def test_window(tokens: int, seed: int, sink: int, more: int) -> None:
+    q, k, v = tensors(tokens, seed)
+    found, state = attend(f"window:sink={sink},budget={sink + more}", q, k, v)
+    assert_close(found, reference.window(q, k, v, SCALE, sink, sink + more))
+    kept = np.flatnonzero(reference.window_mask(tokens, sink, sink + more)[-1])
+    assert sorted(held(state).positions[0, : held(state).used]) == list(kept)
+
+
+def check_eviction(kv: str, q: Array, k: Array, v: Array, shared: bool, scale: float = SCALE, **rule: Any) -> None:
+    found, state = attend(kv, q, k, v, scale)
+    expected, outcomes = reference.evicting(q, k, v, scale, shared, **rule)
+    assert_close(found, expected)
+    slots = held(state)
+    assert isinstance(slots, Slots)
+    memory = [[-1 if token is None else token for token in outcome.memory] for outcome in outcomes]
+    np.testing.assert_array_equal(slots.positions[:, : slots.used], memory)
+
+
+@given(lengths, seeds, st.integers(2, 40), st.integers(1, 9), st.booleans())
+@settings(max_examples=25)
+def test_h2o(tokens: int, seed: int, budget: int, interval: int, shared: bool) -> None:
+    kv = f"h2o:budget={budget},interval={interval},per={'layer' if shared else 'head'}"
+    rule = {"budget": budget, "interval": interval, "protected": budget // 2, "queries": None, "kernel": 1}
+    check_eviction(kv, *tensors(tokens, seed), shared, **rule)
+
+
+@given(lengths, seeds, st.integers(1, 40))
+@settings(max_examples=25)
+def test_tova(tokens: int, seed: int, budget: int) -> None:
+    rule = {"budget": budget, "interval": 1, "protected": 1, "queries": 1, "kernel": 1}
+    check_eviction(f"tova:budget={budget}", *tensors(tokens, seed), True, **rule)
+
+
+@given(lengths, seeds, st.integers(2, 12), st.integers(0, 8), st.sampled_from([1, 3, 5]))
+@settings(max_examples=25)
+def test_snapkv(tokens: int, seed: int, window: int, more: int, kernel: int) -> None:
+    kv = f"snapkv:budget={2 * window},window={window},interval={window + more},kernel={kernel}"
+    rule = {"budget": 2 * window, "interval": window + more, "protected": window, "queries": window, "kernel": kernel}
+    check_eviction(kv, *tensors(tokens, seed), False, **rule)
+
+
+@pytest.mark.parametrize("layers", [2, 12, 30])
+def test_pyramid_budgets(layers: int) -> None:
+    kv = parse_kv("pyramidkv:budget=200,window=16,beta=15")
+    found = [each.retention for each in resolve(kv, [Layer(i, layers, 64, 64) for i in range(layers)]) if each]
+    assert [each.budget for each in found if each] == reference.pyramid_budgets(200, 16, 15, layers)
+    total = sum(each.budget for each in found if each)
+    assert abs(total - 200 * layers) <= layers
+
+
+def check_quantised(
+    kv: str, q: Array, k: Array, v: Array, bits: int, axis: str, group: int, width: int, residual: int, scale: float
+) -> None:
+    found, state = attend(kv, q, k, v, scale)
+    expected = reference.quantise(k, v, bits, axis, group, width)
+    assert_close(found, reference.quantised_attention(q, k, v, scale, expected, group, residual))
+    coded = held(state)
+    assert isinstance(coded, CodedTokens)
+    assert coded.quantized == reference.quantised_tokens(len(q), group, residual)
+    for number, each in enumerate(coded.groups):
+        tokens = slice(each.first, each.first + group)
+        np.testing.assert_array_equal(each.key_codes, expected.key_codes[:, tokens])
+        np.testing.assert_array_equal(each.value_codes, expected.value_codes[:, tokens])
+        scales = expected.key_scale[:, number] if axis == "channel" else expected.key_scale[:, tokens]
+        np.testing.assert_array_equal(_scale(each.key_meta), scales)
+        np.testing.assert_array_equal(_scale(each.value_meta), expected.value_scale[:, tokens])
+
+
+def _scale(meta: Array | None) -> Array:
+    assert meta is not None
+    return (meta & 0xFFFF).astype(np.uint16).view(np.float16)
+
+
+@given(lengths, seeds, st.sampled_from([2, 4, 8]), st.integers(0, 40))
+@settings(max_examples=25)
+def test_kivi(tokens: int, seed: int, bits: int, residual: int) -> None:
+    kv = f"kivi:bits={bits},group=16,residual={residual}"
+    check_quantised(kv, *tensors(tokens, seed), bits, "channel", 16, 16, residual, SCALE)
+
+
+@given(lengths, seeds, st.sampled_from([2, 4, 8]), st.sampled_from(["token", "channel"]), st.sampled_from([8, 16]))
+@settings(max_examples=25)
+def test_int(tokens: int, seed: int, bits: int, axis: str, width: int) -> None:
+    kv = f"int:bits={bits},axis={axis},group=32,width={width}"
+    check_quantised(kv, *tensors(tokens, seed), bits, axis, 32, width, 0, SCALE)
+
+
+def test_equal_elements_have_the_code_0_and_their_own_worth() -> None:
+    q, k, v = tensors(40, 1)
+    k[:, :, 3] = np.float32(0.1)
+    v[:] = np.float32(2.5)
+    check_quantised("kivi:group=16,residual=0", q, k, v, 4, "channel", 16, 16, 0, SCALE)
+
+
+def check_cascade(
+    kv: str, q: Array, k: Array, v: Array, bits: tuple[int, int], taus: tuple[float, float], warmup: int, most: int,
+    scale: float = SCALE,
+) -> None:  # fmt: skip
+    found, state = attend(kv, q, k, v, scale)
+    x = np.concatenate([k.reshape(len(k), -1), v.reshape(len(v), -1)], axis=1)
+    expected = reference.cascade(x, k[0].size, bits, taus, warmup, most)
+    assert_close(found, reference.cascade_attention(q, k, v, scale, expected, warmup))
+    levelled = held(state)
+    assert isinstance(levelled, LevelledTokens)
+    if len(q) < warmup:
+        assert levelled.records == []
+        return
+    np.testing.assert_array_equal(levelled.levels.count, expected.levels)
+    assert [bytes(record) for record in levelled.records] == expected.records
+
+
+@given(
+    lengths, seeds, st.integers(2, 8), st.integers(2, 8), st.sampled_from([0.0, 0.3, 1.5]), st.integers(1, 40),
+    st.sampled_from([1, 2, 3, 16]),
+)  # fmt: skip
+@settings(max_examples=30)
+def test_cpq(tokens: int, seed: int, bits_k: int, bits_v: int, tau: float, warmup: int, most: int) -> None:
+    kv = f"cpq:bits_k={bits_k},bits_v={bits_v},tau_k={tau},tau_v={tau / 2},warmup={warmup},levels={most}"
+    check_cascade(kv, *tensors(tokens, seed), (bits_k, bits_v), (tau, tau / 2), warmup, most)
+
+
+@given(lengths, seeds, st.integers(1, 50))
+@settings(max_examples=20)
+def test_topk(tokens: int, seed: int, count: int) -> None:
+    q, k, v = tensors(tokens, seed)
+    assert_close(attend(f"topk:k={count}", q, k, v)[0], reference.topk(q, k, v, SCALE, count))
+
+
+@given(lengths, seeds, st.sampled_from([16, 32]), st.integers(1, 5))
+@settings(max_examples=20)
+def test_quest(tokens: int, seed: int, page: int, pages: int) -> None:
+    q, k, v = tensors(tokens, seed)
+    found, _ = attend(f"quest:page={page},pages={pages},dense=0", q, k, v)
+    assert_close(found, reference.quest(q, k, v, SCALE, page, pages))
+
+
+@given(lengths, seeds, st.integers(1, 40), st.sampled_from([8, 16]), st.integers(1, 4), st.integers(2, 6))
+@settings(max_examples=20)
+def test_cam(tokens: int, seed: int, count: int, tile: int, tile_top: int, bits: int) -> None:
+    q, k, v = tensors(tokens, seed)
+    found, _ = attend(f"cam:k={count},tile={tile},tile_top={tile_top},bits={bits}", q, k, v)
+    assert_close(found, reference.cam(q, k, v, SCALE, count, tile, tile_top, bits))
+
+
+@given(lengths, seeds, st.integers(0, 16), st.integers(1, 40))
+@settings(max_examples=15)
+def test_a_ring_of_quantised_tokens(tokens: int, seed: int, sink: int, more: int) -> None:
+    q, k, v = tensors(tokens, seed)
+    found, _ = attend(f"window:sink={sink},budget={sink + more} + kivi:group=16,residual=16", q, k, v)
+    codes = reference.quantise(k, v, 4, "channel", 16, 16)
+    mask = reference.window_mask(tokens, sink, sink + more)
+    assert_close(found, reference.quantised_attention(q, k, v, SCALE, codes, 16, 16, mask))
+
+
+def test_the_best_of_a_window() -> None:
+    q, k, v = tensors(60, 5)
+    found, _ = attend("window:sink=2,budget=20 + topk:k=6", q, k, v)
+    scores = reference.dots(q, k, SCALE)
+    mask = np.broadcast_to(reference.window_mask(60, 2, 20), scores.shape)
+    expected = reference.mix(reference.softmax_rows(scores, reference.best_of_rows(scores, mask, 6)), v)
+    assert_close(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("width", "sparsity", "bits_k", "bits_v", "layers", "said", "within"),
+    [
+        (2 * 768, (0.338, 0.510), [3] * 12, [2] * 10 + [3] * 2, 12, 564, 1),
+        (2 * 4096, (0.358, 0.451), [4] * 32, [3] + [4] * 31, 32, 3923, 4),
+    ],
+    ids=["OPT-125M", "OPT-6.7B"],
+)
+def test_titanus_bytes(
+    width: int, sparsity: tuple[float, float], bits_k: list[int], bits_v: list[int], layers: int, said: int, within: int
+) -> None:
+    mean = sum(reference.titanus_bytes(width, *sparsity, *bits) for bits in zip(bits_k, bits_v, strict=True)) / layers
+    assert abs(mean - said) <= within
+
+
+@given(seeds, st.integers(2, 8), st.integers(2, 8), st.floats(0, 2))
+@settings(max_examples=25)
+def test_records_have_the_bytes_of_titanus_formula(seed: int, bits_k: int, bits_v: int, tau: float) -> None:
+    q, k, v = tensors(20, seed)
+    _, state = attend(f"cpq:bits_k={bits_k},bits_v={bits_v},tau_k={tau:.6f},tau_v={tau:.6f},warmup=4", q, k, v)
+    x = np.concatenate([k.reshape(20, -1), v.reshape(20, -1)], axis=1)
+    alive = np.abs(x) >= np.float32(float(f"{tau:.6f}"))
+    channels, split = x.shape[1], k[0].size
+    for record, survives in zip(held(state).records, alive, strict=True):
+        keys, values = int(survives[:split].sum()), int(survives[split:].sum())
+        mean = (keys * bits_k + values * bits_v) / max(1, keys + values)
+        sparsity = 1 - (keys + values) / channels
+        assert len(record) == reference.titanus_bytes(channels, sparsity, sparsity, mean, mean)
+        assert len(record) == record_bytes(channels, keys, values, bits_k, bits_v)
