@@ -31,7 +31,21 @@ LINES = st.one_of(
 )
 
 
+_ACCESSES = st.lists(
+    st.tuples(st.sampled_from(["R", "W"]), st.sampled_from([0, 1]), st.integers(0, 2), st.integers(0, 1)),
+    min_size=30,
+    max_size=70,
+)
+BURSTS = _ACCESSES.map(
+    lambda accesses: "\n".join(f"{kind} MEM {channel} {bank} {row}" for kind, channel, bank, row in accesses)
+)
+"""Conventional accesses that fill both queues of a channel, so that writes are drained and requests are refused."""
+
+
 @st.composite
 def traces(draw: st.DrawFn) -> str:
     repeated = draw(st.lists(st.tuples(LINES, st.sampled_from([1, 1, 1, 2, 20])), max_size=40))
-    return "\n".join([line for line, times in repeated for _ in range(times)] + ["AiM EOC"])
+    parts = [line for line, times in repeated for _ in range(times)]
+    for burst in draw(st.lists(BURSTS, max_size=2)):
+        parts.insert(draw(st.integers(0, len(parts))), burst)
+    return "\n".join([*parts, "AiM EOC"])
