@@ -85,8 +85,10 @@ class Parameter:
         """The values that it can have, in words."""
         if self.choices:
             return " or ".join(str(choice) for choice in self.choices)
-        kind = "number" if not self.is_whole else "integer" if self.multiple == 1 else f"multiple of {self.multiple}"
-        return f"{kind} from {self.least:g} to {self.most:g}"
+        if not self.is_whole:
+            return f"number from {self.least:g} to {self.most:g}"
+        kind = "integer" if self.multiple == 1 else f"multiple of {self.multiple}"
+        return f"{kind} from {int(self.least):,} to {int(self.most):,}"
 
     def read(self, text: str) -> Number:
         """`text` as a value; raises `InputError` when it is not one."""
