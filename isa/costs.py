@@ -30,11 +30,21 @@ def vector_cycles(machine: Machine, mnemonic: str, fn: str, rows: int, length: i
 def codec_cycles(machine: Machine, mnemonic: str, rows: int, length: int) -> int:
     """Cycles of an instruction of the KV codec on rows x length elements.
 
-    startup + cycles_per_pass * passes * groups, where groups = ceil(rows * length / lanes).
+    startup + cycles_per_pass * passes * groups, where groups = ceil(rows * length / lanes), or rows * ceil(length /
+    lanes) for `klevel`, `kappend`, `kfetch` and `kexpand`, whose rows follow from one another.
     """
     unit = kv_codec(machine)
-    groups = -(-rows * length // unit.lanes)
+    groups = unit.groups(mnemonic, rows, length)
     return unit.startup_cycles + unit.cycles_per_pass * unit.passes(mnemonic) * groups
+
+
+def record_bytes(channels: int, split: int, bits: int, bits2: int) -> tuple[int, int]:
+    """Fewest and most bytes of a record of `kappend`: a bitmap; bitmap, flags and all codes.
+
+    ceil(channels / 8), and 2 * ceil(channels / 8) + ceil((split * bits + (channels - split) * bits2) / 8).
+    """
+    bitmap = -(-channels // 8)
+    return bitmap, 2 * bitmap + -(-(split * bits + (channels - split) * bits2) // 8)
 
 
 def beats_per_column(machine: Machine, bits: int) -> int:

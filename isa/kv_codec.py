@@ -17,8 +17,17 @@ _ACTIONS = {
     "kpack": "pack",
     "kunpack": "pack",
     "kselect": "select",
+    "kprune": "prune",
+    "klevel": "quantise",
+    "kappend": "pack",
+    "kfetch": "pack",
+    "kexpand": "dequantise",
 }
 """What the codec does to each element, by mnemonic."""
+
+
+_IN_ROWS = ("klevel", "kappend", "kfetch", "kexpand")
+"""Instructions whose rows need what the row before them left."""
 
 
 class KvCodec(BaseModel):
@@ -64,6 +73,12 @@ class KvCodec(BaseModel):
     def passes(self, mnemonic: str) -> int:
         """Passes over the lanes that an instruction of the codec takes."""
         return self.select_passes if _ACTIONS[mnemonic] == "select" else 1
+
+    def groups(self, mnemonic: str, rows: int, length: int) -> int:
+        """Groups of at most `lanes` elements: of all rows together, or row by row where a row needs the one before."""
+        if mnemonic in _IN_ROWS:
+            return rows * -(-length // self.lanes)
+        return -(-rows * length // self.lanes)
 
     def energy_pj(self, mnemonic: str) -> float:
         """Energy of one element of an instruction of the codec, in pJ, without the shared buffer."""

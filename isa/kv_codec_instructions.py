@@ -8,7 +8,7 @@ lowest bits first. In the banks a column holds as many beats of codes as fit, a 
 from __future__ import annotations
 
 from isa.near_bank_instructions import ACCUMULATOR, BANK_ADDRESS, CHANNELS, COORDINATES, GLOBAL_BUFFER, ITEM_STRIDE
-from isa.operands import step, stride, value, words
+from isa.operands import register, step, stride, value, words
 from isa.spec import InstructionSpec, Kind, Operand
 
 SELECTIONS = ("largest", "smallest")
@@ -179,5 +179,96 @@ _BANKS = (
     ),
 )
 
-KV_CODEC = (*_QUANTISATION, *_SELECTION, *_BANKS)
+_CHANNEL_COUNT = Operand("len", Kind.UNSIGNED, 16, meaning="channels, a word each in a row")
+_ROW = stride("row", "words from one row to the next, of codes, flags, masks and elements alike")
+_LEVELS = Operand("levels", Kind.UNSIGNED, 8, meaning="levels of a channel at most, at least 1")
+_TABLE_ROW = stride("table_row", "words from one level of the table to the next")
+_RECORD = (
+    _CHANNEL_COUNT,
+    Operand("split", Kind.UNSIGNED, 16, meaning="channels whose codes have `bits` bits; those behind have `bits2`"),
+    Operand("bits", Kind.UNSIGNED, 4, meaning="bits of a code, 1 to 8"),
+    Operand("bits2", Kind.UNSIGNED, 4, meaning="bits of a code behind `split`, 1 to 8"),
+    _ROWS,
+    _ROW,
+    Operand("expected", Kind.UNSIGNED, 20, meaning="bytes of a record in runs without data"),
+)
+_AT = value("at", 24, "byte behind that word at which the first record begins")
+
+_LEVELLED = (
+    _codec(
+        "kprune",
+        0x90,
+        "dst = int32 word 1 where the magnitude of a is at least the threshold, 0 elsewhere and of NaN",
+        words("dst", "mask"),
+        words("a", "elements"),
+        Operand("threshold", Kind.FLOAT, 32, meaning="smallest magnitude that survives"),
+        _LENGTH,
+        _ROWS,
+        *_rows_of("dst", "a"),
+        *_steps_of("dst", "a"),
+    ),
+    _codec(
+        "klevel",
+        0x91,
+        "mode=range: open level 0 of each channel from the smallest to the largest element of all rows whose mask is"
+        " not 0; mode=level, row by row: where such an element lies outside of its channel's latest level, or there is"
+        " none, open the next one over both, up to `levels`, and dst = 1 where that is not level 0, else 0",
+        words("dst", "flags, written by mode=level"),
+        words("a", "binary32 elements"),
+        words("mask", "words, 0 excludes an element"),
+        words("state", "of the latest levels: `len` counts (int32), then `len` lowest, highest, and meta words"),
+        words("table", "meta words of all levels of all channels"),
+        _CHANNEL_COUNT,
+        _ROWS,
+        _ROW,
+        _TABLE_ROW,
+        _STEPS,
+        _LEVELS,
+        Operand(
+            "mode", Kind.CHOICE, 1, default="level", choices=("range", "level"), meaning="first levels, or further"
+        ),
+    ),
+    _codec(
+        "kappend",
+        0x92,
+        "write a record for each row, one behind another: a bit a channel (1: its code is not 0), the flags of these"
+        " channels a bit each, their codes; each of the three begins at a byte, lowest bits first; rd = byte behind",
+        register("rd", "byte behind the last record"),
+        words("dst", "first word of the records; byte k is byte k mod 4 of word k div 4"),
+        _AT,
+        words("a", "codes"),
+        words("flags", "words, 0 or not"),
+        *_RECORD,
+    ),
+    _codec(
+        "kfetch",
+        0x93,
+        "read `rows` records, the inverse of kappend; a channel without a code has the code and the flag 0; rd = byte"
+        " behind",
+        register("rd", "byte behind the last record"),
+        words("dst", "codes"),
+        words("flags", "words 1 or 0, written"),
+        words("src", "first word of the records"),
+        _AT,
+        *_RECORD,
+    ),
+    _codec(
+        "kexpand",
+        0x94,
+        "row by row: the counter of each channel grows by its flag; dst = (a - 1) * scale + zero by the table's level"
+        " of that number, 0 for the code 0",
+        words("dst", "result"),
+        words("a", "codes"),
+        words("flags", "words 1 or 0"),
+        words("state", "counters, a word a channel, changed"),
+        words("table", "meta words of all levels of all channels"),
+        _CHANNEL_COUNT,
+        _ROWS,
+        _ROW,
+        _TABLE_ROW,
+        _LEVELS,
+    ),
+)
+
+KV_CODEC = (*_QUANTISATION, *_SELECTION, *_BANKS, *_LEVELLED)
 """In the order of opcodes."""

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
+from isa.costs import record_bytes
 from isa.verification.access_ranges import Access, Operands, accumulators, buffer_columns, transfer, words
 from isa.verification.linear import Linear
 from isa.verification.scalar_rules import RULES
 
 _WORD_BITS = 32
+_WORD_BYTES = 4
 _MOST_CODE_BITS = 16
+_MOST_RECORD_BITS = 8
+_STATE_VECTORS = 4
 
 
 def _quotient(operands: Operands, value: Linear, divisor: int) -> Linear:
@@ -74,6 +79,69 @@ def _kmac(operands: Operands) -> Iterator[Access]:
     yield accumulators(operands, last * astride + 1, True, True, astride <= 1)
 
 
+def _channel_words(operands: Operands, name: str, rows: Linear, row: int, reads: bool, writes: bool) -> Access:
+    """`rows` rows of a word a channel."""
+    length = operands.number("len")
+    solid = rows == Linear((), 1) or row == length
+    return Access(name, "sb", operands.value(name), (rows - 1) * row + length, solid, reads, writes)
+
+
+def _kprune(operands: Operands) -> Iterator[Access]:
+    yield words(operands, "dst")
+    yield words(operands, "a")
+
+
+def _klevel(operands: Operands) -> Iterator[Access]:
+    rows, row = operands.value("rows"), operands.number("row")
+    yield _channel_words(operands, "a", rows, row, True, False)
+    yield _channel_words(operands, "mask", rows, row, True, False)
+    is_first = operands.word("mode") == "range"
+    if not is_first:
+        yield _channel_words(operands, "dst", rows, row, False, True)
+    length = operands.number("len")
+    yield _channel_words(operands, "state", Linear((), _STATE_VECTORS), length, not is_first, True)
+    levels = 1 if is_first else operands.number("levels")
+    yield _channel_words(operands, "table", Linear((), levels), operands.number("table_row"), False, True)
+
+
+def _stream(operands: Operands, name: str, writes: bool) -> Access:
+    """Words that records may cover, if they are as long as they can be."""
+    begin = _quotient(operands, operands.value("at"), _WORD_BYTES)
+    most = operands.value("at") + operands.value("rows") * record_sizes(operands)[1]
+    end = _quotient(operands, most + (_WORD_BYTES - 1), _WORD_BYTES)
+    return Access(name, "sb", operands.value(name) + begin, end - begin, False, not writes, writes)
+
+
+def record_sizes(operands: Operands) -> tuple[int, int]:
+    """Fewest and most bytes of a record of an instruction."""
+    return record_bytes(*(operands.number(name) for name in ("len", "split", "bits", "bits2")))
+
+
+def _kappend(operands: Operands) -> Iterator[Access]:
+    rows, row = operands.value("rows"), operands.number("row")
+    yield _channel_words(operands, "a", rows, row, True, False)
+    yield _channel_words(operands, "flags", rows, row, True, False)
+    yield _stream(operands, "dst", True)
+
+
+def _kfetch(operands: Operands) -> Iterator[Access]:
+    rows, row = operands.value("rows"), operands.number("row")
+    yield _stream(operands, "src", False)
+    yield _channel_words(operands, "dst", rows, row, False, True)
+    yield _channel_words(operands, "flags", rows, row, False, True)
+
+
+def _kexpand(operands: Operands) -> Iterator[Access]:
+    rows, row = operands.value("rows"), operands.number("row")
+    yield _channel_words(operands, "a", rows, row, True, False)
+    yield _channel_words(operands, "flags", rows, row, True, False)
+    yield _channel_words(operands, "state", Linear((), 1), 0, True, True)
+    levels = Linear((), operands.number("levels"))
+    table = _channel_words(operands, "table", levels, operands.number("table_row"), True, False)
+    yield replace(table, solid=False)
+    yield _channel_words(operands, "dst", rows, row, False, True)
+
+
 CODEC_RULES: Mapping[str, Callable[[Operands], Iterator[Access]]] = {
     "kscale": _elementwise("lo", "hi"),
     "kunscale": _elementwise("a"),
@@ -84,16 +152,39 @@ CODEC_RULES: Mapping[str, Callable[[Operands], Iterator[Access]]] = {
     "kselect": _kselect,
     "kstore": _kstore,
     "kmac": _kmac,
+    "kprune": _kprune,
+    "klevel": _klevel,
+    "kappend": _kappend,
+    "kfetch": _kfetch,
+    "kexpand": _kexpand,
 }
 """What each instruction of extension K touches when none of its counts is zero."""
 
 
 def codec_errors(operands: Operands) -> Iterator[str]:
     """What is wrong with widths and steps of an instruction of extension K."""
-    if operands.has("steps") and operands.number("steps") == 0:
-        yield "'steps' is 0; allowed: 1 to 255"
-    if not operands.has("bits"):
+    for name in ("steps", "levels"):
+        if operands.has(name) and operands.number(name) == 0:
+            yield f"'{name}' is 0; allowed: 1 to 255"
+    if operands.has("split"):
+        yield from _record_errors(operands)
+    elif operands.has("bits"):
+        yield from _width_errors(operands)
+
+
+def _record_errors(operands: Operands) -> Iterator[str]:
+    for name in ("bits", "bits2"):
+        if not 1 <= operands.number(name) <= _MOST_RECORD_BITS:
+            yield f"'{name}' is {operands.number(name)}; allowed: 1 to {_MOST_RECORD_BITS}"
+    if operands.number("split") > operands.number("len"):
+        yield f"'split' is {operands.number('split')}; allowed: 0 to {operands.number('len')}"
         return
+    least, most = record_sizes(operands)
+    if not least <= operands.number("expected") <= most:
+        yield f"'expected' is {operands.number('expected')}; a record has {least} to {most} bytes"
+
+
+def _width_errors(operands: Operands) -> Iterator[str]:
     bits = operands.number("bits")
     if operands.built.spec.unit == "codec" and not 1 <= bits <= _MOST_CODE_BITS:
         yield f"'bits' is {bits}; allowed: 1 to {_MOST_CODE_BITS}"

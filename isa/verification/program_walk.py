@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from isa.costs import record_bytes
 from isa.program import Entry, Indexed, Instruction, OperandValue, Program
 from isa.spec import REGISTER_COUNT, Kind
 from isa.verification.control_flow import loop_ends
 from isa.verification.linear import Linear
 from isa.verification.loop_rules import LoopBody, loop_counter
-from isa.verification.register_state import State, join
+from isa.verification.register_state import State, bounds_of, join
 from isa.verification.scalar_rules import RULES, RuleError
 from isa.verification.unknowns import REGISTER_HIGH, REGISTER_LOW, Unknowns
 
@@ -123,6 +124,8 @@ class Walk:
                 self.visit(index, replace(state, repeated_choice=choice))
             if built.mnemonic == "lds":
                 return state.with_register(int(str(built["rd"])), self.unknowns.make(_WORD_LOW, _WORD_HIGH))
+            if built.mnemonic in ("kappend", "kfetch"):
+                return state.with_register(int(str(built["rd"])), self._behind_records(index, built, state))
             return state
         result = int(str(built["rd"]))
         b = self.value(index, state, built["b"])
@@ -135,6 +138,17 @@ class Walk:
             self._complain(index, str(problem))
             value = self.unknowns.make(REGISTER_LOW, REGISTER_HIGH)
         return state.with_register(result, value)
+
+    def _behind_records(self, index: int, built: Instruction, state: State) -> Linear:
+        """The byte behind the records that an instruction writes or reads: at + rows * (fewest to most bytes)."""
+        least, most = record_bytes(*(int(str(built[name])) for name in ("len", "split", "bits", "bits2")))
+        at, rows = self.value(index, state, built["at"]), self.value(index, state, built["rows"])
+        first, last = at + rows * least, at + rows * most
+        low, high = bounds_of(self.unknowns, first, state.facts)[0], bounds_of(self.unknowns, last, state.facts)[1]
+        behind = self.unknowns.make(low, max(low, high))
+        if self.unknowns.at_least(rows, 0, state.facts):
+            self.unknowns.define(behind, behind - first, last - behind)
+        return behind
 
     def _loop(self, index: int, state: State, skipped: bool) -> State | None:
         count = self.value(index, state, self.program.code[index]["count"])

@@ -20,10 +20,12 @@ from isa import (
     vector_function,
 )
 from pimc.simulator.footprints.kv_codec import KV_CODEC_FOOTPRINTS
+from pimc.simulator.footprints.kv_records import KV_RECORD_FOOTPRINTS
 from pimc.simulator.footprints.near_bank import NEAR_BANK_FOOTPRINTS
 from pimc.simulator.footprints.vector import VECTOR_FOOTPRINTS, Footprint
 from pimc.simulator.semantics.kv_banks import KV_BANK_SEMANTICS
 from pimc.simulator.semantics.kv_codec import KV_CODEC_SEMANTICS
+from pimc.simulator.semantics.kv_records import KV_RECORD_SEMANTICS
 from pimc.simulator.semantics.near_bank import NEAR_BANK_SEMANTICS
 from pimc.simulator.semantics.reduction import REDUCTION_SEMANTICS
 from pimc.simulator.semantics.scalar import SCALAR_SEMANTICS
@@ -36,6 +38,7 @@ SEMANTICS: Mapping[str, Callable[..., Any]] = {
     **NEAR_BANK_SEMANTICS,
     **KV_CODEC_SEMANTICS,
     **KV_BANK_SEMANTICS,
+    **KV_RECORD_SEMANTICS,
 }
 """What every instruction does, by mnemonic: f(state, *operands)."""
 
@@ -43,6 +46,7 @@ FOOTPRINTS: Mapping[str, Callable[..., Footprint | None]] = {
     **VECTOR_FOOTPRINTS,
     **NEAR_BANK_FOOTPRINTS,
     **KV_CODEC_FOOTPRINTS,
+    **KV_RECORD_FOOTPRINTS,
 }
 """What every instruction of a unit touches, by mnemonic: f(state, *operands)."""
 
@@ -51,6 +55,9 @@ SEQUENCER, VECTOR, CHANNEL, CODEC = 0, 1, 2, 3
 
 UNITS = ("sequencer", "vector", "channel", "codec")
 """Names of the units by number, as the instruction table spells them."""
+
+RETURNING = ("lds", "kappend", "kfetch")
+"""Instructions of units that return a register."""
 
 _NOWHERE = -1
 
@@ -68,7 +75,7 @@ class Operation:
         template: Resolved operands, indexed ones with the immediate only.
         patches: (position, immediate, register) of every indexed operand.
         registers: Registers that it reads or writes.
-        loads: Register that the unit returns (`lds`), or -1.
+        loads: Register that the unit returns (`lds`, `kappend`, `kfetch`), or -1.
         rows_at: Position of the operand `rows`, or -1.
         length_at: Position of the operand `len`, or -1.
         function: What the vector unit computes: a key of its `special_passes`, or a plain function. Of the codec, the
@@ -111,7 +118,7 @@ def _operation(index: int, instruction: Instruction) -> Operation:
         template=[_resolved(operand, value) for operand, value in pairs],
         patches=tuple(patches),
         registers=(*named, *(register for _, _, register in patches)),
-        loads=int(str(instruction["rd"])) if row.mnemonic == "lds" else _NOWHERE,
+        loads=int(str(instruction["rd"])) if row.mnemonic in RETURNING else _NOWHERE,
         rows_at=names.index("rows") if "rows" in names else _NOWHERE,
         length_at=names.index("len") if "len" in names else _NOWHERE,
         function=_function(instruction),

@@ -9,7 +9,17 @@ import numpy as np
 from isa import Machine, Program, ProgramError
 from pimc.simulator.dram.channel_timing import ChannelTiming, beat_work
 from pimc.simulator.engine.counters import Counters
-from pimc.simulator.engine.decoding import CHANNEL, CODEC, SEQUENCER, UNITS, VECTOR, Operation, decode, loop_ends
+from pimc.simulator.engine.decoding import (
+    CHANNEL,
+    CODEC,
+    RETURNING,
+    SEQUENCER,
+    UNITS,
+    VECTOR,
+    Operation,
+    decode,
+    loop_ends,
+)
 from pimc.simulator.engine.scoreboard import Scoreboard
 from pimc.simulator.engine.units import WordUnit, codec_operation_cycles, elements, vector_operation_cycles
 from pimc.simulator.footprints.vector import Footprint
@@ -21,7 +31,9 @@ if TYPE_CHECKING:
     from pimc.simulator.recording.recorder import Recorder
     from pimc.simulator.timing_only.engine import TimingEngine
 
-_SCALAR_ACCESSES = ("lds", "sts")
+_SIZED_BY_DATA = ("kappend", "kfetch")
+_ALWAYS_EXECUTED = (*RETURNING, "sts")
+"""What a run without data executes, too, so that registers have values."""
 
 
 class Engine:
@@ -74,6 +86,7 @@ class Engine:
         self.counters = self._new_counters()
         self._computes = not timing_only
         state = self.state
+        state.computes = self._computes
         state.program_counter = address
         state.loops.clear()
         state.halted = False
@@ -150,7 +163,7 @@ class Engine:
         self.counters.add(operation, footprint, start, end)
         if self.recorder is not None:
             self.recorder.executed(operation, operands, footprint, (start, end), self._channels.logged_runs)
-        if self._computes or operation.mnemonic in _SCALAR_ACCESSES:
+        if self._computes or operation.mnemonic in _ALWAYS_EXECUTED:
             operation.semantics(self.state, *operands)
         if operation.loads >= 0:
             board.pending[operation.loads] = end
@@ -161,7 +174,7 @@ class Engine:
         if operation.footprint is None:
             raise AssertionError(f"{operation.mnemonic} has no footprint function")
         found = operation.footprint(self.state, *operands)
-        if not operation.patches:
+        if not operation.patches and operation.mnemonic not in _SIZED_BY_DATA:
             operation.fixed = found
         return found
 

@@ -55,6 +55,7 @@ class MachineState:
         loops: Running loops, the innermost last.
         loop_ends: For the index of each `loop` instruction the index of its `end`.
         halted: Whether `halt` was executed.
+        computes: Whether the run has data; without them, sizes that depend on data are those that operands declare.
     """
 
     def __init__(self, machine: Machine, program: Program, loop_ends: dict[int, int]) -> None:
@@ -71,6 +72,7 @@ class MachineState:
         self.loops: list[Loop] = []
         self.loop_ends = loop_ends
         self.halted = False
+        self.computes = True
         self._program = program
         self._allocate_near_bank()
         self._load_regions()
