@@ -62,7 +62,7 @@ REFUSALS = (
     (r"Dropout has no attribute 'ratio'", "operators as they were before operator set 13"),
     (r"in training mode|mask of Dropout|random numbers", "training"),
     (r"positions that MaxPool", "positions of pooled elements"),
-    (r"have operators that are not supported", "operators without an importer"),
+    (r"nodes? ha(s an operator that is|ve operators that are) not supported", "operators without an importer"),
 )
 """Patterns of messages, and what such a refusal is about: everything else that is refused counts as failed."""
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from pimc.commands.blame import blaming
 from pimc.commands.command import Command
-from pimc.commands.model_options import add_model_options, add_policies, bound_values, chosen_policies, compile_with
+from pimc.commands.model_options import add_model_options, add_policies, bound_values, compile_with
+
+if TYPE_CHECKING:
+    from pimc.verification import Verification
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -27,40 +32,45 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 
 def _run(options: Namespace) -> int:
-    from isa import MismatchError, load_machine
+    from isa import MismatchError
+    from pimc.reference import import_runtime
+    from pimc.report.terminal import Terminal, print_json
+    from pimc.report.verification import print_verification
+
+    if options.kv is None:
+        import_runtime()
+    terminal = Terminal(options.color, options.quiet)
+    with terminal.status(f"compiling {options.model}") as show, blaming(options.inputs):
+        found = _verified(options, show)
+    if options.json:
+        print_json(found.to_json())
+    else:
+        print_verification(terminal, found, options.numerics)
+    return 0 if found.ok else MismatchError.exit_code
+
+
+def _verified(options: Namespace, show: Callable[[str], None]) -> Verification:
+    """The comparison that the options ask for; `show` gets a line about the progress."""
+    from isa import load_machine
     from pimc.arrays import read_arrays
     from pimc.folder_verification import verify_folder
     from pimc.model_folder import is_folder, load_folder
     from pimc.observing import Record
     from pimc.policy_verification import verify_policies
-    from pimc.reference import Reference, import_runtime
-    from pimc.report.terminal import Terminal, print_json
-    from pimc.report.verification import print_verification
+    from pimc.reference import Reference
     from pimc.simulator import Session
     from pimc.verification import default_tolerance, verify_program
 
-    policies = chosen_policies(options)
-    if policies is None:
-        import_runtime()
     inputs = read_arrays(options.inputs) if options.inputs is not None else None
-    machine = load_machine(options.machine)
+    machine, record = load_machine(options.machine), Record(show)
+    program = compile_with(options, machine, [record], options.inputs)
     rtol = default_tolerance(options.numerics) if options.rtol is None else options.rtol
-    terminal = Terminal(options.color, options.quiet)
-    with terminal.status(f"compiling {options.model}") as show, blaming(options.inputs):
-        record = Record(show)
-        program = compile_with(options, machine, [record], options.inputs)
-        session, chosen = Session(program, machine), (inputs, rtol, options.seed, show)
-        if policies is not None:
-            found = verify_policies(program, session, record.graphs, *chosen)
-        elif is_folder(options.model):
-            found = verify_folder(program, session, load_folder(options.model), *chosen)
-        else:
-            found = verify_program(program, session, Reference(options.model, bound_values(options)), *chosen)
-    if options.json:
-        print_json(found.to_json())
-    else:
-        print_verification(terminal, found, program.numerics)
-    return 0 if found.ok else MismatchError.exit_code
+    session, chosen = Session(program, machine), (inputs, rtol, options.seed, show)
+    if options.kv is not None:
+        return verify_policies(program, session, record.graphs, *chosen)
+    if is_folder(options.model):
+        return verify_folder(program, session, load_folder(options.model), *chosen)
+    return verify_program(program, session, Reference(options.model, bound_values(options)), *chosen)
 
 
 COMMAND = Command(

@@ -93,7 +93,7 @@ def _check_bindings(symbols: list[str], dims: Mapping[str, int], place: Place) -
 
 
 def _check_first_axes(types: Mapping[str, TensorType], dims: Mapping[str, int], place: Place) -> None:
-    """First axes count sequences, images or rows: without any there is nothing to run."""
+    """First axes count sequences, images or rows: without any nothing runs; a model that fixes 0 means it."""
     for name, kind in types.items():
-        if len(kind.shape) > 1 and bind(kind.shape[0], dims) == 0:
+        if len(kind.shape) > 1 and isinstance(kind.shape[0], Affine) and bind(kind.shape[0], dims) == 0:
             raise InputError(f"the first axis of '{name}' cannot be 0: a run has at least one of them", place)

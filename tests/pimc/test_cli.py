@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -57,9 +58,11 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_help_is_quick() -> None:
     def seconds() -> float:
-        start = time.perf_counter()
+        """Processor time, which other processes do not lengthen as they do the time that passes."""
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, "-m", "pimc", "--help"], cwd=ROOT, capture_output=True, check=True)
-        return time.perf_counter() - start
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     assert min(seconds() for _ in range(5)) < 0.15
 
@@ -83,9 +86,7 @@ def test_a_misspelt_command_is_suggested(capsys: pytest.CaptureFixture[str]) -> 
 def test_a_misspelt_option_is_suggested(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, "compile", "m.onnx", "--max-contxt=8")
     assert code == 2
-    assert err == (
-        "pimc compile: error: unrecognized arguments: --max-contxt=8\nhelp: did you mean '--max-context'?\n"
-    )
+    assert err == "pimc compile: error: unrecognized arguments: --max-contxt=8\nhelp: did you mean '--max-context'?\n"
 
 
 def test_a_wrong_choice_names_the_allowed_ones(capsys: pytest.CaptureFixture[str]) -> None:
@@ -198,7 +199,7 @@ def test_machines_lists_the_default_machine(capsys: pytest.CaptureFixture[str]) 
     code, out, _ = run(capsys, "machines")
     assert code == 0
     line = next(line for line in out.splitlines() if line.startswith("gddr6-aim "))
-    assert line.split()[1:9] == ["I", "B", "2.00", "GHz", "16.0", "GiB", "16.4", "TFLOP/s"]
+    assert line.split()[1:10] == ["I", "B", "K", "2.00", "GHz", "16.0", "GiB", "16.4", "TFLOP/s"]
 
 
 def test_machines_shows_numbers_with_sources_and_the_schema(capsys: pytest.CaptureFixture[str]) -> None:

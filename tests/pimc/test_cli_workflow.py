@@ -180,9 +180,7 @@ def test_run_takes_inputs_and_goes_on_from_a_given_cache(
     np.testing.assert_allclose(last[0, -1], whole[0, -1], atol=1e-6)
 
 
-def test_run_without_data_takes_registers(
-    capsys: pytest.CaptureFixture[str], program: Path, tmp_path: Path
-) -> None:
+def test_run_without_data_takes_registers(capsys: pytest.CaptureFixture[str], program: Path, tmp_path: Path) -> None:
     long, cycles = tmp_path / "long.pim", []
     assert run(capsys, "compile", LLAMA, "-o", long, "--max-context", 2048)[0] == 0
     for length in (1, 2000):
