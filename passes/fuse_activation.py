@@ -60,7 +60,7 @@ def match_activation(node: Node) -> Activation:
     if node.op == "erf":
         x, scale, nodes = unscaled(node.operand(0))
         if not close(scale, math.sqrt(0.5)):
-            raise Refusal("erf is not of x / sqrt(2)")
+            raise Refusal(f"erf is not of x / sqrt(2){_rounded(scale, math.sqrt(0.5))}")
         return _gate(node, x, nodes)
     if node.op == "tanh":
         x, nodes = _cubic_argument(node.operand(0))
@@ -69,6 +69,12 @@ def match_activation(node: Node) -> Activation:
     if product is None:
         raise Refusal("")
     return Activation(node.operand(0), product[0], (node, *product[1].nodes))
+
+
+def _rounded(number: float | None, target: float) -> str:
+    """What tells a reader that a constant is nearly the right one, as one that was rounded to a half precision is."""
+    is_near = number is not None and abs(number - target) < 0.01 * target
+    return f": the factor {target:.6g} was rounded to {number:.6g}" if is_near else ""
 
 
 def _gate(node: Node, x: Value, inner: tuple[Node, ...]) -> Activation:
@@ -100,7 +106,8 @@ def _cubic_argument(value: Value) -> tuple[Value, tuple[Node, ...]]:
     """x of sqrt(2 / pi) (x + 0.044715 x^3), also written as sqrt(2 / pi) x (1 + 0.044715 x^2)."""
     outer = product_of(value)
     if not close(outer.constant, math.sqrt(2 / math.pi)):
-        raise Refusal("")
+        rounded = _rounded(outer.constant, math.sqrt(2 / math.pi))
+        raise Refusal(f"tanh is not of sqrt(2 / pi) (x + 0.044715 x^3){rounded}" if rounded else "")
     for plus in outer.factors:
         node = producer(plus, "add")
         rest = [factor for factor in outer.factors if factor is not plus]

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from passes.dims import Dim
-from passes.interpreter_ops import BFLOAT16
 from passes.ir import Node, Value, constant_scalar
 
 
@@ -143,9 +140,5 @@ def piece_of(value: Value) -> Piece | None:
 
 
 def close(number: float | None, target: float) -> bool:
-    """Whether a constant is `target`, or one over a constant is, as rounded to float32 or to a half precision."""
-    if number is None:
-        return False
-    halves = [float(np.asarray(target, dtype)) for dtype in (np.float16, BFLOAT16)]
-    halves += [1 / float(np.asarray(1 / target, dtype)) for dtype in (np.float16, BFLOAT16)]
-    return abs(number - target) <= 1e-5 * abs(target) or number in halves
+    """Whether a constant is `target` as rounded to float32; one rounded to a half precision is another number."""
+    return number is not None and abs(number - target) <= 1e-5 * abs(target)
