@@ -37,6 +37,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--temperature", type=_temperature, default=0.0, metavar="T", help="0 takes the likeliest token (default 0)"
     )
+    parser.add_argument("--compare", action="store_true", help="write what --kv gives beside the text without it")
     group = parser.add_argument_group("encoder-decoder models in a folder")
     group.add_argument("-i", "--inputs", metavar="IN.npz", help="arrays for the encoder by name, instead of --prompt")
     group.add_argument(
@@ -46,8 +47,11 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 def _run(options: Namespace) -> int:
     if Path(options.model).is_dir():
+        from isa import UnsupportedError
         from pimc.commands.generate_folder import run_folder
 
+        if options.compare:
+            raise UnsupportedError("a folder's texts cannot be compared side by side", help="leave --compare out")
         return run_folder(options)
     return _run_model(options)
 
@@ -55,6 +59,7 @@ def _run(options: Namespace) -> int:
 def _run_model(options: Namespace) -> int:
     """Continue the prompt."""
     from isa import InputError, load_machine
+    from pimc.commands.generate_compare import Prompt, run_comparison
     from pimc.generation import Decoder, generate, likeliest, sampler
     from pimc.observing import Record
     from pimc.report.generation import print_speed, speed_facts
@@ -67,6 +72,8 @@ def _run_model(options: Namespace) -> int:
     text_model, ends = _text_model(options.model)
     chat = _is_chat(options, text_model)
     prompt = text_model.encode(options.prompt, chat) if text_model else token_numbers(options.prompt)
+    if options.compare:
+        return run_comparison(options, Prompt(prompt, text_model, ends))
     machine = load_machine(options.machine)
     terminal = Terminal(options.color, options.quiet)
     with terminal.status(f"compiling {options.model}") as show:
@@ -188,6 +195,7 @@ COMMAND = Command(
     examples=(
         'pimc generate models/tiny-shakespeare.onnx --prompt "ROMEO:" -n 100',
         'pimc generate model.onnx --prompt "5 17 2"',
+        'pimc generate model.onnx --prompt "Tell me a story" --kv window:budget=64 --compare',
         'pimc generate t5-small/ --prompt "Hello"',
     ),
     add_arguments=_add_arguments,
