@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, islice
 from typing import ClassVar
 
 from isa import UnsupportedError
-from passes.explain import record
+from passes.explain import explain, record
 from passes.ir import Cache, Graph, Node
 from passes.kv_policies import KvSpecification, Layer, clause_of, parse_kv, resolve
+
+_SHOWN = 3
+"""Nodes of which a refusal says why they did not become a cache."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ class KVCompression:
         """Choose the compression of every cache; returns whether one of them compresses.
 
         Raises:
-            UnsupportedError: no attention keeps keys and values from run to run.
+            UnsupportedError: no attention keeps keys and values from run to run, or all that policies are for have
+                windows of their own.
             InputError: the specification is refused.
         """
         specification = parse_kv(self.policies) if isinstance(self.policies, str) else self.policies
@@ -46,7 +50,10 @@ class KVCompression:
         caches = [graph.caches[node.attributes["cache"]] for node in nodes]
         layers = [Layer(i, len(caches), cache.head_dim, cache.value_dim) for i, cache in enumerate(caches)]
         windows = {i for i, node in enumerate(nodes) if node.attributes["window"]}
-        found = [None if i in windows else each for i, each in enumerate(resolve(specification, layers))]
+        wanted = resolve(specification, layers)
+        found = [None if i in windows else each for i, each in enumerate(wanted)]
+        if any(wanted) and not any(found):
+            raise _only_windows(len(windows))
         for cache, compression in zip(caches, found, strict=True):
             graph.caches[cache.name] = replace(cache, compression=compression)
         texts = [clause.text if (clause := clause_of(specification, i)) else "none" for i in range(len(caches))]
@@ -71,10 +78,25 @@ def _is_layer(graph: Graph, node: Node) -> bool:
 
 def _nothing_to_compress(graph: Graph) -> UnsupportedError:
     return UnsupportedError(
-        f"'{graph.name}' has no KV cache that a policy could compress",
-        notes=[f"{count} {what}" for what, count in _exact(graph, []).items()],
+        "the model has no KV cache that a policy could compress",
+        notes=[*(f"{count} {what}" for what, count in _exact(graph, []).items()), *islice(_left(graph), _SHOWN)],
         help="export the model with its past keys and values as inputs and outputs (use_cache=True)",
     )
+
+
+def _only_windows(count: int) -> UnsupportedError:
+    return UnsupportedError(
+        f"each of the {count} layers that the policies are for attends to a window of its own",
+        notes=["a layer with a window forgets tokens by itself and stays exact"],
+        help="leave the policies out, or export the model without its window",
+    )
+
+
+def _left(graph: Graph) -> Iterator[str]:
+    """Attention that did not become resident, with reasons."""
+    for finding in explain(graph):
+        if finding.pass_name in ("fuse_attention", "kv_cache"):
+            yield from (f"{finding.pass_name} left '{node}': {reason}" for node, reason in finding.unfused)
 
 
 def _exact(graph: Graph, layers: Sequence[Cache]) -> dict[str, int]:
@@ -84,7 +106,7 @@ def _exact(graph: Graph, layers: Sequence[Cache]) -> dict[str, int]:
         if node.op == "cached_attention" and node.attributes["cache"] not in {cache.name for cache in layers}:
             cache = graph.caches[node.attributes["cache"]]
             kept = cache.past_key is not None or cache.present_key is not None
-            reason = "caches of an encoder, exact" if kept else "caches of one run, exact"
+            reason = "caches that nothing is appended to, exact" if kept else "caches of a single run, exact"
             counts[reason] = counts.get(reason, 0) + 1
     return counts
 
