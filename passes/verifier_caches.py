@@ -56,8 +56,10 @@ def _encoding(compression: Compression, cache: Cache) -> Iterator[str]:
         case Quantized(key_bits, value_bits, _, group, width, residual):
             if key_bits not in (16, 8, 4, 2) or value_bits not in (16, 8, 4, 2):
                 yield f"has codes of {key_bits} and {value_bits} bits"
-            if group < 1 or group % _LANES or residual < 0:
+            if group < 1 or group % _LANES:
                 yield f"has groups of {group} tokens, which is no multiple of {_LANES}"
+            elif residual < 0 or residual % group:
+                yield f"keeps {residual} tokens exact, which is no multiple of groups of {group}"
             if width < 1 or cache.head_dim % width or cache.value_dim % width:
                 yield f"has heads of {cache.head_dim} and {cache.value_dim} elements, no multiples of {width}"
         case Levelled(key_bits, value_bits, _, _, warmup, levels, _):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from passes.kv_policies.mechanisms import Compression, Quantized
-from passes.kv_policies.policy import Layer, check_parameters, choice, require_divides, whole
+from passes.kv_policies.policy import Layer, check_parameters, choice, require, require_divides, whole
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,15 @@ class Kivi:
 
     bits: int = choice(4, (4, 2, 8), "bits of a code")
     group: int = whole(32, 16, 4096, "tokens of a key group, and channels of a value group", multiple=16)
-    residual: int = whole(128, 0, 65536, "latest tokens that stay exact at least")
+    residual: int = whole(128, 0, 65536, "latest tokens that stay exact at least, a multiple of group")
 
     def __post_init__(self) -> None:
         check_parameters(self)
+        require(
+            self.residual % self.group == 0,
+            f"{self.residual} exact tokens are no multiple of groups of {self.group}",
+            f"give residual={-(-self.residual // self.group) * self.group}",
+        )
 
     def compress(self, layer: Layer) -> Compression:
         """The same in every layer."""

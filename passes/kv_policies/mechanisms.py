@@ -77,7 +77,7 @@ class Quantized:
         key_axis: `channel` or `token`.
         group: Tokens that are quantised together, a multiple of 16.
         width: Channels that share scale and zero of a token; divides the head's width.
-        residual: Latest tokens that stay exact at least.
+        residual: Latest tokens that stay exact at least, a multiple of `group`: a ring of whole groups holds them.
     """
 
     key_bits: int

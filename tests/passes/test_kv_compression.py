@@ -198,6 +198,7 @@ def test_padding_is_refused_where_a_compression_counts_on_all_tokens() -> None:
         (Compression(Scored(4, 1, 2, 2, 1, True)), "scores by 2 queries and 1 neighbours, with 1 tokens between"),
         (Compression(encoding=Quantized(3, 4, "token", 16, 1, 0)), "has codes of 3 and 4 bits"),
         (Compression(encoding=Quantized(4, 4, "token", 8, 1, 0)), "has groups of 8 tokens, which is no multiple of 16"),
+        (Compression(encoding=Quantized(4, 4, "token", 16, 1, 8)), "keeps 8 tokens exact, which is no multiple"),
         (Compression(encoding=Quantized(4, 4, "token", 16, 3, 0)), "elements, no multiples of 3"),
         (Compression(encoding=Levelled(4, 9, 0, 0, 4, 4, 1)), "has codes of 4 and 9 bits in 4 levels after 4 tokens"),
         (Compression(selection=BestPages(8, 4)), "has pages of 8 tokens, which is no multiple of 16"),

@@ -108,6 +108,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
          " more"),
         ("pyramidkv:budget=40", 1, "a beta of 20 leaves the last layer less than one of 8 tokens\nhelp: give beta=8 or"
          " less"),
+        ("kivi:residual=100", 1, "100 exact tokens are no multiple of groups of 32\nhelp: give residual=128"),
         ("cam:tile=4,tile_top=5", 1, "a tile of 4 keys cannot pass on 5\nhelp: give tile_top=4 or less"),
         ("kivi + int", 8, f"'kivi' and 'int' both encode elements\n{GOES}"),
         ("h2o + tova", 7, f"'h2o' and 'tova' both evict tokens\n{GOES}"),
