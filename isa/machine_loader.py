@@ -31,10 +31,10 @@ def load_machine(name_or_path: str | Path) -> Machine:
     """Load a bundled machine by name, or a machine from a YAML file.
 
     Args:
-        name_or_path: A bundled name, or a path: what ends in `.yaml` or `.yml`, or contains a separator.
+        name_or_path: A bundled name, or a path, which ends in `.yaml` or `.yml`.
 
     Raises:
-        MachineError: unknown name, unreadable file, or a description with errors (all of them in the message).
+        MachineError: unknown name, unreadable or other file, or a description with errors (all of them in the message).
     """
     path = _locate(str(name_or_path), Path())
     return _bundled(path) if path.parent == _FOLDER else _validate(_resolve(path, ()))
@@ -53,11 +53,18 @@ def machine_schema() -> dict[str, Any]:
 
 
 def _locate(name: str, folder: Path) -> Path:
-    if name.endswith((".yaml", ".yml")) or "/" in name or "\\" in name:
+    is_path = "/" in name or "\\" in name
+    if name.endswith((".yaml", ".yml")) or (is_path and not (folder / name).exists()):
         return folder / name
     known = machine_names()
     if name in known:
         return _FOLDER / f"{name}.yaml"
+    if (folder / name).exists():
+        raise MachineError(
+            "this is not a machine description: the name of such a file ends in .yaml",
+            Place(str(folder / name)),
+            notes=[f"bundled machines: {', '.join(known)}"],
+        )
     close = difflib.get_close_matches(name, known, 1)
     raise MachineError(
         f"unknown machine '{name}'",

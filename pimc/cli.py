@@ -81,7 +81,8 @@ def _report(problem: Exception, options: Namespace) -> int:
     else:
         text, code = _internal_error(problem, options), _INTERNAL_ERROR
     for line in _printable(text).splitlines():
-        print(_folded(_clipped(line)) if sys.stderr.isatty() else _clipped(line), file=sys.stderr)
+        shown = line if options.verbose else _clipped(line)
+        print(_folded(shown) if sys.stderr.isatty() else shown, file=sys.stderr)
     return code
 
 
@@ -105,7 +106,7 @@ def _internal_error(problem: Exception, options: Namespace) -> str:
 
 def _clipped(line: str) -> str:
     """A line without what stands behind the longest that a person reads: names and lines of files may be huge."""
-    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]} ... ({len(line):,} characters)"
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]} ... ({len(line):,} characters; -v: all)"
 
 
 def _folded(line: str) -> str:

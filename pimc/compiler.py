@@ -91,21 +91,23 @@ def compile_model(
         place_together(machine, graphs)
         metadata = {**_metadata(folder.path.resolve().name, folder.sha256), **chosen}
         options = ProgramOptions(0, chunk, numerics, {**metadata, "start_token": folder.start_token}, weights, optimize)
+        named = [(file.model.name, graph) for file, graph in zip(folder.files, graphs, strict=True)]
         return _longest(
-            graphs, max_context, lambda context: build_stages(_stages(folder, graphs, options, context), machine)
+            named, max_context, lambda context: build_stages(_stages(folder, graphs, options, context), machine)
         )
     model = load_model(source) if isinstance(source, str | Path) else wrap_model(source)
     graph = fuse_model(model, dims, pipeline_text, optimize, observers, bind, policies)
     PassManager([PlaceWeights(machine)], observers).run(graph)
     metadata = {**_metadata(model.name, model.sha256), "table_rows": table_rows(graph), **chosen}
     options = ProgramOptions(0, chunk, numerics, metadata, weights, optimize)
+    named = [(model.name, graph)]
     return _longest(
-        (graph,), max_context, lambda context: build_program(graph, machine, replace(options, max_context=context))
+        named, max_context, lambda context: build_program(graph, machine, replace(options, max_context=context))
     )
 
 
-def _longest(graphs: Sequence[Graph], max_context: int | None, build: Callable[[int], Program]) -> Program:
-    """The program for the longest context that fits the machine."""
+def _longest(graphs: Sequence[tuple[str, Graph]], max_context: int | None, build: Callable[[int], Program]) -> Program:
+    """The program for the longest context that fits the machine; graphs stand behind the names of their files."""
     contexts = _contexts(graphs, max_context)
     for context in contexts:
         try:
@@ -194,9 +196,9 @@ def _stages(folder: ModelFolder, graphs: Sequence[Graph], options: ProgramOption
     return stages
 
 
-def _contexts(graphs: Sequence[Graph], wanted: int | None) -> list[int]:
+def _contexts(graphs: Sequence[tuple[str, Graph]], wanted: int | None) -> list[int]:
     """Attended lengths to try, the longest first; only the wanted one when the user gave one."""
-    limits = {limit: graph for graph in reversed(graphs) if (limit := table_limit(graph)) is not None}
+    limits = {limit: name for name, graph in reversed(graphs) if (limit := table_limit(graph)) is not None}
     limit = min(limits, default=None)
     if wanted is None:
         contexts = [min(DEFAULT_MAX_CONTEXT, limit or DEFAULT_MAX_CONTEXT)]
@@ -206,7 +208,7 @@ def _contexts(graphs: Sequence[Graph], wanted: int | None) -> list[int]:
     if limit is not None and wanted > limit:
         raise UnsupportedError(
             f"a context of {wanted} tokens is longer than the model's position table with {limit} rows",
-            Place(file=limits[limit].name),
+            Place(limits[limit]),
             help=f"give --max-context {limit} or less",
         )
     return [wanted]

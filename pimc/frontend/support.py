@@ -12,6 +12,7 @@ from pimc.frontend.loading import LoadedModel, standard_domain
 from pimc.frontend.operators import IMPORTERS
 
 _SHOWN_NAMES = 8
+"""Nodes of an operator that the table names; a note below it names all."""
 _HELP = (
     "write these parts of the model with supported operators (docs/operators.md) and export it again, or cut the model"
     " before them (onnx.utils.extract_model)"
@@ -57,7 +58,8 @@ def check_support(
     count = sum(len(names) for names in missing.values())
     has = "has an operator that is" if count == 1 else "have operators that are"
     message = f"{count} of {len(every)} nodes {has} not supported"
-    raise UnsupportedError(message, place, notes=[*_table(model, missing), *_advice(missing)], help=_HELP)
+    notes = [*_table(model, missing), *_long_lists(missing), *_advice(missing)]
+    raise UnsupportedError(message, place, notes=notes, help=_HELP)
 
 
 def _advice(missing: Iterable[tuple[str, str]]) -> list[str]:
@@ -67,6 +69,15 @@ def _advice(missing: Iterable[tuple[str, str]]) -> list[str]:
         if operator in _ADVICE:
             operators.setdefault(_ADVICE[operator], []).append(operator)
     return [f"{', '.join(names)}: {advice}" for advice, names in operators.items()]
+
+
+def _long_lists(missing: dict[tuple[str, str], list[str]]) -> list[str]:
+    """The names of all nodes of operators that have more than the table shows."""
+    return [
+        f"all {len(names)} nodes of {operator}: {', '.join(names)}"
+        for (_, operator), names in sorted(missing.items())
+        if len(names) > _SHOWN_NAMES
+    ]
 
 
 def _dependent(graph: onnx.GraphProto, nodes: Sequence[tuple[str, onnx.NodeProto]], bound: frozenset[str]) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from isa import Entry, InputError, Machine, MachineError, Program, ResourceLimitError
+from isa import Entry, InputError, Machine, MachineError, Program, RegisterSymbol, ResourceLimitError
 from pimc.simulator.accounting.energy import Accounting
 from pimc.simulator.accounting.run_statistics import Accountant, RunFacts
 from pimc.simulator.accounting.stats import Statistics
@@ -186,9 +186,7 @@ class Simulator:
                 raise ResourceLimitError(
                     f"the register '{symbol.name}' is {value}",
                     notes=[f"{symbol.meaning or symbol.name}: {symbol.low} to {symbol.high}"],
-                    help=f"give at least {symbol.low}"
-                    if value < symbol.low
-                    else "compile with a larger --max-context, or give less",
+                    help=_allowed(symbol, value),
                 )
             self.state.registers[symbol.register] = value
         self._check_limits(given)
@@ -205,6 +203,13 @@ class Simulator:
                     notes=[f"bound: {limit.high}"],
                     help="compile with a larger --max-context, or give less",
                 )
+
+
+def _allowed(symbol: RegisterSymbol, value: int) -> str:
+    """What to give instead of a value outside of the register's range."""
+    if symbol.low == symbol.high:
+        return f"give {symbol.low}: the program is made for no other value"
+    return f"give at least {symbol.low}" if value < symbol.low else "compile with a larger --max-context, or give less"
 
 
 def _check_machine(machine: Machine, program: Program) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pimc import __version__, cli
+from pimc import __main__, __version__, cli
 from pimc.commands.command import Command
 
 ROOT = Path(__file__).parent.parent.parent
@@ -149,6 +149,17 @@ def test_an_interruption_ends_with_130(capsys: pytest.CaptureFixture[str], monke
 
     with_command(monkeypatch, interrupted)
     assert run(capsys, "probe") == (130, "", "interrupted\n")
+
+
+def test_an_interruption_while_modules_load_ends_with_130(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "main", interrupted)
+    assert __main__.run() == 130
+    assert capsys.readouterr().err == "interrupted\n"
 
 
 def test_the_time_limit_ends_with_6(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from pimc import cli
 
 CORPUS = Path(__file__).parent.parent.parent / "models" / "corpus"
 LLAMA = CORPUS / "llama-dynamo.onnx"
+BERT = CORPUS / "bert-dynamo.onnx"
 SCREEN_LINES = 24
 
 
@@ -270,4 +271,30 @@ def test_long_lines_of_diagnostics_are_clipped(refused, tmp_path: Path) -> None:
     path.write_text("Z" * 50_000)
     err = refused(1, "trace", path)
     assert max(map(len, err.splitlines())) < 2100
-    assert "... (50,002 characters)" in err
+    assert "... (50,002 characters; -v: all)" in err
+    assert len(refused(1, "trace", path, "-v")) > 50_000
+
+
+def test_a_context_beyond_the_position_table_names_the_file(refused) -> None:
+    assert refused(4, "compile", BERT, "--max-context", "10000") == (
+        f"{BERT}: error: a context of 10000 tokens is longer than the model's position table"
+        " with 64 rows\nhelp: give --max-context 64 or less\n"
+    )
+
+
+@pytest.mark.parametrize("name", [LLAMA, "README.md"])
+def test_another_file_than_a_machine(refused, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(Path(__file__).parents[2])
+    assert refused(1, "machines", name).startswith(
+        f"{name}: error: this is not a machine description: the name of such a file ends in .yaml\n"
+    )
+
+
+def test_a_register_with_one_value_only(refused, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "b.pim"
+    assert cli.main(["-q", "compile", str(BERT), "-o", str(path)]) == 0
+    capsys.readouterr()
+    assert refused(6, "run", path, "--timing-only", "--set", "kv_length=3") == (
+        "error: the register 'kv_length' is 3\nnote: tokens in the KV cache: 0 to 0\n"
+        "help: give 0: the program is made for no other value\n"
+    )

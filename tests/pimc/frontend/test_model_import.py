@@ -80,6 +80,7 @@ def test_all_unsupported_operators_are_reported_at_once() -> None:
         "note: NonZero   ai.onnx      20            1      /find/NonZero\n"
         f"note: Mystery   com.example  3             9      {', '.join(f'/layer.{i}/Mystery' for i in range(8))}"
         " and 1 more\n"
+        f"note: all 9 nodes of Mystery: {', '.join(f'/layer.{i}/Mystery' for i in range(9))}\n"
         "note: NonZero: computed at compile time only: operands may not depend on the inputs\n"
         "help: write these parts of the model with supported operators (docs/operators.md) and export it again, or cut"
         " the model before them (onnx.utils.extract_model)"
