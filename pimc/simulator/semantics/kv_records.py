@@ -57,9 +57,9 @@ class _Levels:
         self._words, self._table, self._table_row, self._steps = words, table, table_row, steps
 
     def open(self, opens: NDArray[np.bool_], low: NDArray[np.float32], high: NDArray[np.float32]) -> None:
-        """Open the next level of some channels, from `low` to `high`."""
+        """Open the next level of some channels, from `low` to `high`; a zero there is positive."""
         channels = np.flatnonzero(opens)
-        low, high = low[channels], high[channels]
+        low, high = low[channels] + np.float32(0), high[channels] + np.float32(0)
         meta = halves((high - low) / np.float32(self._steps)) | halves(low) << 16
         self._words[self._table + self.counts[channels] * self._table_row + channels] = meta
         self.counts[channels] += 1
