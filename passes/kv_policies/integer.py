@@ -30,7 +30,9 @@ class Integer:
         "token", ("token", "channel"), "whether keys share a scale along a token or along a channel"
     )
     group: int = whole(16, 16, 4096, "tokens that are quantised together", multiple=16)
-    width: int | None = whole(None, 1, 4096, "channels that share the scale of a token (default: the whole head)")
+    width: int | None = whole(
+        None, 16, 4096, "channels that share the scale of a token (default: the whole head)", multiple=16
+    )
 
     def __post_init__(self) -> None:
         check_parameters(self)

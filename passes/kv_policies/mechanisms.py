@@ -76,7 +76,8 @@ class Quantized:
         value_bits: The same for values.
         key_axis: `channel` or `token`.
         group: Tokens that are quantised together, a multiple of 16.
-        width: Channels that share scale and zero of a token; divides the head's width.
+        width: Channels that share scale and zero of a token; divides the head's width, and is a multiple of 16 or all
+            of it.
         residual: Latest tokens that stay exact at least, a multiple of `group`: a ring of whole groups holds them.
     """
 

@@ -25,7 +25,7 @@ from passes.interpreter_levelled import record_bytes
 from passes.kv_policies import Layer, resolve
 
 Array = NDArray[Any]
-HEADS, KV_HEADS, KEY_WIDTH, VALUE_WIDTH = 4, 2, 16, 32
+HEADS, KV_HEADS, KEY_WIDTH, VALUE_WIDTH = 4, 2, 32, 64
 
 
 def tensors(tokens: int, seed: int) -> tuple[Array, Array, Array]:
@@ -91,7 +91,7 @@ def test_kivi(tokens: int, seed: int, bits: int, residual: int) -> None:
     check_quantised(kv, *tensors(tokens, seed), bits, "channel", 16, 16, residual, SCALE)
 
 
-@given(lengths, seeds, st.sampled_from([2, 4, 8]), st.sampled_from(["token", "channel"]), st.sampled_from([8, 16]))
+@given(lengths, seeds, st.sampled_from([2, 4, 8]), st.sampled_from(["token", "channel"]), st.sampled_from([16, 32]))
 @settings(max_examples=25)
 def test_int(tokens: int, seed: int, bits: int, axis: str, width: int) -> None:
     kv = f"int:bits={bits},axis={axis},group=32,width={width}"
