@@ -5,6 +5,8 @@ from channel_programs import counts, op, run, with_near_bank
 
 from isa import INSTRUCTIONS, MachineError, load_machine
 from pimc.simulator.dram.channel_timing import ChannelTiming
+from pimc.simulator.dram.command_timing import CommandTiming
+from pimc.simulator.dram.tables import COMMANDS
 
 MACHINE = load_machine("gddr6-aim-acc16")
 ROW = 64  # columns
@@ -192,3 +194,56 @@ def test_every_near_bank_instruction_has_a_timing(timing: ChannelTiming) -> None
 def test_machine_without_channels_is_refused() -> None:
     with pytest.raises(MachineError, match="the machine 'gddr6-aim-acc16' has no near-bank units \\(extension B\\)"):
         ChannelTiming(MACHINE.model_copy(update={"near_bank": None}))
+
+
+def test_a_beat_of_codes_takes_a_slot_of_the_mac_units(timing: ChannelTiming) -> None:
+    """A row has 64 columns of 4 beats of 4 bits: 256 beats as 64 columns take them, and no other row is opened."""
+    assert run(timing, [op("kmac", beats=256, bits=4)]) == [(0, 56 + 2 * 255 + 1)]
+    assert counts(timing) == {"ACT16": 32, "MAC16": 32 * 256}
+
+
+def test_beats_cross_row_borders_by_themselves(timing: ChannelTiming) -> None:
+    (span,) = run(timing, [op("kmac", addr=60, beat=12, beats=8, bits=4)])
+    border = 56 + 2 * 3 + 12 + 32 + 56
+    assert span == (0, border + 2 * 3 + 1)
+    assert counts(timing) == {"ACT16": 64, "PREA": 32, "MAC16": 32 * 8}
+
+
+def test_beats_of_outputs_are_strides_of_beats(timing: ChannelTiming) -> None:
+    (span,) = run(timing, [op("kmac", beats=4, outs=3, bstride=64 * 8, bits=2)])
+    assert span == (0, 56 + 2 * (2 * 3 + 12 + 32 + 56 - 2 * 3) + 3 * 6 + 1)
+    assert counts(timing)["ACT16"] == 32 * 3
+
+
+def test_stores_of_codes_take_as_long_as_stores_of_lanes(timing: ChannelTiming) -> None:
+    """An item is a masked WR, as a word of `stlane` is; 8 beats of 2 bits lie in the same column."""
+    codes = run(timing, [op("kstore", addr=63, beat=7, count=40, bstride=1, bits=2)])
+    other = ChannelTiming(MACHINE, refresh=False)
+    lanes = [op("stlane", addr=63, count=16), op("stlane", addr=64, count=24, cstride=0)]
+    first, second = run(other, lanes)
+    assert codes == [(first[0], second[1])]
+    assert counts(timing) == counts(other)
+
+
+@pytest.mark.parametrize(("mnemonic", "command"), [("kmac", "MAC16"), ("kstore", "WR")])
+def test_commands_on_codes_keep_their_distance(mnemonic: str, command: str) -> None:
+    """The last command of an instruction is legal when it is issued, and not a cycle earlier."""
+    for size in range(2, 8):
+        names = {"beats": size} if mnemonic == "kmac" else {"count": size}
+        timing, near_bank = ChannelTiming(MACHINE, refresh=False), MACHINE.near_bank
+        assert near_bank is not None
+        timing.begin_log(1000)
+        run(timing, [op(mnemonic, ch=1, bits=4, **names)])
+        replay = CommandTiming(near_bank)
+        log = [
+            (cycle - (repeat - 1 - each) * period, COMMANDS[name], bank, row)
+            for cycle, name, bank, row, repeat, period, _ in timing.end_log().tolist()
+            for each in range(repeat)
+        ]
+        assert [name for _, name, _, _ in log].count(command) == size
+        for cycle, name, bank, row in log[:-1]:
+            replay.issue(0, name, cycle, bank // 4, bank % 4, row)
+        cycle, name, bank, row = log[-1]
+        with pytest.raises(ValueError, match=f"at cycle {cycle - 1} is illegal before cycle {cycle}"):
+            replay.issue(0, name, cycle - 1, bank // 4, bank % 4, row)
+        replay.issue(0, name, cycle, bank // 4, bank % 4, row)

@@ -15,6 +15,7 @@ from pimc.simulator.engine.engine import Engine
 
 WORDS = machine().shared_buffer.capacity_words
 REGIONS = (Region("weights", "bank", 10, 20, "weights"), Region("cache", "bank", 30, 10, "cache"))
+WITH_CODES = (*REGIONS, Region("codes", "bank", 40, 20, "cache", "code"))
 
 
 def test_semantics_footprints_and_timing_cover_the_table():
@@ -141,7 +142,7 @@ def instructions(draw):
 
 @given(built=instructions())
 def test_any_operands_run_or_are_refused(built):
-    loaded = program((built, *code(("halt",))), REGIONS)
+    loaded = program((built, *code(("halt",))), WITH_CODES)
     made = Engine(machine(), loaded, ChannelTiming(machine()))
     with suppress(ProgramError):
         made.run(0, timing_only=False)
