@@ -30,9 +30,21 @@ def attend(low: Lowering, node: Node, value_waits: bool) -> None:
         value_waits: Whether the token's value still has to be appended; that is done while the softmax runs.
     """
     rooms = low.caches[str(node.attributes["cache"])]
+    result = low.storage.define(node.output).words
+    exact = rooms.mechanism.exact_tokens(low, rooms)
+    if exact is None:
+        _attend_layout(low, node, rooms, result, value_waits)
+        return
+    low.storage.aligned(node.operand(0), node)  # its offset must not be computed in what is skipped
+    with low.emitter.unless_zero(exact), low.temporary_registers():
+        _attend_layout(low, node, rooms, result, value_waits)
+    rooms.mechanism.attend_encoded(low, node, rooms, result)
+
+
+def _attend_layout(low: Lowering, node: Node, rooms: CacheRooms, result: Words, value_waits: bool) -> None:
+    """Attention over the tokens of the layout, and over what the mechanism adds to them."""
     heads, keys = int(node.attributes["heads"]), rooms.keys
     score_row = rooms.mechanism.score_words(rooms)
-    result = low.storage.define(node.output).words
     with (
         low.storage.scratch(heads * score_row, "the attention scores") as scores,
         low.storage.scratch(heads, "the statistics of a softmax") as statistics,

@@ -11,6 +11,12 @@ from pimc.backend.normalization import softmax_rows
 
 
 def softmax(block: Block, statistics: Words) -> None:
+    """Emit `probabilities`, and zeros for what the banks hold beside the attended positions."""
+    probabilities(block, statistics)
+    _zero_outside(block, int(block.node.attributes["heads"]))
+
+
+def probabilities(block: Block, statistics: Words) -> None:
     """Emit the probabilities of all heads, up to the factor 1 / sum, which goes to `statistics`."""
     low, extent = block.low, block.extent
     heads, row = int(block.node.attributes["heads"]), block.score_row
@@ -26,7 +32,6 @@ def softmax(block: Block, statistics: Words) -> None:
     bounds = None if mask is None and bias is None else low.mask_bounds
     only_mask = low.masks[mask] if mask is not None and bias is None else None
     softmax_rows(low, words, words, statistics, (heads, row, row), length, scale, bounds, only_mask)
-    _zero_outside(block, heads)
 
 
 def _scaled(block: Block, words: Words, length: OperandValue) -> float:

@@ -21,6 +21,7 @@ def append_key(low: Lowering, node: Node) -> None:
         low.contiguous(low.storage.row_part(node.operand(1))) as packed,
         padded_heads(low, packed, layout.kv_heads, layout) as (key, width),
     ):
+        rooms.mechanism.take_key(low, rooms, packed)
         for index in rooms.mechanism.indices(low, rooms):
             address = key_address(low, layout, index)
             for member, head, stride in _written(layout, index):

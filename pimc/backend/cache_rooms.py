@@ -82,6 +82,7 @@ def place_caches(
         column += columns
     for cache in graph.caches.values():
         _cache_ports(graph, cache, caches[cache.name], rooms, shared)
+        _own_symbols(cache, caches[cache.name], rooms)
     check_columns(near_bank, first_column, column, max((size.most_tokens for size in sizes.values()), default=0))
     if end_of_exact > first_column:
         name = rooms.named("kv_cache")
@@ -111,8 +112,8 @@ def _exact_rooms(
             raise UnsupportedError(f"the models hold keys and values of '{name}' in different shapes")
         return replace(earlier, first=size.first, tokens=size.tokens), column
     value_column = column + keys.columns * size.sequences
-    state = rooms.cache_state.get(cache.name, 0)
-    place = CacheRooms(keys, column, values, value_column, size.first, size.tokens, context, mechanism, state)
+    channels, state = near_bank.channels, rooms.cache_state.get(cache.name, 0)
+    place = CacheRooms(keys, column, values, value_column, size.first, size.tokens, context, mechanism, channels, state)
     return place, value_column + values.columns * size.sequences
 
 
@@ -149,6 +150,15 @@ def _cache_ports(graph: Graph, cache: Cache, place: CacheRooms, rooms: HostRooms
     if rooms.entry and name and name not in shared.rooms:
         shared.rooms[name] = place
         shared.filled[name] = (f"{rooms.entry}/{cache.present_key}", f"{rooms.entry}/{cache.present_value}")
+
+
+def _own_symbols(cache: Cache, place: CacheRooms, rooms: HostRooms) -> None:
+    """Name what the mechanism keeps, once for all graphs that use the cache."""
+    name = rooms.named(symbol_name(cache.name))
+    known = {(each.space, each.address, each.size) for each in rooms.symbols}
+    for symbol in place.mechanism.symbols(place):
+        if (symbol.space, symbol.address, symbol.size) not in known:
+            rooms.symbols.append(replace(symbol, name=f"{name}.{symbol.name}"))
 
 
 def _cache_symbols(cache: Cache, place: CacheRooms, rooms: HostRooms) -> list[Symbol]:

@@ -148,6 +148,7 @@ class EntryBuilder:
             self.placement,
             caches,
             self.host,
+            "bfloat16" if self.options.numerics == "machine" else "copy",
             masks,
             self.mask_bounds,
         )

@@ -34,6 +34,7 @@ class CacheRooms:
         tokens: Number of keys of a run in the end, past ones included.
         context: Tokens of the longest context.
         mechanism: How it keeps its tokens.
+        channels: Channels of the device.
         state_word: First word of what the mechanism keeps in the shared buffer.
         code_column: First linear column of the codes.
     """
@@ -46,6 +47,7 @@ class CacheRooms:
     tokens: Dim
     context: int
     mechanism: KeepAll
+    channels: int
     state_word: int = 0
     code_column: int = 0
 
@@ -111,6 +113,7 @@ class Lowering:
         caches: KV caches in the banks, by name.
         host: Registers that the host sets.
         masks: Additive form of every key mask.
+        stored: Function of the vector unit that rounds elements as the banks store them.
         mask_bounds: Where an attention has a mask or a bias, `None` where none has.
         absorbed: Nodes that were lowered together with an earlier one.
         token_registers: Registers that hold an integer of the current token, by key; they die with the phase.
@@ -126,6 +129,7 @@ class Lowering:
     placement: Placement
     caches: dict[str, CacheRooms]
     host: HostRegisters
+    stored: str
     masks: dict[Value, KeyMask] = field(default_factory=dict[Value, "KeyMask"])
     mask_bounds: MaskBounds | None = None
     absorbed: set[Node] = field(default_factory=set[Node])

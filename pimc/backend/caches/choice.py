@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from isa import Place, UnsupportedError
-from passes import Cache, Compression, Node, Quantized, Ring, Scored
+from passes import Cache, Compression, Levelled, Node, Quantized, Ring, Scored
 from pimc.backend.caches.keep_all import KeepAll
+from pimc.backend.caches.levelled import LevelledCache
 from pimc.backend.caches.quantized import QuantizedCache
 from pimc.backend.caches.ring import RingCache
 from pimc.backend.caches.scored import ScoredCache
 
-
 _BEAT = 16
 """Codes that a bank multiplies at once."""
+_MOST_LEVELS = 255
+_MOST_WARMUP = 2032
+_MOST_CHANNELS = 65535
 
 
 def compression_problem(node: Node, cache: Cache) -> str | None:
@@ -26,10 +29,25 @@ def compression_problem(node: Node, cache: Cache) -> str | None:
         return "its bias says something about positions that a compressed cache does not keep"
     if node.operand(0).shape[0] != 1:
         return "a compressed cache takes one sequence: give --dim batch=1"
-    if isinstance(cache.compression and cache.compression.encoding, Quantized):
+    encoding = cache.compression and cache.compression.encoding
+    if isinstance(encoding, Levelled):
+        return _levelled_problem(cache, encoding)
+    if isinstance(encoding, Quantized):
         uneven = [width for width in (cache.head_dim, cache.value_dim) if width % _BEAT]
         return f"heads of {uneven[0]} channels do not fill beats of {_BEAT} codes" if uneven else None
     return None
+
+
+def _levelled_problem(cache: Cache, encoding: Levelled) -> str | None:
+    """Bounds of the operands of the instructions for records."""
+    channels = cache.kv_heads * (cache.head_dim + cache.value_dim)
+    bounds = (
+        ("levels of a channel", encoding.levels, _MOST_LEVELS),
+        ("tokens of a warm-up", encoding.warmup, _MOST_WARMUP),
+        ("channels of a token", channels, _MOST_CHANNELS),
+    )
+    beyond = [(what, number, most) for what, number, most in bounds if number > most]
+    return "; ".join(f"there are {number} {what}; allowed: {most}" for what, number, most in beyond) or None
 
 
 def mechanism_of(cache: Cache) -> KeepAll:
@@ -43,6 +61,8 @@ def mechanism_of(cache: Cache) -> KeepAll:
             return ScoredCache(scored)
         case Compression(None, Quantized() as quantized, None):
             return QuantizedCache(quantized)
+        case Compression(None, Levelled() as levelled, None):
+            return LevelledCache(levelled)
         case chosen:
             parts = (chosen.retention, chosen.encoding, chosen.selection)
             raise UnsupportedError(

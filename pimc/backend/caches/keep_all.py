@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from passes import Cache
+    from isa import Symbol
+    from passes import Cache, Node
     from pimc.backend.attention_block import Block
     from pimc.backend.emitter import Words
     from pimc.backend.lowering import CacheRooms, Lowering
@@ -43,6 +44,13 @@ class KeepAll:
         """Columns of the banks that hold codes, for all sequences of the longest context."""
         return 0
 
+    def symbols(self, rooms: CacheRooms) -> Iterator[Symbol]:
+        """Names of what it keeps beside the layouts, without that of the cache."""
+        yield from ()
+
+    def take_key(self, low: Lowering, rooms: CacheRooms, key: Words) -> None:
+        """Look at the current token's key, whose elements lie side by side."""
+
     def indices(self, low: Lowering, rooms: CacheRooms) -> Iterator[CacheIndex]:
         """Where the current token's key and value go; code of the caller runs between one head and the next."""
         yield CacheIndex(low.position(rooms.first), rooms.first)
@@ -69,6 +77,13 @@ class KeepAll:
 
     def add_others(self, block: Block, result: Words) -> None:
         """Add their values, weighted with the probabilities, to the result."""
+
+    def exact_tokens(self, low: Lowering, rooms: CacheRooms) -> int | None:
+        """Register that is zero when `attend_encoded` does all of the attention, `None` where it never does."""
+        return None
+
+    def attend_encoded(self, low: Lowering, node: Node, rooms: CacheRooms, result: Words) -> None:
+        """Emit the attention where `exact_tokens` is zero, and skip it elsewhere."""
 
     def adjust_scores(self, block: Block) -> None:
         """Change the scores before their softmax."""
