@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from isa import Symbol
 from pimc.backend.cache_append import group_channels, head_column
 from pimc.backend.emitter import Words, indexed
 from pimc.kv_layout import KvLayout, choose_groups
@@ -53,6 +54,16 @@ class Codes:
     def item_words(self) -> int:
         """Words of a packed beat."""
         return self.bits * self.layout.banks // 32
+
+    @property
+    def facts(self) -> dict[str, int]:
+        """How codes and meta words are stored, for a symbol's layout."""
+        return {
+            "bits": self.bits,
+            "meta_bank": self.meta_bank,
+            "meta_words": self.meta_words,
+            "meta_columns": self.meta_columns,
+        }
 
     @property
     def columns(self) -> int:
@@ -114,18 +125,31 @@ class CodeRooms:
     groups: int
     columns: int
 
+    def symbols(self) -> Iterator[Symbol]:
+        """Names of the places, without that of the cache; the numbers of a layout count beats of 16 codes."""
+        for codes in (self.keys, self.values):
+            kind = f"{codes.layout.kind}_codes"
+            yield Symbol(
+                kind, "bank", codes.column, codes.columns, codes.layout.to_json() | {"kind": kind, **codes.facts}
+            )
+        first = self.keys.meta_column
+        size = self.groups * max(self.keys.meta_columns, self.values.meta_columns)
+        yield Symbol("meta_words", "bank", first, size, {"kind": "meta_words", "groups": self.groups})
+
 
 def code_rooms(rooms: CacheRooms, chosen: Quantized) -> CodeRooms:
     """The places of all codes of a cache, from `rooms.code_column` on."""
     exact, heads = rooms.keys, rooms.keys.kv_heads
-    spread = choose_groups(heads, exact.groups * exact.channels_per_group, rooms.context)
+    groups = (rooms.context - 1 - chosen.residual) // chosen.group + 1
+    tokens = groups * chosen.group
+    spread = choose_groups(heads, rooms.channels, tokens)
     key_words = exact.head_dim if chosen.key_axis == "channel" else exact.head_dim // chosen.width * chosen.group
     value_words = rooms.values.head_dim // chosen.width * chosen.group
-    key_layout = _layout(exact, chosen.key_bits, spread, rooms.context)
+    key_layout = _layout(exact, chosen.key_bits, spread, tokens)
     keys = Codes(key_layout, chosen.key_bits, rooms.code_column, 0, heads * key_words, 0)
-    value_layout = _layout(rooms.values, chosen.value_bits, spread, rooms.context)
+    value_layout = _layout(rooms.values, chosen.value_bits, spread, tokens)
     values = Codes(value_layout, chosen.value_bits, keys.column + keys.columns, 1, heads * value_words, 0)
-    meta, groups = values.column + values.columns, rooms.context // chosen.group
+    meta = values.column + values.columns
     end = meta + groups * max(keys.meta_columns, values.meta_columns)
     keys, values = replace(keys, meta_column=meta), replace(values, meta_column=meta)
     return CodeRooms(keys, values, groups, end - rooms.code_column)

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 _Address = Callable[["Lowering", "KvLayout", CacheIndex], int]
 
 
-def quantize_group(block: Block, chosen: Quantized, rooms: CodeRooms) -> None:
-    """Emit the quantisation of the tokens base to base + group - 1, for the keys and then for the values."""
-    low, base = block.low, block.extent.base
-    assert base is not None
-    ring = low.emitter.scalar("remu", base, chosen.residual + chosen.group)
+def quantize_group(block: Block, chosen: Quantized, rooms: CodeRooms, base: int, exact: int) -> None:
+    """Emit the quantisation of `group` tokens from that in the register `base` on, for keys and then for values.
+
+    The registers of the block's extent no longer hold. `exact` are the tokens of the ring.
+    """
+    low = block.low
+    ring = low.emitter.scalar("remu", base, exact)
     keys, values = rooms.keys.layout, rooms.values.layout
     key_words, value_words = (
         chosen.group * layout.kv_heads * layout.head_dim for layout in (rooms.keys.layout, rooms.values.layout)

@@ -17,6 +17,7 @@ from pimc.backend.caches.quantized_sums import sum_codes
 from pimc.backend.emitter import Words, indexed
 
 if TYPE_CHECKING:
+    from isa import Symbol
     from passes import Quantized
     from pimc.backend.attention_block import Block
     from pimc.backend.lowering import CacheRooms, Lowering
@@ -48,9 +49,14 @@ class QuantizedCache(KeepAll):
     chosen: Quantized
 
     @property
-    def exact(self) -> int:
-        """Tokens of the exact ring."""
+    def latest(self) -> int:
+        """Exact tokens of which the oldest group is quantised."""
         return self.chosen.residual + self.chosen.group
+
+    @property
+    def exact(self) -> int:
+        """Tokens of the exact ring: whole groups, so that none of them wraps around."""
+        return -(-self.latest // self.chosen.group) * self.chosen.group
 
     def capacity(self, tokens: int) -> int:
         """The exact ring, or the context when that is smaller."""
@@ -58,12 +64,17 @@ class QuantizedCache(KeepAll):
 
     def _rooms(self, rooms: CacheRooms) -> CodeRooms | None:
         """Places of the codes; `None` when the context is so short that no group is ever quantised."""
-        return code_rooms(rooms, self.chosen) if rooms.context > self.exact else None
+        return code_rooms(rooms, self.chosen) if rooms.context > self.latest else None
 
     def code_columns(self, rooms: CacheRooms) -> int:
         """Codes of keys and values, and their meta words."""
         codes = self._rooms(rooms)
         return 0 if codes is None else codes.columns
+
+    def symbols(self, rooms: CacheRooms) -> Iterator[Symbol]:
+        """Codes of keys, codes of values, meta words of both."""
+        codes = self._rooms(rooms)
+        yield from () if codes is None else codes.symbols()
 
     def indices(self, low: Lowering, rooms: CacheRooms) -> Iterator[CacheIndex]:
         """The position modulo the ring."""
@@ -111,22 +122,48 @@ class QuantizedCache(KeepAll):
                 score_codes(block, self.chosen, codes, count)
 
     def adjust_scores(self, block: Block) -> None:
-        """Exclude what the ring still holds of tokens that have been quantised: from n mod ring up to group's end."""
+        """Exclude the tokens that have been quantised since, which are the oldest of the ring."""
         if self._rooms(block.rooms) is None:
             return
         low, base, emit = block.low, block.extent.base, block.low.emitter.emit
         assert base is not None
-        start = low.emitter.scalar("add", low.position(block.rooms.first), 1)
+        oldest = low.emitter.scalar("add", low.position(block.rooms.first), 1)
         # In the ring lie extent.end - base tokens, n - base of them not quantised.
-        stale = low.emitter.scalar("sub", block.extent.end, Indexed(0, start))
+        stale = low.emitter.scalar("sub", block.extent.end, Indexed(0, oldest))
         emit("max", stale, stale, 0)
         with low.emitter.unless_zero(stale):
-            emit("remu", start, start, self.exact)
-            emit("add", start, start, Indexed(0, base))
-            heads = int(block.node.attributes["heads"])
-            place, row = indexed(block.scores.word, start), block.score_row
-            emit("vfill", place, _EXCLUDED, indexed(0, stale), heads, dst_row=row)
-        low.emitter.release(start, stale)
+            emit("sub", oldest, oldest, Indexed(0, block.extent.end))
+            emit("add", oldest, oldest, Indexed(0, base))
+            emit("remu", oldest, oldest, self.exact)
+            if self.exact == self.latest:
+                self._exclude(block, oldest, stale)
+            else:
+                self._exclude_around(block, oldest, stale)
+        low.emitter.release(oldest, stale)
+
+    def _exclude_around(self, block: Block, place: int, count: int) -> None:
+        """Exclude `count` tokens of the ring from `place` on, behind its end those from its beginning on."""
+        low, emit = block.low, block.low.emitter.emit
+        until_end = low.emitter.register()
+        emit("li", until_end, self.exact)
+        emit("sub", until_end, until_end, Indexed(0, place))
+        emit("min", until_end, until_end, Indexed(0, count))
+        self._exclude(block, place, until_end)
+        emit("sub", count, count, Indexed(0, until_end))
+        emit("li", place, 0)
+        with low.emitter.unless_zero(count):
+            self._exclude(block, place, count)
+        low.emitter.release(until_end)
+
+    def _exclude(self, block: Block, place: int, count: int) -> None:
+        """Exclude `count` tokens from `place` of the ring on."""
+        low, base = block.low, block.extent.base
+        assert base is not None
+        heads = int(block.node.attributes["heads"])
+        token = low.emitter.scalar("add", place, Indexed(0, base))
+        words = indexed(block.scores.word, token)
+        low.emitter.emit("vfill", words, _EXCLUDED, indexed(0, count), heads, dst_row=block.score_row)
+        low.emitter.release(token)
 
     def add_others(self, block: Block, result: Words) -> None:
         """Values of the codes."""
@@ -141,11 +178,14 @@ class QuantizedCache(KeepAll):
         if codes is None:
             return
         low = block.low
-        full = low.emitter.scalar("sub", low.position(block.rooms.first), self.exact - 2)
+        low.forget_registers()  # the registers of the attention itself leave too few
+        full = low.emitter.scalar("sub", low.position(block.rooms.first), self.latest - 2)
         low.emitter.emit("max", full, full, 0)
         with low.emitter.unless_zero(full), low.temporary_registers():
             low.emitter.emit("sub", full, full, 1)
             low.emitter.emit("remu", full, full, self.chosen.group)
             with if_zero(low, full), low.temporary_registers():
-                quantize_group(block, self.chosen, codes)
+                base = self.base(low, block.rooms)
+                assert base is not None
+                quantize_group(block, self.chosen, codes, base, self.exact)
         low.emitter.release(full)
