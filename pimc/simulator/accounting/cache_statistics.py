@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from isa import Indexed, Instruction, Kind, Machine, Program
 from passes import Cache, cache_from_facts, stored
 from pimc.simulator.accounting.stats import CacheStatistics
+from pimc.simulator.engine.counters import Counters
 
 _READS = ("RD", "RDA", "RDCP", "MAC")
 """Commands that read a column of one bank; `MAC16` reads one of every bank."""
@@ -36,26 +37,28 @@ class CacheAccountant:
         self._instructions = np.flatnonzero(_touches_cache(program))
         banks = near_bank.banks if near_bank is not None else 0
         column = near_bank.lanes * self._element_bits // 8 if near_bank is not None else 0
+        self._all_banks_bytes = banks * column
         self._read_bytes = np.array([_columns(name, _READS, "MAC16", banks) * column for name in commands], np.int64)
         self._written_bytes = np.array(
             [_columns(name, _WRITES, "WRA16", banks) * column for name in commands], np.int64
         )
 
-    def statistics(self, commands: NDArray[np.int64], tokens: int) -> CacheStatistics:
+    def statistics(self, counters: Counters, tokens: int) -> CacheStatistics:
         """The cache at the end of a run.
 
         Args:
-            commands: DRAM commands [instructions + 1, commands].
+            counters: What happened.
             tokens: Tokens of the sequence so far.
         """
         found = [(cache, sequences, stored(cache, tokens, self._element_bits)) for cache, sequences in self._caches]
         exact = sum(n * cache.kv_heads * (cache.head_dim + cache.value_dim) for cache, n, _ in found)
-        issued = commands[self._instructions].sum(axis=0)
+        issued = counters.commands[self._instructions].sum(axis=0)
+        read_before = sum(counters.further_beats[index] for index in self._instructions)
         return CacheStatistics(
             tokens_kept=max((each.tokens for *_, each in found), default=tokens),
             bytes=sum(-(-sequences * each.bits // 8) for _, sequences, each in found),
             uncompressed_bytes=tokens * exact * self._element_bits // 8,
-            bytes_read=int(issued @ self._read_bytes),
+            bytes_read=int(issued @ self._read_bytes) - read_before * self._all_banks_bytes,
             bytes_written=int(issued @ self._written_bytes),
         )
 

@@ -96,7 +96,7 @@ class Accountant:
             nodes=self._nodes(counters, facts),
             peak_floor_cycles=peak_floor_cycles(machine, counters.mac_work),
             row_cycled_floor_cycles=row_cycled_floor_cycles(machine, counters.mac_work),
-            cache=self._cache.statistics(counters.commands, facts.kv_length),
+            cache=self._cache.statistics(counters, facts.kv_length),
             area_mm2=_area_mm2(machine),
             provenance=self._provenance(facts),
         )
