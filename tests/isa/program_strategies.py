@@ -131,10 +131,11 @@ def _regions(draw: st.DrawFn, numerics: str) -> tuple[tuple[Region, ...], tuple[
     for name in draw(st.lists(NAMES, max_size=4, unique=True)):
         space = draw(st.sampled_from(["sb", "bank"]))
         size = draw(st.integers(1, 5))
-        regions.append(Region(name, space, address[space], size, "weights"))
+        element = draw(st.sampled_from(["number", "code"])) if space == "bank" else "number"
+        regions.append(Region(name, space, address[space], size, "weights", element))
         address[space] += size + draw(st.integers(0, 2))
         shape: tuple[int, ...] = (size,) if space == "sb" else (2, 2, size * 4)
-        dtype = "<u4" if space == "sb" else "<u2" if numerics == "machine" else "<f4"
+        dtype = "<u4" if space == "sb" else "<u2" if numerics == "machine" or element == "code" else "<f4"
         if draw(st.booleans()):
             data = np.random.default_rng(draw(st.integers(0, 99))).integers(
                 0, 256, int(np.prod(shape)) * np.dtype(dtype).itemsize
