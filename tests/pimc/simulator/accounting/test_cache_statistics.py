@@ -83,11 +83,11 @@ def test_data_do_not_change_what_a_plain_cache_moves(timing_only: bool) -> None:
 
 
 def test_packed_columns_are_read_once_for_all_their_codes() -> None:
-    """A column holds 2, 4 or 8 beats of codes: what is left are scales, zeros and the tokens that stay exact."""
+    """A column holds 2, 4 or 8 beats of codes; a head of 32 elements fills two."""
     read = {}
     for bits in (8, 4, 2):
         session = session_of(f"int:bits={bits}", timing_only=True)
         session.kv_length = 100
         session.step([1])
         read[bits] = session.statistics.cache.bytes_read
-    assert read[8] - read[4] == 2 * (read[4] - read[2]) > 0
+    assert read[8] > read[4] == read[2]
