@@ -27,7 +27,8 @@ def _add_arguments(parser: ArgumentParser) -> None:
         "--rtol",
         type=float,
         help="largest error allowed, relative to the output's largest magnitude"
-        " (default 1e-4; with --numerics machine the cosine must be at least 0.999)",
+        " (default 1e-4, of policies that encode or select 1e-3; with --numerics machine the cosine must be at least"
+        " 0.999)",
     )
 
 
@@ -64,10 +65,11 @@ def _verified(options: Namespace, show: Callable[[str], None]) -> Verification:
     inputs = read_arrays(options.inputs) if options.inputs is not None else None
     machine, record = load_machine(options.machine), Record(show)
     program = compile_with(options, machine, [record], options.inputs)
-    rtol = default_tolerance(options.numerics) if options.rtol is None else options.rtol
-    session, chosen = Session(program, machine), (inputs, rtol, options.seed, show)
+    session = Session(program, machine)
     if options.kv is not None:
-        return verify_policies(program, session, record.graphs, *chosen)
+        return verify_policies(program, session, record.graphs, inputs, options.rtol, options.seed, show)
+    rtol = default_tolerance(options.numerics) if options.rtol is None else options.rtol
+    chosen = (inputs, rtol, options.seed, show)
     if is_folder(options.model):
         return verify_folder(program, session, load_folder(options.model), *chosen)
     return verify_program(program, session, Reference(options.model, bound_values(options)), *chosen)
