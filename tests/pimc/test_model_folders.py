@@ -125,7 +125,29 @@ def test_the_session_says_what_is_missing(t5: Program) -> None:
     with pytest.raises(InputError, match="run 'prefill' first"):
         session.run(tokens, entry="decode")
     with pytest.raises(ResourceLimitError, match="too long"):
-        session.run({"input_ids": np.ones((1, 17), int)}, entry="prefill")
+        session.run({"input_ids": np.ones((1, 65), int)}, entry="prefill")
+
+
+@pytest.mark.parametrize("family", ["bart-dynamo", "marian-torchscript", "t5-optimum", "whisper-dynamo"])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_prompt_may_be_longer_than_one_run(family: str, batch: int) -> None:
+    program = compiled(FOLDERS / family, batch)
+    assert worst_error(program, FOLDERS / family, Case(9, 21, 3, padding=4)) <= 1e-4
+
+
+def test_a_long_prompt_is_one_step(t5: Program) -> None:
+    (_, encoded), (_, prompt), (_, following) = runs_of(t5, Case(7, 40, 1))
+    whole, short, timed = Session(t5, MACHINE), Session(t5, MACHINE), Session(t5, MACHINE, timing_only=True)
+    for session in (whole, short, timed):
+        session.run(encoded, entry="encode")
+    every = whole.run(prompt, ["logits"], "prefill")["logits"]
+    last = short.run(prompt, ["logits"], "prefill", last_only=True)["logits"]
+    assert every.shape == (1, 40, 32)
+    np.testing.assert_array_equal(last, every[:, -1:])
+    assert timed.run(prompt, entry="prefill") == {}
+    assert timed.statistics.cycles == whole.statistics.cycles == whole.statistics.first_cycles
+    assert (whole.statistics.tokens, whole.kv_length) == (40, 40)
+    assert whole.run(following, entry="decode")["present.0.decoder.key"].shape == (1, 4, 41, 8)
 
 
 def test_the_command_line_takes_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isa import InputError, Port, Program, ProgramError, Symbol
+from isa import InputError, Port, Program, ProgramError, Symbol, UnsupportedError
 from passes import Affine, bind, parse_dim
 from pimc.simulator.host.symbols import bind_symbols
 
@@ -41,6 +41,16 @@ def input_ports(program: Program) -> dict[str, Port]:
 def output_ports(program: Program) -> dict[str, Port]:
     """Output ports by name."""
     return {port.name: port for port in program.ports if port.direction == "output"}
+
+
+def token_port(program: Program) -> Port:
+    """The input of token numbers; raises `UnsupportedError` when there is none."""
+    for port in program.ports:
+        if port.direction == "input" and port.kind == "tokens" and np.dtype(port.dtype).kind in "iu":
+            layout = program.symbol(port.symbol).layout
+            if layout["words"] == 1 and layout.get("default") != "position":
+                return port
+    raise UnsupportedError("the model has no input of token numbers", help="use Session.run with arrays")
 
 
 def check_inputs(program: Program, given: Mapping[str, Array], resident: Collection[str] = ()) -> Request:

@@ -29,6 +29,7 @@ from pimc.simulator.host.inputs import (
     check_outputs,
     input_ports,
     output_ports,
+    token_port,
 )
 from pimc.simulator.host.memory import (
     clear_cache,
@@ -42,6 +43,7 @@ from pimc.simulator.host.memory import (
     write_token_rows,
     write_whole,
 )
+from pimc.simulator.host.prompt_pieces import is_too_long, joined, prompt_pieces
 from pimc.simulator.host.symbols import bind_masks, bind_symbols, shape_of
 from pimc.simulator.simulator import Simulator
 
@@ -126,7 +128,8 @@ class Session:
         """Run the model once.
 
         Tokens go behind those in the resident cache; `past` inputs, when given, replace the cache. A model without
-        `past` inputs begins with an empty cache in every run. A prompt longer than the program's chunk is cut.
+        `past` inputs begins with an empty cache in every run. A prompt longer than the program's chunk is cut; that
+        of a folder's decoder, whose `prefill` begins with an empty cache, goes on token by token in `decode`.
 
         Args:
             inputs: Arrays by ONNX input name.
@@ -146,8 +149,18 @@ class Session:
         self._part = self._chosen(entry)
         request = check_inputs(self._part, inputs, self._resident())
         wanted = check_outputs(self._part, outputs)
+        if self.program.stages and is_too_long(self._part, entry, request.tokens):
+            return self._run_pieces(request, wanted, last_only)
         self._prepare_cache(request)
         return self._execute(request, wanted, entry, last_only)
+
+    def _run_pieces(self, request: Request, wanted: Sequence[str], last_only: bool) -> dict[str, Array]:
+        """Run a prompt that is too long for its entry, as one step."""
+        self._check_context(0, request.tokens)
+        begun, pieces = len(self._steps), prompt_pieces(self.program, request, wanted, last_only)
+        results = [self.run(piece.arrays, piece.outputs, piece.entry, last_only) for piece in pieces]
+        self._steps[begun:] = [as_one_step(total(self._steps[begun:]))]
+        return {} if self.timing_only else joined(self.program, wanted, results)
 
     def step(self, token_ids: Sequence[int] | Array, outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """Append tokens to the resident cache; outputs of the last one, as `run` with `last_only` gives them.
@@ -165,7 +178,7 @@ class Session:
             raise InputError(f"token numbers are {ids.size} values of type {ids.dtype}", help="give integers")
         stages = self.program.stages
         self._part = self._chosen("decode" if stages else None)
-        port = _token_port(self._part)
+        port = token_port(self._part)
         shape = tuple(dim if isinstance(dim, int) else ids.size for dim in port.shape)
         arrays = {port.name: ids.astype(port.dtype).reshape(shape)}
         if stages:
@@ -293,12 +306,11 @@ class Session:
         chunk = self._chunk
         single = "decode" if "decode" in entries and (tokens == 1 or "prefill" not in entries) else "prefill"
         name = entry or ("encode" if "encode" in entries else single)
-        is_prompt = bool(self.program.stages) and name == "prefill" and "first_output" not in entries[name].registers
-        if (name == "encode" or is_prompt) and tokens > chunk:
+        if name == "encode" and tokens > chunk:
             raise ResourceLimitError(
                 "the input is too long for the program",
                 notes=[f"demand: {tokens} tokens", f"bound: {chunk} tokens in one run"],
-                help="give the rest to 'decode'" if is_prompt else "compile with a larger --max-context",
+                help="compile with a larger --max-context",
             )
         return name, 1 if name == "decode" else min(left, chunk)
 
@@ -378,12 +390,3 @@ class Session:
         shape = shape_of(port, symbols)
         dynamic = [size for dim, size in zip(port.shape, shape, strict=True) if isinstance(dim, str)]
         return dynamic[0] if dynamic else math.prod(shape) // cache_words(self._part.symbol(port.symbol))
-
-
-def _token_port(program: Program) -> Port:
-    for port in program.ports:
-        if port.direction == "input" and port.kind == "tokens" and np.dtype(port.dtype).kind in "iu":
-            layout = program.symbol(port.symbol).layout
-            if layout["words"] == 1 and layout.get("default") != "position":
-                return port
-    raise UnsupportedError("the model has no input of token numbers", help="use Session.run with arrays")
