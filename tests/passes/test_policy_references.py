@@ -20,7 +20,9 @@ from tests_policy_checks import (
     held,
 )
 
-from passes import parse_kv
+from passes import Cache, parse_kv
+from passes.interpreter_attention import attend as exact_attention
+from passes.interpreter_compression import CompressedCache, Scoring, attend_compressed
 from passes.interpreter_levelled import record_bytes
 from passes.kv_policies import Layer, resolve
 
@@ -186,3 +188,24 @@ def test_records_have_the_bytes_of_titanus_formula(seed: int, bits_k: int, bits_
         sparsity = 1 - (keys + values) / channels
         assert len(record) == reference.titanus_bytes(channels, sparsity, sparsity, mean, mean)
         assert len(record) == record_bytes(channels, keys, values, bits_k, bits_v)
+
+
+@pytest.mark.parametrize("kv", ["window:sink=2,budget=12", "h2o:budget=200", "topk:k=100", "quest:dense=0,pages=9"])
+def test_bias_mask_soft_cap_and_batch_are_those_of_exact_attention(kv: str) -> None:
+    random = np.random.default_rng(3)
+    tokens, batch = 40, 2
+    samples = [tensors(tokens, seed) for seed in range(batch)]
+    q, k, v = (np.stack([sample[index].reshape(tokens, -1) for sample in samples]) for index in range(3))
+    bias = random.standard_normal((1, HEADS, tokens, tokens)).astype(np.float32)
+    bias[:, 1, :, 3] = -1e30
+    mask = np.ones((batch, tokens), bool)
+    if "h2o" not in kv:
+        mask[1, :5] = False
+    (compression,) = resolve(parse_kv(kv), [Layer(0, 1, KEY_WIDTH, VALUE_WIDTH)])
+    state = CompressedCache(Cache("kv", KV_HEADS, KEY_WIDTH, VALUE_WIDTH, compression=compression), lambda x: x)
+    found = attend_compressed(state, q, k, v, HEADS, Scoring(SCALE, 5.0, mask, bias))
+    if kv.startswith("window"):
+        bias = np.where(reference.window_mask(tokens, 2, 12), bias, np.float32(-np.inf))
+    with np.errstate(invalid="ignore"):  # rows without any key
+        expected = exact_attention(q, k, v, None, None, mask, bias, HEADS, KV_HEADS, SCALE, True, 0, 5.0)[0]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
