@@ -56,7 +56,25 @@ class _Levels:
         self.meta = words[state + 3 * length : state + 4 * length]
         self._words, self._table, self._table_row, self._steps = words, table, table_row, steps
 
-    def open(self, opens: NDArray[np.bool_], low: NDArray[np.float32], high: NDArray[np.float32]) -> None:
+    def begin(self, elements: NDArray[np.float32], survives: NDArray[np.bool_]) -> None:
+        """Forget all levels, and open the first over the survivors among [rows, channels]."""
+        low = np.where(survives, elements, np.float32(np.inf)).min(axis=0)
+        high = np.where(survives, elements, np.float32(-np.inf)).max(axis=0)
+        for vector in (self.counts, self.low, self.high, self.meta):
+            vector[:] = 0
+        self._open(survives.any(axis=0), low, high)
+
+    def admit(self, elements: NDArray[np.float32], survives: NDArray[np.bool_], levels: int) -> NDArray[np.bool_]:
+        """Open the levels that the survivors of a row need, up to `levels`; which of them are not the first."""
+        is_first = self.counts == 0
+        is_outside = (elements < self.low) | (elements > self.high)
+        opens = survives & (is_first | (is_outside & (self.counts < levels)))
+        low = np.where(is_first, elements, np.minimum(self.low, elements))
+        high = np.where(is_first, elements, np.maximum(self.high, elements))
+        self._open(opens, low, high)
+        return opens & ~is_first
+
+    def _open(self, opens: NDArray[np.bool_], low: NDArray[np.float32], high: NDArray[np.float32]) -> None:
         """Open the next level of some channels, from `low` to `high`; a zero there is positive."""
         channels = np.flatnonzero(opens)
         low, high = low[channels] + np.float32(0), high[channels] + np.float32(0)
@@ -64,11 +82,6 @@ class _Levels:
         self._words[self._table + self.counts[channels] * self._table_row + channels] = meta
         self.counts[channels] += 1
         self.low[channels], self.high[channels], self.meta[channels] = low, high, meta
-
-    def clear(self) -> None:
-        """Forget all levels."""
-        for vector in (self.counts, self.low, self.high, self.meta):
-            vector[:] = 0
 
 
 def klevel(
@@ -93,21 +106,12 @@ def klevel(
     if mode == _RANGE:
         elements = view(state.shared, a, rows, length, row, 1).reshape(rows, length)
         survives = view(state.shared_integers, mask, rows, length, row, 1).reshape(rows, length) != 0
-        low = np.where(survives, elements, np.float32(np.inf)).min(axis=0)
-        high = np.where(survives, elements, np.float32(-np.inf)).max(axis=0)
-        found.clear()
-        found.open(survives.any(axis=0), low, high)
+        found.begin(elements, survives)
         return
     for _ in range(rows):
-        elements = state.shared[a : a + length].copy()
         survives = state.shared_integers[mask : mask + length] != 0
-        is_first = found.counts == 0
-        is_outside = (elements < found.low) | (elements > found.high)
-        opens = survives & (is_first | (is_outside & (found.counts < levels)))
-        low = np.where(is_first, elements, np.minimum(found.low, elements))
-        high = np.where(is_first, elements, np.maximum(found.high, elements))
-        found.open(opens, low, high)
-        state.shared_integers[dst : dst + length] = opens & ~is_first
+        flags = found.admit(state.shared[a : a + length].copy(), survives, levels)
+        state.shared_integers[dst : dst + length] = flags
         dst, a, mask = dst + row, a + row, mask + row
 
 
