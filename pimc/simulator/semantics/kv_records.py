@@ -62,17 +62,17 @@ class _Levels:
         high = np.where(survives, elements, np.float32(-np.inf)).max(axis=0)
         for vector in (self.counts, self.low, self.high, self.meta):
             vector[:] = 0
-        self._open(survives.any(axis=0), low, high)
+        self._open(np.any(survives, axis=0), low, high)
 
     def admit(self, elements: NDArray[np.float32], survives: NDArray[np.bool_], levels: int) -> NDArray[np.bool_]:
         """Open the levels that the survivors of a row need, up to `levels`; which of them are not the first."""
         is_first = self.counts == 0
         is_outside = (elements < self.low) | (elements > self.high)
-        opens = survives & (is_first | (is_outside & (self.counts < levels)))
+        opens: NDArray[np.bool_] = survives & (is_first | (is_outside & (self.counts < levels)))
         low = np.where(is_first, elements, np.minimum(self.low, elements))
         high = np.where(is_first, elements, np.maximum(self.high, elements))
         self._open(opens, low, high)
-        return opens & ~is_first
+        return np.asarray(opens & ~is_first)
 
     def _open(self, opens: NDArray[np.bool_], low: NDArray[np.float32], high: NDArray[np.float32]) -> None:
         """Open the next level of some channels, from `low` to `high`; a zero there is positive."""
