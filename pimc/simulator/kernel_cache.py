@@ -9,12 +9,17 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numba
 
 _KEPT_FOLDERS = 3
+_IN_USE_S = 3600.0
+"""Seconds for which a folder counts as in use: other versions of the sources may run at the same time."""
 
 
 def _use_kernel_folder() -> Path | None:
@@ -44,9 +49,19 @@ def _sources_sha256() -> str:
 
 
 def _remove_old(base: Path) -> None:
-    folders = sorted((path for path in base.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
-    for folder in folders[:-_KEPT_FOLDERS]:
+    """Remove folders that nobody uses, but for the latest."""
+    used = sorted(_last_uses(base))
+    unused = [folder for seconds, folder in used[:-_KEPT_FOLDERS] if seconds < time.time() - _IN_USE_S]
+    for folder in unused:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _last_uses(base: Path) -> Iterator[tuple[float, Path]]:
+    """Time of the last use and path of every folder; another process may remove one meanwhile."""
+    for folder in base.iterdir():
+        with suppress(FileNotFoundError):
+            if folder.is_dir():
+                yield folder.stat().st_mtime, folder
 
 
 KERNEL_FOLDER = _use_kernel_folder()

@@ -38,5 +38,13 @@ def test_old_folders_are_removed(tmp_path: Path) -> None:
     assert {path.name for path in base.iterdir()} == {"old3", "old4", Path(mine).name}
 
 
+def test_folders_that_other_processes_may_use_stay(tmp_path: Path) -> None:
+    base = tmp_path / "pimc" / "kernels"
+    for age in range(5):
+        (base / f"used{age}").mkdir(parents=True)
+    mine, _ = _folders(XDG_CACHE_HOME=str(tmp_path))
+    assert {path.name for path in base.iterdir()} == {*(f"used{age}" for age in range(5)), Path(mine).name}
+
+
 def test_a_folder_that_the_user_chose_stays(tmp_path: Path) -> None:
     assert _folders(NUMBA_CACHE_DIR=str(tmp_path)) == ["None", str(tmp_path)]
