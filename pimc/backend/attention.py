@@ -55,7 +55,6 @@ def _attend_layout(low: Lowering, node: Node, rooms: CacheRooms, result: Words, 
         block = Block(low, node, rooms, heads // keys.kv_heads, extent, scores, score_row)
         rooms.mechanism.score_others(block)
         _scores(block)
-        rooms.mechanism.adjust_scores(block)
         if value_waits:
             append_value(low, node)
         softmax(block, statistics)

@@ -23,6 +23,7 @@ def probabilities(block: Block, statistics: Words) -> None:
     words = Words(block.scores.word, extent.first)
     length = indexed(0, extent.length)
     scale = _scaled(block, words, length)
+    block.rooms.mechanism.adjust_scores(block)
     bias = block.node.optional(4)
     if bias is not None:
         _add_bias(block, bias, words, length)

@@ -7,6 +7,7 @@ from passes import Cache, Compression, Levelled, Node, Quantized, Ring, Scored
 from pimc.backend.caches.keep_all import KeepAll
 from pimc.backend.caches.levelled import LevelledCache
 from pimc.backend.caches.quantized import QuantizedCache
+from pimc.backend.caches.quantized_ring import QuantizedRingCache
 from pimc.backend.caches.ring import RingCache
 from pimc.backend.caches.scored import ScoredCache
 
@@ -33,8 +34,24 @@ def compression_problem(node: Node, cache: Cache) -> str | None:
     if isinstance(encoding, Levelled):
         return _levelled_problem(cache, encoding)
     if isinstance(encoding, Quantized):
-        uneven = [width for width in (cache.head_dim, cache.value_dim) if width % _BEAT]
-        return f"heads of {uneven[0]} channels do not fill beats of {_BEAT} codes" if uneven else None
+        return _quantized_problem(cache, encoding)
+    return None
+
+
+def _quantized_problem(cache: Cache, encoding: Quantized) -> str | None:
+    """What codes in the banks cannot be."""
+    if 16 in (encoding.key_bits, encoding.value_bits):
+        return "keys and values are either both quantised or both exact"
+    for width in (cache.head_dim, cache.value_dim):
+        if width % _BEAT:
+            return f"heads of {width} channels do not fill beats of {_BEAT} codes"
+    ring = cache.compression and cache.compression.retention
+    exact = encoding.residual + encoding.group
+    if isinstance(ring, Ring) and ring.budget - ring.sinks < exact:
+        return (
+            f"a window of {ring.budget - ring.sinks} tokens behind the sinks has no room for {exact} exact ones"
+            f" ({encoding.residual} and a group): give budget={ring.sinks + exact} or more, or a smaller residual"
+        )
     return None
 
 
@@ -61,6 +78,8 @@ def mechanism_of(cache: Cache) -> KeepAll:
             return ScoredCache(scored)
         case Compression(None, Quantized() as quantized, None):
             return QuantizedCache(quantized)
+        case Compression(Ring() as ring, Quantized() as quantized, None):
+            return QuantizedRingCache(quantized, ring)
         case Compression(None, Levelled() as levelled, None):
             return LevelledCache(levelled)
         case chosen:

@@ -137,10 +137,9 @@ class CodeRooms:
         yield Symbol("meta_words", "bank", first, size, {"kind": "meta_words", "groups": self.groups})
 
 
-def code_rooms(rooms: CacheRooms, chosen: Quantized) -> CodeRooms:
-    """The places of all codes of a cache, from `rooms.code_column` on."""
+def code_rooms(rooms: CacheRooms, chosen: Quantized, groups: int) -> CodeRooms:
+    """The places of the codes of some groups of tokens, from `rooms.code_column` on."""
     exact, heads = rooms.keys, rooms.keys.kv_heads
-    groups = (rooms.context - 1 - chosen.residual) // chosen.group + 1
     tokens = groups * chosen.group
     spread = choose_groups(heads, rooms.channels, tokens)
     key_words = exact.head_dim if chosen.key_axis == "channel" else exact.head_dim // chosen.width * chosen.group

@@ -86,7 +86,7 @@ class KeepAll:
         """Emit the attention where `exact_tokens` is zero, and skip it elsewhere."""
 
     def adjust_scores(self, block: Block) -> None:
-        """Change the scores before their softmax."""
+        """Change the scores, which were capped, before their softmax; it may yet multiply them by a positive scale."""
 
     def observe(self, block: Block, statistics: Words) -> None:
         """Look at the probabilities, which lack the factor 1 / sum in `statistics`."""

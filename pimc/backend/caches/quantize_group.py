@@ -19,44 +19,49 @@ if TYPE_CHECKING:
 _Address = Callable[["Lowering", "KvLayout", CacheIndex], int]
 
 
-def quantize_group(block: Block, chosen: Quantized, rooms: CodeRooms, base: int, exact: int) -> None:
-    """Emit the quantisation of `group` tokens from that in the register `base` on, for keys and then for values.
+def quantize_group(block: Block, chosen: Quantized, rooms: CodeRooms, ring_place: int, code_place: int) -> None:
+    """Emit the quantisation of a group of tokens, first of the keys and then of the values.
 
-    The registers of the block's extent no longer hold. `exact` are the tokens of the ring.
+    The registers of the block's extent no longer hold.
+
+    Args:
+        block: The attention.
+        chosen: Bits, axes and group sizes.
+        rooms: Places of the codes.
+        ring_place: Register of the place of its first token in the exact ring.
+        code_place: Register of the place of its first token among the codes.
     """
     low = block.low
-    ring = low.emitter.scalar("remu", base, exact)
     keys, values = rooms.keys.layout, rooms.values.layout
     key_words, value_words = (
         chosen.group * layout.kv_heads * layout.head_dim for layout in (rooms.keys.layout, rooms.values.layout)
     )
     with low.storage.scratch(key_words, "keys of a group") as words:
-        _load_keys(block, chosen, words, ring)
+        _load_keys(block, chosen, words, ring_place)
         with low.storage.scratch(rooms.keys.meta_row, "scales and zero points") as meta:
             if chosen.key_axis == "channel":
                 _quantize_channels(block, chosen, rooms.keys, words, meta)
             else:
                 step, row = 1, keys.kv_heads * keys.head_dim
                 _quantize_tokens(block, chosen, rooms.keys, words, meta, (keys.head_dim, row, step))
-            _store_meta(block, chosen, rooms.keys, meta, base)
-        _store_keys(block, chosen, rooms.keys, words, base)
+            _store_meta(block, chosen, rooms.keys, meta, code_place)
+        _store_keys(block, chosen, rooms.keys, words, code_place)
     with low.storage.scratch(value_words, "values of a group") as words:
-        _load_values(block, chosen, words, ring)
+        _load_values(block, chosen, words, ring_place)
         with low.storage.scratch(rooms.values.meta_row, "scales and zero points") as meta:
             step, row = chosen.group, 1
             _quantize_tokens(block, chosen, rooms.values, words, meta, (values.head_dim * chosen.group, row, step))
-            _store_meta(block, chosen, rooms.values, meta, base)
-        _store_values(block, chosen, rooms.values, words, base)
-    low.emitter.release(ring)
+            _store_meta(block, chosen, rooms.values, meta, code_place)
+        _store_values(block, chosen, rooms.values, words, code_place)
 
 
-def _load_keys(block: Block, chosen: Quantized, target: Words, ring: int) -> None:
+def _load_keys(block: Block, chosen: Quantized, target: Words, ring_place: int) -> None:
     """target[token, head, channel] = exact keys, bank by bank: a bank has one token of 16."""
     low, layout = block.low, block.rooms.keys
     width = layout.kv_heads * layout.head_dim
     for unit in range(chosen.group // layout.banks):
         with low.temporary_registers(), low.emitter.loop(layout.banks) as bank:
-            index = _index(low, ring, unit * layout.banks, "exact unit")
+            index = _index(low, ring_place, unit * layout.banks, "exact unit")
             column, channels = key_address(low, layout, index), owner_channels(low, layout, index)
             row = low.emitter.scalar("mul", bank, width)
             for member in range(layout.heads_per_group):
@@ -74,13 +79,13 @@ def _load_keys(block: Block, chosen: Quantized, target: Words, ring: int) -> Non
             low.emitter.release(row)
 
 
-def _load_values(block: Block, chosen: Quantized, target: Words, ring: int) -> None:
+def _load_values(block: Block, chosen: Quantized, target: Words, ring_place: int) -> None:
     """target[head, channel, token] = exact values: a bank has 16 tokens of one channel in each stripe."""
     low, layout = block.low, block.rooms.values
     size = layout.head_dim * chosen.group
     for unit in range(chosen.group // layout.banks):
         with low.temporary_registers(), low.emitter.loop(layout.banks) as bank:
-            index = _index(low, ring, unit * layout.banks, "exact unit")
+            index = _index(low, ring_place, unit * layout.banks, "exact unit")
             column, channels = value_address(low, layout, index), owner_channels(low, layout, index)
             row = low.emitter.scalar("mul", bank, chosen.group)
             for member in range(layout.heads_per_group):
@@ -155,14 +160,14 @@ def _quantize_tokens(
         emit("kquant", words_of_cell, words_of_cell, factor, chosen.width, chosen.group, steps=steps, **rows)
 
 
-def _store_meta(block: Block, chosen: Quantized, codes: Codes, meta: Words, base: int) -> None:
-    column = block.low.emitter.scalar("divu", base, chosen.group)
+def _store_meta(block: Block, chosen: Quantized, codes: Codes, meta: Words, code_place: int) -> None:
+    column = block.low.emitter.scalar("divu", code_place, chosen.group)
     block.low.emitter.emit("mul", column, column, codes.meta_columns)
     codes.move_meta(block.low, "stb", meta, column, codes.meta_columns)
     block.low.emitter.release(column)
 
 
-def _store_keys(block: Block, chosen: Quantized, codes: Codes, words: Words, base: int) -> None:
+def _store_keys(block: Block, chosen: Quantized, codes: Codes, words: Words, code_place: int) -> None:
     """Item i * 16 + b of a unit of 16 tokens is beat i of the key in bank b."""
     low, layout = block.low, codes.layout
     banks, beats, size = layout.banks, layout.head_columns, codes.item_words
@@ -175,10 +180,10 @@ def _store_keys(block: Block, chosen: Quantized, codes: Codes, words: Words, bas
                     source = words + unit * banks * width + head * layout.head_dim + beat * banks
                     strides = {"dst_row": size, "a_row": width}
                     low.emitter.emit("kpack", place.operand, source.operand, banks, banks, codes.bits, **strides)
-            _store(block, codes, packed, items, 1, _index(low, base, unit * banks, "unit"), key_address)
+            _store(block, codes, packed, items, 1, _index(low, code_place, unit * banks, "unit"), key_address)
 
 
-def _store_values(block: Block, chosen: Quantized, codes: Codes, words: Words, base: int) -> None:
+def _store_values(block: Block, chosen: Quantized, codes: Codes, words: Words, code_place: int) -> None:
     """Item d of a unit of 16 tokens is their beat of channel d."""
     low, layout = block.low, codes.layout
     channels, banks = layout.kv_heads * layout.head_dim, layout.banks
@@ -187,7 +192,7 @@ def _store_values(block: Block, chosen: Quantized, codes: Codes, words: Words, b
             strides = {"dst_row": codes.item_words, "a_row": chosen.group}
             source = (words + unit * banks).operand
             low.emitter.emit("kpack", packed.operand, source, banks, channels, codes.bits, **strides)
-            index = _index(low, base, unit * banks, "unit")
+            index = _index(low, code_place, unit * banks, "unit")
             _store(block, codes, packed, layout.head_dim, layout.slots_per_row, index, value_address)
 
 

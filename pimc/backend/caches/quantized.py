@@ -35,6 +35,13 @@ def _unless_empty(block: Block) -> Iterator[int]:
         yield base
 
 
+def exclude(block: Block, first: int, count: int) -> None:
+    """Exclude from the attention as many scores as the register `count` says, from that in `first` on, of all heads."""
+    heads = int(block.node.attributes["heads"])
+    place = indexed(block.scores.word, first)
+    block.low.emitter.emit("vfill", place, _EXCLUDED, indexed(0, count), heads, dst_row=block.score_row)
+
+
 @dataclass(frozen=True)
 class QuantizedCache(KeepAll):
     """The latest tokens lie exactly in a ring; before them come whole groups of codes.
@@ -49,46 +56,43 @@ class QuantizedCache(KeepAll):
     chosen: Quantized
 
     @property
-    def latest(self) -> int:
-        """Exact tokens of which the oldest group is quantised."""
-        return self.chosen.residual + self.chosen.group
-
-    @property
     def exact(self) -> int:
-        """Tokens of the exact ring: whole groups, so that none of them wraps around."""
-        return -(-self.latest // self.chosen.group) * self.chosen.group
+        """Tokens of the exact ring: whole groups, of which the oldest is quantised when all are full."""
+        return self.chosen.residual + self.chosen.group
 
     def capacity(self, tokens: int) -> int:
         """The exact ring, or the context when that is smaller."""
         return min(tokens, self.exact)
 
-    def _rooms(self, rooms: CacheRooms) -> CodeRooms | None:
+    def groups(self, context: int) -> int:
+        """Groups of tokens that have a place when the context is so long."""
+        return (context - 1 - self.chosen.residual) // self.chosen.group + 1
+
+    def code_rooms(self, rooms: CacheRooms) -> CodeRooms | None:
         """Places of the codes; `None` when the context is so short that no group is ever quantised."""
-        return code_rooms(rooms, self.chosen) if rooms.context > self.latest else None
+        return code_rooms(rooms, self.chosen, self.groups(rooms.context)) if rooms.context > self.exact else None
 
     def code_columns(self, rooms: CacheRooms) -> int:
         """Codes of keys and values, and their meta words."""
-        codes = self._rooms(rooms)
+        codes = self.code_rooms(rooms)
         return 0 if codes is None else codes.columns
 
     def symbols(self, rooms: CacheRooms) -> Iterator[Symbol]:
         """Codes of keys, codes of values, meta words of both."""
-        codes = self._rooms(rooms)
+        codes = self.code_rooms(rooms)
         yield from () if codes is None else codes.symbols()
 
     def indices(self, low: Lowering, rooms: CacheRooms) -> Iterator[CacheIndex]:
         """The position modulo the ring."""
-        if self._rooms(rooms) is None:
+        if self.code_rooms(rooms) is None:
             yield from super().indices(low, rooms)
             return
         key = ("exact", rooms.first, self.exact)
         place = low.once(key, lambda: low.emitter.scalar("remu", low.position(rooms.first), self.exact))
         yield CacheIndex(place, key)
 
-    def base(self, low: Lowering, rooms: CacheRooms) -> int | None:
-        """The number of quantised tokens: group * (max(t - residual, 0) div group)."""
-        if self._rooms(rooms) is None:
-            return None
+    def quantised(self, low: Lowering, rooms: CacheRooms) -> int:
+        """Register of the number of quantised tokens: group * (max(t - residual, 0) div group)."""
 
         def compute() -> int:
             count = low.emitter.scalar("sub", low.position(rooms.first), self.chosen.residual)
@@ -99,93 +103,73 @@ class QuantizedCache(KeepAll):
 
         return low.once(("quantised", rooms.first, self.chosen.residual, self.chosen.group), compute)
 
+    def base(self, low: Lowering, rooms: CacheRooms) -> int | None:
+        """The number of tokens whose codes are held."""
+        return None if self.code_rooms(rooms) is None else self.quantised(low, rooms)
+
+    def place(self, low: Lowering, rooms: CacheRooms) -> int:
+        """Register of the place, in tokens, that the codes of the next group to be quantised take."""
+        return self.quantised(low, rooms)
+
     def end(self, low: Lowering, rooms: CacheRooms, is_causal: bool) -> int:
         """The smaller of the tokens so far and the ring."""
         total = super().end(low, rooms, is_causal)
-        if self._rooms(rooms) is None:
+        if self.code_rooms(rooms) is None:
             return total
         return low.once(("exact end", total, self.exact), lambda: low.emitter.scalar("min", total, self.exact))
 
     def score_words(self, rooms: CacheRooms) -> int:
         """All codes, then the exact ring, each in whole slots."""
-        codes, exact = self._rooms(rooms), super().score_words(rooms)
+        codes, exact = self.code_rooms(rooms), super().score_words(rooms)
         if codes is None:
             return exact
         layout = codes.keys.layout
-        return rooms.context + max(exact, layout.slot_tokens)
+        return layout.max_tokens + max(exact, layout.slot_tokens)
 
     def score_others(self, block: Block) -> None:
         """Scores of the codes."""
-        codes = self._rooms(block.rooms)
+        codes = self.code_rooms(block.rooms)
         if codes is not None:
             with _unless_empty(block) as count:
                 score_codes(block, self.chosen, codes, count)
 
     def adjust_scores(self, block: Block) -> None:
-        """Exclude the tokens that have been quantised since, which are the oldest of the ring."""
-        if self._rooms(block.rooms) is None:
+        """Exclude what the ring still holds of tokens that have been quantised since: its oldest ones."""
+        if self.code_rooms(block.rooms) is None:
             return
-        low, base, emit = block.low, block.extent.base, block.low.emitter.emit
+        low, rooms, emit, base = block.low, block.rooms, block.low.emitter.emit, block.extent.base
         assert base is not None
-        oldest = low.emitter.scalar("add", low.position(block.rooms.first), 1)
-        # In the ring lie extent.end - base tokens, n - base of them not quantised.
-        stale = low.emitter.scalar("sub", block.extent.end, Indexed(0, oldest))
+        oldest = low.emitter.scalar("add", low.position(rooms.first), 1)
+        emit("sub", oldest, oldest, Indexed(0, self.end(low, rooms, True)))
+        stale = low.emitter.scalar("sub", self.quantised(low, rooms), Indexed(0, oldest))
         emit("max", stale, stale, 0)
         with low.emitter.unless_zero(stale):
-            emit("sub", oldest, oldest, Indexed(0, block.extent.end))
-            emit("add", oldest, oldest, Indexed(0, base))
             emit("remu", oldest, oldest, self.exact)
-            if self.exact == self.latest:
-                self._exclude(block, oldest, stale)
-            else:
-                self._exclude_around(block, oldest, stale)
+            emit("add", oldest, oldest, Indexed(0, base))
+            exclude(block, oldest, stale)
         low.emitter.release(oldest, stale)
-
-    def _exclude_around(self, block: Block, place: int, count: int) -> None:
-        """Exclude `count` tokens of the ring from `place` on, behind its end those from its beginning on."""
-        low, emit = block.low, block.low.emitter.emit
-        until_end = low.emitter.register()
-        emit("li", until_end, self.exact)
-        emit("sub", until_end, until_end, Indexed(0, place))
-        emit("min", until_end, until_end, Indexed(0, count))
-        self._exclude(block, place, until_end)
-        emit("sub", count, count, Indexed(0, until_end))
-        emit("li", place, 0)
-        with low.emitter.unless_zero(count):
-            self._exclude(block, place, count)
-        low.emitter.release(until_end)
-
-    def _exclude(self, block: Block, place: int, count: int) -> None:
-        """Exclude `count` tokens from `place` of the ring on."""
-        low, base = block.low, block.extent.base
-        assert base is not None
-        heads = int(block.node.attributes["heads"])
-        token = low.emitter.scalar("add", place, Indexed(0, base))
-        words = indexed(block.scores.word, token)
-        low.emitter.emit("vfill", words, _EXCLUDED, indexed(0, count), heads, dst_row=block.score_row)
-        low.emitter.release(token)
 
     def add_others(self, block: Block, result: Words) -> None:
         """Values of the codes."""
-        codes = self._rooms(block.rooms)
+        codes = self.code_rooms(block.rooms)
         if codes is not None:
             with _unless_empty(block) as count:
                 sum_codes(block, self.chosen, codes, count, result)
 
     def finish(self, block: Block) -> None:
         """Quantise the oldest group of the ring when the token has filled it."""
-        codes = self._rooms(block.rooms)
+        codes = self.code_rooms(block.rooms)
         if codes is None:
             return
         low = block.low
         low.forget_registers()  # the registers of the attention itself leave too few
-        full = low.emitter.scalar("sub", low.position(block.rooms.first), self.latest - 2)
+        full = low.emitter.scalar("sub", low.position(block.rooms.first), self.exact - 2)
         low.emitter.emit("max", full, full, 0)
         with low.emitter.unless_zero(full), low.temporary_registers():
             low.emitter.emit("sub", full, full, 1)
             low.emitter.emit("remu", full, full, self.chosen.group)
             with if_zero(low, full), low.temporary_registers():
-                base = self.base(low, block.rooms)
-                assert base is not None
-                quantize_group(block, self.chosen, codes, base, self.exact)
+                source = low.emitter.scalar("remu", self.quantised(low, block.rooms), self.exact)
+                quantize_group(block, self.chosen, codes, source, self.place(low, block.rooms))
+                low.emitter.release(source)
         low.emitter.release(full)

@@ -30,6 +30,7 @@ class Attention:
         value_dim: Channels of a value; those of a key when 0.
         context: Tokens that the program has room for.
         numerics: Of the program.
+        softcap: Bound of the scores, 0 for none.
     """
 
     compression: Compression | None
@@ -39,6 +40,7 @@ class Attention:
     value_dim: int = 0
     context: int = 200
     numerics: str = "fp32"
+    softcap: float = 0.0
 
     @property
     def widths(self) -> tuple[int, int, int]:
@@ -61,7 +63,7 @@ class Attention:
             graph.signature[port] = TensorType("float32", (1, self.kv_heads, length, width))
         shape = (1, tokens, self.heads * dims[1])
         facts = {"heads": self.heads, "kv_heads": self.kv_heads, "scale": self.head_dim**-0.5, "causal": True}
-        facts |= {"window": 0, "softcap": 0.0, "cache": "cache"}
+        facts |= {"window": 0, "softcap": self.softcap, "cache": "cache"}
         node = graph.add_node("cached_attention", inputs, [TensorType("float32", shape)], facts)
         graph.outputs["result"] = node.output
         graph.signature["result"] = node.output.type
