@@ -12,7 +12,7 @@ whether there are any data.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -117,12 +117,12 @@ class StreamLayout:
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values, for a symbol's `layout`."""
-        return asdict(self)
+        return {"kind": "records", **asdict(self)}
 
     @classmethod
     def from_json(cls, layout: Mapping[str, Any]) -> StreamLayout:
         """Read what `to_json` wrote."""
-        return cls(**layout)
+        return cls(**{field.name: layout[field.name] for field in fields(cls)})
 
     def load(self, region: NDArray[np.uint16], first_column: int, size: int) -> NDArray[np.uint8]:
         """The first `size` bytes of a stream.

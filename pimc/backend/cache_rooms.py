@@ -158,7 +158,8 @@ def _own_symbols(cache: Cache, place: CacheRooms, rooms: HostRooms) -> None:
     known = {(each.space, each.address, each.size) for each in rooms.symbols}
     for symbol in place.mechanism.symbols(place):
         if (symbol.space, symbol.address, symbol.size) not in known:
-            rooms.symbols.append(replace(symbol, name=f"{name}.{symbol.name}"))
+            layout = {**symbol.layout, "cache": cache.name} if symbol.layout else symbol.layout
+            rooms.symbols.append(replace(symbol, name=f"{name}.{symbol.name}", layout=layout))
 
 
 def _cache_symbols(cache: Cache, place: CacheRooms, rooms: HostRooms) -> list[Symbol]:

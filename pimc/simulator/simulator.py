@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from isa import Entry, InputError, Machine, MachineError, Program, RegisterSymbol, ResourceLimitError
 from pimc.simulator.accounting.energy import Accounting
+from pimc.simulator.accounting.record_statistics import RecordReader
 from pimc.simulator.accounting.run_statistics import Accountant, RunFacts
 from pimc.simulator.accounting.stats import Statistics
 from pimc.simulator.dram.channel_timing import ChannelTiming
@@ -65,6 +66,7 @@ class Simulator:
         self._accountant = Accountant(
             self.machine, program, self._engine.operations, self._channels.command_names, self._accounting
         )
+        self._records = RecordReader(program)
         self._program = program
 
     @property
@@ -117,6 +119,7 @@ class Simulator:
             kv_length=given.get("kv_length", 0) + tokens,
             entry=entry,
             timing_only=timing_only,
+            records={} if timing_only else self._records.read(self.state),
         )
         return self._accountant.statistics(self._engine.counters, facts)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from isa import Indexed, Instruction, Kind, Machine, Program
 from passes import Cache, cache_from_facts, stored
+from pimc.simulator.accounting.record_statistics import Records
 from pimc.simulator.accounting.stats import CacheStatistics
 from pimc.simulator.engine.counters import Counters
 
@@ -43,12 +44,13 @@ class CacheAccountant:
             [_columns(name, _WRITES, "WRA16", banks) * column for name in commands], np.int64
         )
 
-    def statistics(self, counters: Counters, tokens: int) -> CacheStatistics:
+    def statistics(self, counters: Counters, tokens: int, records: Mapping[str, Records]) -> CacheStatistics:
         """The cache at the end of a run.
 
         Args:
             counters: What happened.
             tokens: Tokens of the sequence so far.
+            records: Records of pruned tokens, by cache, where they are known; else they are estimated.
         """
         found = [(cache, sequences, stored(cache, tokens, self._element_bits)) for cache, sequences in self._caches]
         exact = sum(n * cache.kv_heads * (cache.head_dim + cache.value_dim) for cache, n, _ in found)
@@ -56,11 +58,21 @@ class CacheAccountant:
         read_before = sum(counters.further_beats[index] for index in self._instructions)
         return CacheStatistics(
             tokens_kept=max((each.tokens for *_, each in found), default=tokens),
-            bytes=sum(-(-sequences * each.bits // 8) for _, sequences, each in found),
+            bytes=sum(
+                records[cache.name].bytes if cache.name in records else -(-sequences * each.bits // 8)
+                for cache, sequences, each in found
+            ),
             uncompressed_bytes=tokens * exact * self._element_bits // 8,
             bytes_read=int(issued @ self._read_bytes) - read_before * self._all_banks_bytes,
             bytes_written=int(issued @ self._written_bytes),
+            levels=sum(each.levels for each in records.values()),
+            survivors=_survivors(records.values()),
         )
+
+
+def _survivors(records: Collection[Records]) -> float | None:
+    elements = sum(each.tokens * each.channels for each in records)
+    return sum(each.survivors for each in records) / elements if elements else None
 
 
 def _columns(command: str, one_bank: Sequence[str], all_banks: str, banks: int) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from isa import Machine, Program
 from pimc.simulator.accounting.cache_statistics import CacheAccountant
 from pimc.simulator.accounting.energy import Accounting, EnergyModel, element_energy_pj
 from pimc.simulator.accounting.floors import peak_floor_cycles, row_cycled_floor_cycles
+from pimc.simulator.accounting.record_statistics import Records
 from pimc.simulator.accounting.stats import InstructionStatistics, NodeStatistics, Statistics
 from pimc.simulator.engine.counters import Counters
 from pimc.simulator.engine.decoding import CODEC, UNITS, Operation
@@ -35,6 +36,7 @@ class RunFacts:
         kv_length: Tokens in the KV cache at its end.
         entry: Name of the entry.
         timing_only: Whether it ran without data.
+        records: Records of pruned tokens at its end, by cache; empty without data.
     """
 
     cycles: int
@@ -43,6 +45,7 @@ class RunFacts:
     kv_length: int
     entry: str
     timing_only: bool
+    records: Mapping[str, Records] = field(default_factory=dict[str, Records])
 
 
 class Accountant:
@@ -96,7 +99,7 @@ class Accountant:
             nodes=self._nodes(counters, facts),
             peak_floor_cycles=peak_floor_cycles(machine, counters.mac_work),
             row_cycled_floor_cycles=row_cycled_floor_cycles(machine, counters.mac_work),
-            cache=self._cache.statistics(counters, facts.kv_length),
+            cache=self._cache.statistics(counters, facts.kv_length, facts.records),
             area_mm2=_area_mm2(machine),
             provenance=self._provenance(facts),
         )

@@ -65,6 +65,8 @@ class CacheStatistics:
         uncompressed_bytes: Bytes that all tokens so far would take in the machine's element type.
         bytes_read: Bytes of columns read for MACs or through the data pins.
         bytes_written: Bytes of columns written, masked ones whole.
+        levels: Open levels of all channels, where tokens are pruned and quantised in levels; 0 in runs without data.
+        survivors: Share of the elements of these tokens that were not pruned, `None` where nothing says it.
     """
 
     tokens_kept: int = 0
@@ -72,6 +74,8 @@ class CacheStatistics:
     uncompressed_bytes: int = 0
     bytes_read: int = 0
     bytes_written: int = 0
+    levels: int = 0
+    survivors: float | None = None
 
     def __add__(self, later: CacheStatistics) -> CacheStatistics:
         read, written = self.bytes_read + later.bytes_read, self.bytes_written + later.bytes_written
@@ -211,12 +215,14 @@ class Statistics:
 
 
 def _cache_json(cache: CacheStatistics) -> dict[str, Any]:
+    pruned = {} if cache.survivors is None else {"levels": cache.levels, "survivors": cache.survivors}
     return {
         "bytes": cache.bytes,
         "tokens_kept": cache.tokens_kept,
         "ratio": cache.ratio,
         "bytes_read": cache.bytes_read,
         "bytes_written": cache.bytes_written,
+        **pruned,
     }
 
 
