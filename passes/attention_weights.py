@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from passes.ir import Node, Value, constant_scalar
 from passes.matching import Refusal, only_user, producer
+from passes.quantised_values import is_quantised
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ def mixing_of(softmax: Node) -> Mixing:
         guard = next((user for user in weights.users if user.op == "where" and _is_guard(user, weights)), None)
         user = guard or only_user(weights)
         if user is None or user.op not in ("cast", "reshape", "where", "matmul"):
+            if is_quantised(weights):
+                raise Refusal("a quantisation stands between the softmax and its product with the values")
             raise Refusal("the softmax is not multiplied with values")
         nodes.append(user)
         if user.op == "matmul":

@@ -11,6 +11,7 @@ import numpy as np
 from passes.explain import record
 from passes.ir import Graph, Node, TensorType, Value
 from passes.matching import Refusal, close, only_user, operand_pairs, piece_of, producer, with_constant
+from passes.quantised_values import before_quantisation
 from passes.rewriting import add, origins_of, replace, reshape
 
 _ACTIVATION_OPS = ("relu", "silu", "gelu", "tanh", "sigmoid", "mul")
@@ -91,6 +92,7 @@ class FeedForward:
 def match_feed_forward(down: Node) -> FeedForward:
     """The block that ends in a linear map; raises `Refusal`, without a reason when nothing looks like a block."""
     hidden = down.operand(0)
+    _check_exact(hidden)
     found = _activation(hidden)
     if found is not None:
         if only_user(hidden) is None:
@@ -101,6 +103,17 @@ def match_feed_forward(down: Node) -> FeedForward:
             raise Refusal("the activation is not applied to a linear map")
         return FeedForward(up, None, down, name, (*up.nodes, *nodes, down))
     return _gated(down, hidden)
+
+
+def _check_exact(hidden: Value) -> None:
+    """Refuse a hidden value that would be that of a block, but for the steps to which it is rounded."""
+    exact = before_quantisation(hidden)
+    if exact is None:
+        return
+    product = producer(exact, "mul")
+    factors = [value for value in product.inputs if value is not None] if product is not None else []
+    if any(_activation(before_quantisation(part) or part) is not None for part in (exact, *factors)):
+        raise Refusal("a quantisation stands between the activation and the linear map behind it")
 
 
 def _gated(down: Node, hidden: Value) -> FeedForward:

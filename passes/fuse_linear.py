@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import ClassVar
 
 from passes.explain import record
@@ -29,7 +30,7 @@ class FuseLinear:
         """Fuse every product with a matrix and every bias; returns whether there was one."""
         products = [node for node in graph.nodes if _to_linear(graph, node)]
         biases = [node for node in graph.nodes if node.op == "linear" and _absorb_bias(graph, node)]
-        unfused = [(n.name, "the constant is not a matrix on the right") for n in graph.nodes if _is_left_over(n)]
+        unfused = [(node.name, _reason(node)) for node in graph.nodes if _is_left_over(node)]
         record(graph, self.name, {"linear": len(products), "bias": len(biases)}, unfused)
         return bool(products or biases)
 
@@ -49,6 +50,16 @@ def _is_left_over(node: Node) -> bool:
     if node.op != "matmul" or node.output.type.dtype not in FLOAT_DTYPES:
         return False
     return node.operand(0).is_constant or node.operand(1).is_constant
+
+
+def _reason(node: Node) -> str:
+    """Why a product with a constant is no linear map."""
+    if not node.operand(1).is_constant:
+        return "the constant is the left factor, and linear maps multiply by a constant on the right"
+    matrices = prod(size for size in node.operand(1).shape[:-2] if isinstance(size, int))
+    if matrices > 1:
+        return f"it multiplies by {matrices} constant matrices, as one for each head, and a linear map has one"
+    return "it multiplies a vector or a constant vector, and linear maps multiply rows by a matrix"
 
 
 def _to_linear(graph: Graph, node: Node) -> bool:

@@ -182,6 +182,14 @@ def weights_returned(net: Net) -> Graph:
     return net.graph
 
 
+def quantised_weights(net: Net) -> Graph:
+    query, keys, values = scores_of(net)
+    weights = net.op("softmax", net.op("matmul", query, keys), axis=3)
+    steps = net.op("round", net.op("div", weights, 1 / 127))
+    net.output("y", net.op("matmul", net.op("mul", steps, 1 / 127), values))
+    return net.graph
+
+
 def scaled_values(net: Net) -> Graph:
     query, keys, values = scores_of(net)
     return finish(net, net.op("matmul", query, keys), net.op("mul", values, 2.0))
@@ -269,6 +277,7 @@ def test_a_cap_is_an_attribute() -> None:
         (negative_scale, "the scores are multiplied by something else than a positive constant"),
         (scale_per_head, "the scores are multiplied by something else than a positive constant"),
         (other_axis, "softmax is not over the last of three to five axes"),
+        (quantised_weights, "a quantisation stands between the softmax and its product with the values"),
         (weights_returned, "the softmax is not multiplied with values"),
         (half_masked, "the scores are replaced by other numbers than minus infinity"),
         (odd_heads, "keys and values differ in heads or length"),

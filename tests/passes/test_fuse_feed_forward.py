@@ -107,9 +107,35 @@ def not_quite_quick_gelu(net: Net, x: Value) -> Value:
     return linear(net, net.op("mul", up, net.op("sigmoid", net.op("mul", up, 1.5))), WIDTH)
 
 
+def rounded_to_steps(net: Net, x: Value) -> Value:
+    """What becomes of QuantizeLinear and DequantizeLinear at import."""
+    steps = net.op("add", net.op("round", net.op("div", x, 0.1)), 3.0)
+    kept = net.op("min", net.op("max", steps, -128.0), 127.0)
+    return net.op("mul", net.op("sub", kept, 3.0), 0.1)
+
+
+def quantised(net: Net, x: Value) -> Value:
+    return linear(net, rounded_to_steps(net, net.op("relu", rounded_to_steps(net, linear(net, x, INNER)))), WIDTH)
+
+
+def quantised_gate(net: Net, x: Value) -> Value:
+    gate, up = rounded_to_steps(net, net.op("silu", linear(net, x, INNER))), linear(net, x, INNER)
+    return linear(net, rounded_to_steps(net, net.op("mul", gate, up)), WIDTH)
+
+
+def quantised_sum(net: Net, x: Value) -> Value:
+    return linear(net, rounded_to_steps(net, net.op("add", linear(net, x, INNER), 1.0)), WIDTH)
+
+
+_QUANTISED = "a quantisation stands between the activation and the linear map behind it"
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
+        (quantised, _QUANTISED),
+        (quantised_gate, _QUANTISED),
+        (quantised_sum, None),
         (hidden_used_twice, "the hidden value is used elsewhere too"),
         (activation_of_input, "the activation is not applied to a linear map"),
         (gate_of_another, "gate and up are not linear maps of the same value"),

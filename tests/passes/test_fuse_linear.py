@@ -64,4 +64,7 @@ def test_constants_that_are_no_matrix_on_the_right() -> None:
     net.output("variable", net.op("matmul", x, x))
     assert not FuseLinear().run(net.graph)
     reasons = [why for _, why in net.graph.facts["fuse_linear"]["unfused"]]
-    assert reasons == ["the constant is not a matrix on the right"] * 2
+    assert reasons == [
+        "the constant is the left factor, and linear maps multiply by a constant on the right",
+        "it multiplies by 2 constant matrices, as one for each head, and a linear map has one",
+    ]
