@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+_ONES = np.bitwise_count(np.arange(256, dtype=np.uint8)).astype(np.int64)
+"""How many bits of a byte are 1."""
+
 
 @njit(inline="always")
 def _record_bytes(channels: int, first: int, second: int, bits: int, bits2: int) -> int:
@@ -47,6 +50,17 @@ def appended_bytes(
     return total
 
 
+@njit(inline="always")
+def _ones(octets: Any, start: int, bits: int) -> int:
+    """How many of the `bits` bits from byte `start` on are 1."""
+    total = 0
+    for place in range(start, start + bits // 8):
+        total += _ONES[octets[place]]
+    if bits & 7:
+        total += _ONES[octets[start + bits // 8] & ((1 << (bits & 7)) - 1)]
+    return total
+
+
 @njit(cache=True, nogil=True)
 def fetched_bytes(octets: Any, start: int, channels: int, split: int, bits: int, bits2: int, rows: int) -> int:
     """Bytes of `rows` records that begin at byte `start`, or -1 when they leave `octets`; otherwise as above."""
@@ -54,12 +68,9 @@ def fetched_bytes(octets: Any, start: int, channels: int, split: int, bits: int,
     for _ in range(rows):
         if position + -(-channels // 8) > octets.size:
             return -1
-        first = second = 0
-        for channel in range(channels):
-            if octets[position + (channel >> 3)] >> (channel & 7) & 1:
-                first += channel < split
-                second += channel >= split
-        position += _record_bytes(channels, first, second, bits, bits2)
+        first = _ones(octets, position, split)
+        stored = _ones(octets, position, channels)
+        position += _record_bytes(channels, first, stored - first, bits, bits2)
     return position - start if position <= octets.size else -1
 
 
@@ -75,9 +86,9 @@ def _put(octets: Any, place: int, value: int, bits: int) -> None:
 @njit(inline="always")
 def _get(octets: Any, place: int, bits: int) -> Any:
     """The bits `place` to `place` + `bits` - 1; at most 8."""
-    both = np.int64(octets[place >> 3])
-    if (place & 7) + bits > 8:
-        both |= np.int64(octets[(place >> 3) + 1]) << 8
+    first = min(place >> 3, octets.size - 1)
+    second = min(first + 1, octets.size - 1)
+    both = np.int64(octets[first]) | np.int64(octets[second]) << 8
     return both >> (place & 7) & ((1 << bits) - 1)
 
 
@@ -152,25 +163,22 @@ def fetch_records(
     row_stride: int,
 ) -> int:
     """The inverse of `append_records`: read records from byte `start` on; return the byte behind the last."""
-    lines = np.zeros((2, channels), np.int32)
+    found_codes, found_flags = np.zeros(channels, np.int32), np.zeros(channels, np.int32)
     position = start
     for row in range(rows):
-        stored = 0
-        for channel in range(channels):
-            stored += _get(octets, 8 * position + channel, 1)
         flag_place = 8 * (position + -(-channels // 8))
-        code_place = flag_place + -(-stored // 8) * 8
+        code_place = flag_place + -(-_ones(octets, position, channels) // 8) * 8
         for channel in range(channels):
-            code = flag = 0
-            if _get(octets, 8 * position + channel, 1):
-                width = bits if channel < split else bits2
-                flag = _get(octets, flag_place, 1)
-                code = _get(octets, code_place, width)
-                flag_place += 1
-                code_place += width
-            lines[0, channel], lines[1, channel] = code, flag
-        for line, place in enumerate((codes, flags)):
-            words[place + row * row_stride : place + row * row_stride + channels] = lines[line]
+            # Without branches: which codes are there is random, and a wrong guess costs more than a useless read.
+            is_stored: Any = np.int64(octets[position + (channel >> 3)]) >> (channel & 7) & 1
+            width = bits if channel < split else bits2
+            found_codes[channel] = _get(octets, code_place, width) * is_stored
+            found_flags[channel] = _get(octets, flag_place, 1) * is_stored
+            flag_place += is_stored
+            code_place += width * is_stored
+        at = row * row_stride
+        words[codes + at : codes + at + channels] = found_codes
+        words[flags + at : flags + at + channels] = found_flags
         position = -(-code_place // 8)
     return position
 
@@ -221,18 +229,22 @@ def expand_rows(
         The first channel whose counter is not below `levels`, or -1.
     """
     line = np.zeros(channels, np.float32)
+    scales, zeros = np.zeros(channels, np.float32), np.zeros(channels, np.float32)
     for row in range(rows):
         at = row * row_stride
         for channel in range(channels):
-            level = words[counters + channel] + words[flags + at + channel]
+            flag = words[flags + at + channel]
+            if row > 0 and flag == 0:
+                continue
+            level = words[counters + channel] + flag
             words[counters + channel] = level
-            code = words[codes + at + channel]
             if not 0 <= level < levels:
                 return channel
-            value = np.float32(0.0)
-            if code != 0:
-                meta: Any = np.int64(words[table + level * table_stride + channel])
-                value = np.float32(code - 1) * _half(meta & 0xFFFF) + _half(meta >> 16 & 0xFFFF)
-            line[channel] = value
+            meta: Any = np.int64(words[table + level * table_stride + channel])
+            scales[channel], zeros[channel] = _half(meta & 0xFFFF), _half(meta >> 16 & 0xFFFF)
+        for channel in range(channels):
+            code = words[codes + at + channel]
+            value = np.float32(code - 1) * scales[channel] + zeros[channel]
+            line[channel] = value if code != 0 else np.float32(0.0)
         values[target + at : target + at + channels] = line
     return -1
