@@ -1,6 +1,7 @@
 """Policies that compress the KV cache, one file each, and the few mechanisms that they choose from."""
 
 from passes.kv_policies.combination import check_combination
+from passes.kv_policies.description import describe_compression
 from passes.kv_policies.effect import first_effect, thorough_length
 from passes.kv_policies.mechanisms import (
     BestKeys,
@@ -19,6 +20,7 @@ from passes.kv_policies.policy import Layer, Parameter, Policy, parameters, sugg
 from passes.kv_policies.registry import POLICIES
 from passes.kv_policies.resolution import clause_of, resolve
 from passes.kv_policies.specification import KvSpecification, load_kv, parse_kv
+from passes.kv_policies.thresholds import policy_text, pruning_text
 
 __all__ = [
     "POLICIES",
@@ -39,10 +41,13 @@ __all__ = [
     "Selection",
     "check_combination",
     "clause_of",
+    "describe_compression",
     "first_effect",
     "load_kv",
     "parameters",
     "parse_kv",
+    "policy_text",
+    "pruning_text",
     "resolve",
     "suggestion",
     "thorough_length",

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from passes import POLICIES, Finding, Parameter, Policy, parameters
+from passes import (
+    POLICIES,
+    Compression,
+    Finding,
+    Parameter,
+    Policy,
+    cache_from_facts,
+    describe_compression,
+    parameters,
+)
 from pimc.report.terminal import Terminal
 
 _PASS = "kv_compression"
@@ -63,6 +73,13 @@ def compression_rows(findings: Iterable[Finding]) -> list[tuple[str, str]]:
             texts.append(each.pattern)
             exact += [f"{number} {kind}" for kind, number in each.details]
     return [("kv cache", text) for text in (*texts, *exact)]
+
+
+def cache_rows(caches: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """How the caches of a program keep their tokens, from its metadata `compressed_cache`, as rows of facts."""
+    found = [cache_from_facts(each) for each in caches]
+    texts = Counter(describe_compression(cache.compression or Compression()) for cache in found)
+    return [("kv cache", f"{number} of {len(found)} layers: {text}") for text, number in texts.items()]
 
 
 def _summary(kind: type[Policy]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from isa import Machine, Program
 from pimc.report.compilation import memory_rows
+from pimc.report.policies import cache_rows
 from pimc.report.quantities import byte_size, count
 from pimc.report.terminal import Terminal
 
@@ -61,6 +62,9 @@ def program_summary(program: Program) -> dict[str, Any]:
     }
 
 
+_CACHES = "compressed_cache"
+
+
 def _facts(program: Program, machine: Machine | None) -> list[tuple[str, str]]:
     facts = [
         ("machine", f"{program.machine}, numerics {program.numerics}"),
@@ -72,7 +76,10 @@ def _facts(program: Program, machine: Machine | None) -> list[tuple[str, str]]:
         text = f"r{register.register}, {register.low} to {register.high}: {register.meaning}"
         facts.append((f"register {register.name}", text))
     facts += memory_rows(program, machine)
-    facts += [(key, str(value)) for key, value in sorted(program.metadata.items()) if not isinstance(value, dict)]
+    facts += cache_rows(program.metadata.get("compressed_cache", ()))
+    facts += [
+        (key, str(value)) for key, value in sorted(program.metadata.items()) if not isinstance(value, dict | list)
+    ]
     return facts
 
 

@@ -71,6 +71,13 @@ def test_compile_shows_policies_by_layer_and_the_program_keeps_them(
     assert "kv cache  window:budget=16 in layers 0, 2\n  kv cache  none in layer 1\n" in out
     assert "kv_compression: " in out
     assert load_program(path).metadata["kv"] == "window:budget=16 ; none @ 1"
+    assert cli.main(["inspect", str(path)]) == 0
+    rows = [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines() if line.startswith("  kv")]
+    assert rows == [
+        ["kv", "cache", "2 of 3 layers: the first 4 and the latest 12 tokens"],
+        ["kv", "cache", "1 of 3 layers: all tokens, exactly"],
+        ["kv", "window:budget=16", "; none @ 1"],
+    ]
 
 
 @pytest.mark.parametrize("command", ["compile", "verify", "generate", "inspect"])
