@@ -4,7 +4,7 @@
 # Both create .venv on the first call and reuse it afterwards.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint types corpus matrix clean
+.PHONY: help demo test soak lint types corpus matrix kv-policies clean
 
 VENV := .venv
 PYTHON ?= $(shell for candidate in python3.12 python3.13 python3.11 python3 python; do \
@@ -19,6 +19,7 @@ help:
 	@echo "make types   check the types (mypy)"
 	@echo "make corpus  export the graphs of models/corpus again (installs torch; takes 15 minutes)"
 	@echo "make matrix  run the whole corpus through the compiler, write docs/coverage.md"
+	@echo "make kv-policies  evaluate all policies of the KV cache on SmolLM2 (an hour), write docs/kv-cache.md"
 	@echo "make clean   remove $(VENV) and caches"
 
 demo: $(VENV)/.demo
@@ -44,6 +45,10 @@ corpus: $(VENV)/.zoo
 
 matrix: $(VENV)/.test
 	@$(VENV)/bin/python tests/models/corpus_matrix.py --simulate fp32 machine --write docs/coverage.md
+
+kv-policies: $(VENV)/.test
+	@test -f models/build/smollm2/model.onnx || $(VENV)/bin/python models/smollm2.py
+	@$(VENV)/bin/python -m benchmarks.kv_policies --write docs/kv-cache.md
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
