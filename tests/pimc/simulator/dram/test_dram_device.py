@@ -1,4 +1,4 @@
-"""Devices described command by command: every rule legal at its latency and not before, reach of commands, windows."""
+"""Devices described command by command: reach of commands, windows, counts."""
 
 import pytest
 
@@ -15,59 +15,6 @@ def device(name: str) -> DramDevice:
 
 
 DEVICES = {name: device(name) for name in ("hbm3-attacc", "hbm2-pim")}
-RULES = sorted(
-    {
-        (name, rule.scope, rule.preceding, rule.following)
-        for name, each in DEVICES.items()
-        for rule in each.resolve((*each.spacing_rules, *each.additional_rules))
-        if rule.window == 1
-    }
-)
-
-
-def reached(described: DramDevice, command: str) -> list[int]:
-    """Banks that a command addressed to bank 0 reaches."""
-    within, each = described.commands[command].within, described.commands[command].each
-    return list(range(0, described.span(within), described.span(each) if each else 1))
-
-
-def longest(described: DramDevice, preceding: str, following: str, bank: int) -> int:
-    """Cycles from one command, addressed to bank 0, to another one, addressed to `bank`, by the rules alone."""
-    levels = described.level_names
-    checked = levels.index(described.commands[following].checked_to)
-    one_command_a_cycle = 1
-    binding = [
-        rule.cycles
-        for rule in described.resolve((*described.spacing_rules, *described.additional_rules))
-        if (rule.preceding, rule.following, rule.window) == (preceding, following, 1)
-        and levels.index(rule.scope) <= checked
-        and bank // described.span(rule.scope)
-        in {other // described.span(rule.scope) for other in reached(described, preceding)}
-    ]
-    return max([one_command_a_cycle, *binding])
-
-
-def neighbour(described: DramDevice, scope: str) -> tuple[int, int]:
-    """Bank group and bank that share just `scope` with bank 0 of group 0."""
-    levels = described.level_names
-    if scope == "bank":
-        return 0, 0
-    below = levels[levels.index(scope) + 1]
-    bank = described.span(below)
-    return divmod(bank, described.levels["bank"])
-
-
-@pytest.mark.parametrize(("name", "scope", "preceding", "following"), RULES)
-def test_rule_binds_at_its_latency(name: str, scope: str, preceding: str, following: str) -> None:
-    described = DEVICES[name]
-    group, bank = neighbour(described, scope)
-    legal = ISSUED + longest(described, preceding, following, group * described.levels["bank"] + bank)
-    timing = DeviceTiming(described)
-    timing.issue(0, preceding, ISSUED)
-    assert timing.earliest(0, following, group, bank) == legal
-    with pytest.raises(ValueError, match=f"^{following} at cycle {legal - 1} is illegal before cycle {legal}$"):
-        timing.issue(0, following, legal - 1, group, bank)
-    timing.issue(0, following, legal, group, bank)
 
 
 @pytest.mark.parametrize(("name", "command", "cycles"), [("hbm3-attacc", "ACT", 39), ("hbm2-pim", "ACTIVATE", 16)])
