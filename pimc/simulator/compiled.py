@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 
 import numba
 from numba import boolean, int64, types, void
+from numba.core import cpu
 from numba.extending import intrinsic
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -23,7 +24,19 @@ TABLE: Any = int64[:, ::1]
 TABLES: Any = int64[:, :, ::1]
 """Three-dimensional int64 array: a table for each of several channels."""
 
-_njit: Any = numba.njit  # its stubs lack the option `_nrt`: whether the code counts references to arrays
+_njit: Any = numba.njit
+
+
+def uncounted_options(target: object) -> dict[str, bool]:
+    """Options for code that counts no references to arrays, so that slices cost nothing.
+
+    `_nrt` is a private option of numba. A version whose `target` options lack it counts references: slower, the same
+    figures.
+    """
+    return {"_nrt": False} if hasattr(target, "_nrt") else {}
+
+
+_UNCOUNTED = uncounted_options(getattr(cpu, "CPUTargetOptions", None))
 
 INTEGER: Any = int64
 FLAG: Any = boolean
@@ -36,7 +49,7 @@ def compiled(result: Any, *arguments: Any) -> Callable[[_Function], _Function]:
 
     The function makes no arrays, so its code counts no references: slices of its arguments cost nothing.
     """
-    decorator = _njit(result(*arguments), cache=True, nogil=True, error_model="numpy", _nrt=False)
+    decorator = _njit(result(*arguments), cache=True, nogil=True, error_model="numpy", **_UNCOUNTED)
     return cast("Callable[[_Function], _Function]", decorator)
 
 
@@ -53,7 +66,7 @@ def compiled_when_called(function: _Function) -> _Function:
 
 def inlined(function: _Function) -> _Function:
     """Decorator for a part of a compiled function: it has no machine code of its own."""
-    return cast("_Function", _njit(forceinline=True, nogil=True, error_model="numpy", _nrt=False)(function))
+    return cast("_Function", _njit(forceinline=True, nogil=True, error_model="numpy", **_UNCOUNTED)(function))
 
 
 def _borrowed(_context: Any, array: Any) -> tuple[Any, Callable[..., Any]]:
