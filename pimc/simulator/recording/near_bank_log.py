@@ -1,4 +1,4 @@
-"""How commands of near-bank channels are logged, and the work of traces and programs that they follow from."""
+"""How commands of near-bank channels are logged, and the work of programs that they follow from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pimc.simulator.dram.channel_kernels import OPEN, STORE_LANE
 from pimc.simulator.dram.channel_timing import recipe
 from pimc.simulator.dram.tables import BANK, COMMAND_INDEX, COMMANDS, command_scope
 from pimc.simulator.recording.command_log import ChannelWork, Integers, LogFormat
-from pimc.simulator.traces.aim.channel_kernels import COMMAND, COUNT, MASK, NO_COMMAND
 
 if TYPE_CHECKING:
     from isa import NearBank
@@ -40,28 +39,6 @@ def near_bank_log_format(near_bank: NearBank, in_order: bool = True) -> LogForma
         row_commands=frozenset(COMMAND_INDEX[name] for name in rows),
         column_commands=frozenset(COMMAND_INDEX[name] for name in columns),
         anonymous_commands=frozenset(COMMAND_INDEX[name] for name in _BY_BANK if not in_order),
-    )
-
-
-def trace_work(lines: Integers) -> ChannelWork:
-    """Work of a decoded trace; nodes are the numbers of the instructions, from 1.
-
-    Args:
-        lines: As `AimTrace.lines`.
-    """
-    given = np.flatnonzero(lines[:, COMMAND] != NO_COMMAND)
-    zeros, ones = np.zeros(given.size, np.int64), np.ones(given.size, np.int64)
-    return ChannelWork(
-        command=lines[given, COMMAND],
-        mask=lines[given, MASK],
-        first=zeros,
-        columns=lines[given, COUNT],
-        ranges=ones,
-        stride=zeros,
-        step=ones,
-        beats=ones,
-        node=given,
-        nodes=tuple(f"instruction {number}" for number in range(1, lines.shape[0] + 1)),
     )
 
 

@@ -24,11 +24,7 @@ from pimc.simulator.dram.layout import (
     ROW_EFFECT,
 )
 from pimc.simulator.dram.tables import ACT, EOC, PRE, PREA, RD, RDAF16, RDMAC16, SYNC, TMOD, WR, REFab, REFpb
-
-# Columns of the table of lines.
-COMMAND, COUNT, MASK, LINE_BANK, LINE_ROW = range(5)
-NO_COMMAND = -1
-"""Command of a line that only takes a front-end cycle."""
+from pimc.simulator.traces.aim.text import COMMAND, COUNT, LINE_BANK, LINE_ROW
 
 QUEUE_DEPTH = 33
 """Requests that each queue of a channel holds: the reference refuses only when more than 32 wait."""

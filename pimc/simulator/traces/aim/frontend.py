@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from isa import Machine, NearBank
 
 _END = COMMAND_INDEX["EOC"]
+_MOST_ERRORS = 20  # of a trace that are told together
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +61,7 @@ def parse_aim_trace(text: str | bytes, machine: Machine, file: str | None = None
         file: Name for errors.
 
     Raises:
-        InputError: a line is not an instruction, or there is no EOC.
+        InputError: lines are no instructions (up to 20 are named), or there is no EOC.
         MachineError: the machine has no near-bank units.
     """
     from pimc.simulator.traces.aim import text_kernels as kernels
@@ -73,20 +74,41 @@ def parse_aim_trace(text: str | bytes, machine: Machine, file: str | None = None
     position[kernels.NUMBER] = 1
     parser = LineParser(near_bank, file)
     facts = (kernels.spelling_table(), kernels.limit_table(near_bank), near_bank.channels)
+    errors: list[InputError] = []
     while not kernels.read_lines(data, *facts, position, lines):
         if position[kernels.OFFSET] >= data.size:
-            raise InputError("the trace does not end with 'AiM EOC'", Place(file))
-        parser.activation_function = int(position[kernels.FUNCTION])
-        line, end = _line_at(raw, int(position[kernels.OFFSET]))
-        decoded = parser.line(int(position[kernels.NUMBER]), line)
-        if decoded is not None:
-            lines[position[kernels.DECODED]] = decoded
-            position[kernels.DECODED] += 1
-        position[[kernels.OFFSET, kernels.FUNCTION]] = end + 1, parser.activation_function
-        position[kernels.NUMBER] += 1
-        if decoded is not None and decoded[0] == _END:
+            errors.append(InputError("the trace does not end with 'AiM EOC'", Place(file)))
             break
+        if _read_closely(raw, parser, position, lines, errors):
+            break
+    if errors:
+        errors[0].others = tuple(errors[1:])
+        raise errors[0]
     return AimTrace(lines[: position[kernels.DECODED]])
+
+
+def _read_closely(
+    raw: bytes, parser: LineParser, position: NDArray[np.int64], lines: NDArray[np.int64], errors: list[InputError]
+) -> bool:
+    """Decode the line that the compiled reader stopped at, or note what is wrong; whether reading ends there."""
+    from pimc.simulator.traces.aim import text_kernels as kernels
+
+    parser.activation_function = int(position[kernels.FUNCTION])
+    text, end = _line_at(raw, int(position[kernels.OFFSET]))
+    decoded = None
+    try:
+        decoded = parser.line(int(position[kernels.NUMBER]), text)
+    except InputError as problem:
+        errors.append(problem)
+    if decoded is not None:
+        lines[position[kernels.DECODED]] = decoded
+        position[kernels.DECODED] += 1
+    position[[kernels.OFFSET, kernels.FUNCTION]] = end + 1, parser.activation_function
+    position[kernels.NUMBER] += 1
+    if len(errors) == _MOST_ERRORS:
+        errors[-1].notes = (*errors[-1].notes, f"reading stopped after {_MOST_ERRORS} wrong lines")
+        return True
+    return decoded is not None and decoded[0] == _END
 
 
 def _line_at(raw: bytes, offset: int) -> tuple[str, int]:
@@ -129,6 +151,16 @@ def run_aim_trace(
     open_cycles = int(counters[0, OPEN_CYCLES]) + _still_open(state, cycles if in_order else cycles + 1)
     counts = {name: int(counters[0, i]) for i, name in enumerate(COMMANDS)}
     return AimRun(cycles, counts, open_cycles, counters[1 if in_order else 0, COUNTERS:], in_order)
+
+
+def load_kernels(in_order: bool) -> None:
+    """Load the compiled functions that traces need, compiled now if they never were: apart from what is then timed."""
+    from pimc.simulator.traces.aim import text_kernels  # noqa: F401
+
+    if in_order:
+        from pimc.simulator.traces.aim import in_order_kernels  # noqa: F401
+    else:
+        from pimc.simulator.traces.aim import kernels  # noqa: F401
 
 
 def _run(

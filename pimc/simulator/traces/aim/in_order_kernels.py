@@ -11,7 +11,7 @@ from pimc.simulator.dram.channel_classes import PLACES, remembered_row
 from pimc.simulator.dram.channel_kernels import add_counts, gather, refresh_idle, run_commands
 from pimc.simulator.dram.layout import CLASSES, CLOCK, COLUMNS_PER_ROW, COMPLETION, FACT_COUNT, FACTS, MEMBERS
 from pimc.simulator.dram.tables import EOC, RDAF16, RDMAC16, SYNC
-from pimc.simulator.traces.aim.channel_kernels import COMMAND, COUNT, LINE_BANK, LINE_ROW, MASK, NO_COMMAND
+from pimc.simulator.traces.aim.text import COMMAND, COUNT, LINE_BANK, LINE_ROW, MASK, NO_COMMAND
 
 
 @compiled(INTEGER, CYCLES, CYCLES, CYCLES, TABLE, INTEGER, INTEGER)

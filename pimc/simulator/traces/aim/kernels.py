@@ -32,12 +32,9 @@ from pimc.simulator.traces.aim.channel_kernels import (
     AIM,
     ANSWERED,
     AWAITED,
-    COMMAND,
     DRAINS,
     LEDGER,
     MARKER,
-    MASK,
-    NO_COMMAND,
     QUEUES,
     READS,
     SHORTCUT,
@@ -48,6 +45,7 @@ from pimc.simulator.traces.aim.channel_kernels import (
     await_answers,
     deliver,
 )
+from pimc.simulator.traces.aim.text import COMMAND, MASK, NO_COMMAND
 
 LINE_QUEUE_DEPTH = 1 << 21
 

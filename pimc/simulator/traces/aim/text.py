@@ -59,6 +59,9 @@ MOST_REQUESTS = 1 << 20
 Line = tuple[int, int, int, int, int]
 """Command, requests a channel, channel mask (bit i is channel i), bank, row."""
 
+COMMAND, COUNT, MASK, LINE_BANK, LINE_ROW = range(5)
+"""Places of these in a line."""
+
 
 def field_limits(near_bank: NearBank) -> dict[str, int]:
     """For each bounded field the first number that is too large."""

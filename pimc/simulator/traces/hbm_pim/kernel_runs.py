@@ -15,6 +15,7 @@ from isa import MachineError
 from pimc.simulator.dram.layout import NEVER, initial_state
 from pimc.simulator.traces.hbm_pim.streams import (
     PROGRAM_COLUMN,
+    QUIET_BIT,
     REGISTER_COLUMN,
     Kernel,
     Transaction,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from isa import DramDevice, HbmPimController, Machine
 
 _Log = NDArray[np.int64]
-_PARK_BIT = 1 << 12  # rows with this bit are kept from the units
 
 
 class Event(NamedTuple):
@@ -158,7 +158,7 @@ class _Interpreter:
             if transaction.control:
                 self._counter = ProgramCounter(self._program) if "HAB_PIM" in transaction.control else None
             return _register_events(event, transaction)
-        if self._counter is None or event.row & _PARK_BIT:
+        if self._counter is None or event.row & QUIET_BIT:
             return [event]
         return [event._replace(instruction=text) for text in self._counter.access()] or [event]
 

@@ -1,8 +1,8 @@
 """Transactions of the published HBM-PIM kernels on one channel, and of a host that streams the same bytes.
 
-A kernel parks all banks at a harmless row, switches the channel to all-bank mode by addressing mode rows, writes the
-units' program, switches to PIM mode, accesses the columns that the program works on, and goes back the same way.
-Banks 0 and 1 then stand for all even and all odd banks.
+A kernel reads a quiet row of every bank, which leaves all of them closed, switches the channel to all-bank mode by
+addressing mode rows, writes the units' program, switches to PIM mode, accesses the columns that the program works on,
+and goes back the same way. Banks 0 and 1 then stand for all even and all odd banks.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from pimc.simulator.traces.hbm_pim.unit_programs import (
 if TYPE_CHECKING:
     from isa import DramDevice, HbmPimController
 
-PARK_ROW = 4096
-"""A row with the address bit that keeps an access from the units; reading its banks ends with them closed."""
+QUIET_BIT = 1 << 12
+"""Rows with this bit are kept from the units: accesses to them are plain ones."""
+QUIET_ROW = QUIET_BIT
 MODE_COLUMN = 31
 CONTROL_COLUMN, PROGRAM_COLUMN, REGISTER_COLUMN = 0, 4, 8  # columns of the register row
 WORDS_A_COLUMN = 8
@@ -73,13 +74,13 @@ class _Stream:
             last = number == count - 1
             self.transactions.append(Transaction(is_write, bank, row + further, place, last, control))
 
-    def park(self) -> None:
-        """Read a column of every bank, group by group in turn; the last is a barrier."""
+    def read_quiet_row(self) -> None:
+        """Read its first column in every bank, the groups in turn; the last is a barrier."""
         groups, banks = self.device.levels["bankgroup"], self.device.levels["bank"]
         for bank in range(banks):
             for group in range(groups):
                 last = bank == banks - 1 and group == groups - 1
-                self.transactions.append(Transaction(False, group * banks + bank, PARK_ROW, 0, last))
+                self.transactions.append(Transaction(False, group * banks + bank, QUIET_ROW, 0, last))
 
     def address_mode_row(self, row: int, banks: Sequence[int]) -> None:
         """Write to the row of a mode switch in all of its banks; the last is a barrier."""
@@ -93,8 +94,8 @@ class _Stream:
         return row
 
     def begin(self, program: Program) -> None:
-        """Park, enter all-bank mode, write the program, its end included."""
-        self.park()
+        """Read the quiet row, enter all-bank mode, write the program, its end included."""
+        self.read_quiet_row()
         self.address_mode_row(self.controller.enter_all_bank.row, self.controller.enter_all_bank.banks)
         self.access(True, _ODD, self.register_row, PROGRAM_COLUMN, -(-(len(program) + 1) // WORDS_A_COLUMN))
 
@@ -103,9 +104,9 @@ class _Stream:
         self.access(True, _EVEN, self.register_row, CONTROL_COLUMN, control=control)
 
     def end(self) -> None:
-        """Leave all-bank mode and park."""
+        """Leave all-bank mode and read the quiet row again."""
         self.address_mode_row(self.controller.leave_all_bank.row, self.controller.leave_all_bank.banks)
-        self.park()
+        self.read_quiet_row()
 
 
 @dataclass(frozen=True)

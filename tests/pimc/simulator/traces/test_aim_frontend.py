@@ -108,6 +108,26 @@ def test_wrong_line_is_named(text: str, message: str) -> None:
     assert str(caught.value).startswith(f"t.trace:1: error: {message}\n  {text.splitlines()[0]}")
 
 
+def test_all_wrong_lines_are_named() -> None:
+    text = "AiM FLY 1\n# a comment\nAiM MAC_ABK 1 0x1 0\nW MEM 32 0 0\nR GPR x\n"
+    with pytest.raises(InputError) as caught:
+        parse_aim_trace(text, MACHINE, "t.trace")
+    told = [line for line in str(caught.value).splitlines() if "error:" in line]
+    assert told == [
+        "t.trace:1: error: unknown opcode 'FLY'",
+        "t.trace:4: error: channel 32 is not below 32",
+        "t.trace:5: error: 'x' is not a decimal or 0x number of 32 bits",
+        "t.trace: error: the trace does not end with 'AiM EOC'",
+    ]
+
+
+def test_reading_stops_after_twenty_wrong_lines() -> None:
+    with pytest.raises(InputError) as caught:
+        parse_aim_trace("W DISK 0\n" * 50, MACHINE, "t.trace")
+    assert str(caught.value).count("error:") == 20
+    assert str(caught.value).endswith("note: reading stopped after 20 wrong lines")
+
+
 def test_trace_without_end_is_refused() -> None:
     with pytest.raises(InputError, match="the trace does not end with 'AiM EOC'"):
         parse_aim_trace("AiM RD_MAC 0 0x1\n", MACHINE)

@@ -17,9 +17,10 @@ from pimc.simulator import simulate_trace
 from pimc.simulator.dram.tables import COMMAND_INDEX, COMMANDS
 from pimc.simulator.recording.command_csv import HEADER, write_csv
 from pimc.simulator.recording.command_log import NONE, CommandEvents, expand, logged_runs
-from pimc.simulator.recording.near_bank_log import near_bank_log_format, trace_work
+from pimc.simulator.recording.near_bank_log import near_bank_log_format
 from pimc.simulator.traces.aim.frontend import AimRun, parse_aim_trace, run_aim_trace
 from pimc.simulator.traces.aim.text import LineParser
+from pimc.simulator.traces.aim.work import trace_work
 
 MACHINE = load_machine("gddr6-aim")
 REFERENCE = MACHINE.model_copy(update={"controller": "aim_reference"})
