@@ -55,6 +55,29 @@ base + (c div cdiv) * si + (c mod cdiv) * sj + n * sn. Channels that read the sa
 write to the same word is summed in binary32, in ascending order of channels.
 """
 
+_CODES = """\
+A meta word holds a scale (IEEE binary16, bits 0 to 15) and a zero point (binary16, bits 16 to 31). Rounding to binary16
+goes to the nearest number, ties to even, gives 65504 or -65504 where that overflows and 0x7E00 of NaN. What a code is
+worth is computed in binary32, one rounding an operation.
+
+Codes are int32 words, none of them negative. Packed, codes of `bits` bits follow one another, lowest bits first. In the
+banks a column of 16-bit elements holds 16 div bits beats, a beat being a code for each lane; `beat` counts from the
+first beat of column `addr`, strides count beats. Regions of the banks that hold codes (`element=code`) keep their bits in
+every numerics: there `ldb` and `stb` take `form=word`, other instructions of extension B but `open` are refused, as
+`kstore` and `kmac` are elsewhere. A product of `kmac` has a binary32 sum for each lane over ascending beats; the lanes
+are summed in ascending order and the sum is added to the accumulator.
+
+A record of `kappend` has a bitmap of the channels whose code is not 0, a flag for each of these, and their codes, those
+of the first `split` channels in `bits` bits, the others in `bits2`. Each part begins at a byte; byte k is byte k mod 4
+of word k div 4. A run without data takes `expected` bytes for each record. `kexpand` counts levels from 0; a flag says
+that its channel went on to the next level, which never is level 0.
+
+An instruction of the codec takes its startup, then a pass over its lanes for each group of elements: of all rows
+together, but row by row for `klevel`, `kappend`, `kfetch` and `kexpand`; `kselect` takes several passes (`select_passes`).
+"""
+_NOTES = {"K": _CODES}
+"""What holds for the rows of an extension together."""
+
 
 def manual(mnemonic: str | None = None) -> str:
     """The manual as Markdown, or the section of one instruction.
@@ -70,6 +93,7 @@ def manual(mnemonic: str | None = None) -> str:
         if rows:
             lines += [f"## Extension {letter}: {EXTENSIONS[letter]}", ""]
             lines += [f"Opcodes {codes.start:#04x} to {codes.stop - 1:#04x}.", ""]
+            lines += [_NOTES[letter]] if letter in _NOTES else []
         for row in sorted(rows, key=lambda each: each.opcode):
             lines += _section(row)
     return "\n".join(lines)
