@@ -62,8 +62,8 @@ worth is computed in binary32, one rounding an operation.
 
 Codes are int32 words, none of them negative. Packed, codes of `bits` bits follow one another, lowest bits first. In the
 banks a column of 16-bit elements holds 16 div bits beats, a beat being a code for each lane; `beat` counts from the
-first beat of column `addr`, strides count beats. Regions of the banks that hold codes (`element=code`) keep their bits in
-every numerics: there `ldb` and `stb` take `form=word`, other instructions of extension B but `open` are refused, as
+first beat of column `addr`, strides count beats. Regions of the banks that hold codes (`element=code`) keep their bits
+in every numerics: there `ldb` and `stb` take `form=word`, other instructions of extension B but `open` are refused, as
 `kstore` and `kmac` are elsewhere. A product of `kmac` has a binary32 sum for each lane over ascending beats; the lanes
 are summed in ascending order and the sum is added to the accumulator.
 
@@ -73,7 +73,8 @@ of word k div 4. A run without data takes `expected` bytes for each record. `kex
 that its channel went on to the next level, which never is level 0.
 
 An instruction of the codec takes its startup, then a pass over its lanes for each group of elements: of all rows
-together, but row by row for `klevel`, `kappend`, `kfetch` and `kexpand`; `kselect` takes several passes (`select_passes`).
+together, but row by row for `klevel`, `kappend`, `kfetch` and `kexpand`; `kselect` takes several passes
+(`select_passes` of the machine).
 """
 _NOTES = {"K": _CODES}
 """What holds for the rows of an extension together."""
