@@ -10,6 +10,9 @@ from pimc.report.policies import cache_rows
 from pimc.report.quantities import byte_size, count
 from pimc.report.terminal import Terminal
 
+_CACHES = "compressed_cache"
+"""Metadata that are described in words."""
+
 
 def print_program(terminal: Terminal, program: Program, machine: Machine | None) -> None:
     """Entries, code, memory, ports and symbols of a program."""
@@ -62,9 +65,6 @@ def program_summary(program: Program) -> dict[str, Any]:
     }
 
 
-_CACHES = "compressed_cache"
-
-
 def _facts(program: Program, machine: Machine | None) -> list[tuple[str, str]]:
     facts = [
         ("machine", f"{program.machine}, numerics {program.numerics}"),
@@ -76,10 +76,9 @@ def _facts(program: Program, machine: Machine | None) -> list[tuple[str, str]]:
         text = f"r{register.register}, {register.low} to {register.high}: {register.meaning}"
         facts.append((f"register {register.name}", text))
     facts += memory_rows(program, machine)
-    facts += cache_rows(program.metadata.get("compressed_cache", ()))
-    facts += [
-        (key, str(value)) for key, value in sorted(program.metadata.items()) if not isinstance(value, dict | list)
-    ]
+    facts += cache_rows(program.metadata.get(_CACHES, ()))
+    scalars = {key: value for key, value in program.metadata.items() if key != _CACHES and not isinstance(value, dict)}
+    facts += [(key, str(value)) for key, value in sorted(scalars.items())]
     return facts
 
 

@@ -29,8 +29,8 @@ def one(kv: str) -> Compression:
         ("tova:budget=8", "8 to 9 tokens that got most attention, the latest 1 among them, all heads together"),
         (
             "kivi",
-            "keys in 4 bits per channel, values in 4 bits per 32 channels of a token, groups of 32 tokens, the latest 128"
-            " exact",
+            "keys in 4 bits per channel, values in 4 bits per 32 channels of a token, groups of 32 tokens, the latest"
+            " 128 exact",
         ),
         ("cpq:tau_k=0.5", "keys from 0.5 on in 4 bits, values from 0 on in 4 bits, up to 16 levels a channel"),
         ("topk:k=3", "attention to the 3 best keys"),
