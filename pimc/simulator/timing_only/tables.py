@@ -128,7 +128,7 @@ class TimingTables(NamedTuple):
 
 def can_be_compiled(operations: Sequence[Operation], state: MachineState) -> bool:
     """Whether the compiled engine knows every instruction of a program on its machine."""
-    known = all(each.unit != CHANNEL or each.mnemonic in _CHECKS for each in operations)
+    known = all(each.unit in (SEQUENCER, VECTOR) or each.mnemonic in _CHECKS for each in operations)
     return known and not state.geometry.equal_columns
 
 

@@ -105,8 +105,11 @@ def test_work_is_counted_for_the_codec():
     assert (made.counters.words_read[0], made.counters.words_written[0]) == (4200, 2100)
 
 
-def test_programs_with_the_codec_run_without_data_on_the_plain_engine():
-    rows = (whole("kquant"), ("kmac", {"ch": ALL, "addr": 0, "beats": 9, "outs": 2, "bstride": 9, "bits": 2}))
+@pytest.mark.parametrize(
+    "row", [whole("kquant"), ("kmac", {"ch": ALL, "addr": 0, "beats": 9, "outs": 2, "bstride": 9, "bits": 2})]
+)
+def test_programs_with_the_codec_run_without_data_on_the_plain_engine(row):
+    rows = (("vfill", 0, 1.0, 64), row)
     plain, swept = engine(*rows, regions=(CODES,)), engine(*rows, regions=(CODES,))
     plain.run(0, timing_only=True)
     swept.run_compiled(0)
