@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from isa import OperandValue
 from pimc.backend.cache_append import group_channels, head_column, key_address, owner_channels, value_address
 from pimc.backend.caches.code_rooms import CodeRooms, Codes
 from pimc.backend.caches.keep_all import CacheIndex
@@ -60,23 +62,24 @@ def _load_keys(block: Block, chosen: Quantized, target: Words, ring_place: int) 
     low, layout = block.low, block.rooms.keys
     width = layout.kv_heads * layout.head_dim
     for unit in range(chosen.group // layout.banks):
-        with low.temporary_registers(), low.emitter.loop(layout.banks) as bank:
+        with low.temporary_registers():
             index = _index(low, ring_place, unit * layout.banks, "exact unit")
             column, channels = key_address(low, layout, index), owner_channels(low, layout, index)
-            row = low.emitter.scalar("mul", bank, width)
             for member in range(layout.heads_per_group):
-                low.emitter.emit(
-                    "ldb",
-                    ch=indexed(0, channels),
-                    bank=indexed(0, bank),
-                    addr=indexed(block.rooms.key_column + head_column(layout, member), column),
-                    cols=layout.head_columns,
-                    dst=indexed(target.word + unit * layout.banks * width + member * layout.head_dim, row),
-                    cdiv=layout.channels_per_group,
-                    si=layout.heads_per_group * layout.head_dim,
-                    sn=low.near_bank.lanes,
-                )
-            low.emitter.release(row)
+                address = indexed(block.rooms.key_column + head_column(layout, member), column)
+                first = target.word + unit * layout.banks * width + member * layout.head_dim
+                with _open_banks(low, layout, address, width) as (bank, row):
+                    low.emitter.emit(
+                        "ldb",
+                        ch=indexed(0, channels),
+                        bank=indexed(0, bank),
+                        addr=address,
+                        cols=layout.head_columns,
+                        dst=indexed(first, row),
+                        cdiv=layout.channels_per_group,
+                        si=layout.heads_per_group * layout.head_dim,
+                        sn=low.near_bank.lanes,
+                    )
 
 
 def _load_values(block: Block, chosen: Quantized, target: Words, ring_place: int) -> None:
@@ -84,26 +87,35 @@ def _load_values(block: Block, chosen: Quantized, target: Words, ring_place: int
     low, layout = block.low, block.rooms.values
     size = layout.head_dim * chosen.group
     for unit in range(chosen.group // layout.banks):
-        with low.temporary_registers(), low.emitter.loop(layout.banks) as bank:
+        with low.temporary_registers():
             index = _index(low, ring_place, unit * layout.banks, "exact unit")
             column, channels = value_address(low, layout, index), owner_channels(low, layout, index)
-            row = low.emitter.scalar("mul", bank, chosen.group)
             for member in range(layout.heads_per_group):
                 first = block.rooms.value_column + head_column(layout, member)
-                for stripe in range(layout.head_columns):
-                    place = member * size + (stripe * chosen.group + unit) * layout.banks
-                    low.emitter.emit(
-                        "ldb",
-                        ch=indexed(0, channels),
-                        bank=indexed(0, bank),
-                        addr=indexed(first + stripe * layout.slots_per_row, column),
-                        cols=1,
-                        dst=indexed(target.word + place, row),
-                        cdiv=layout.channels_per_group,
-                        si=layout.heads_per_group * size,
-                        sn=low.near_bank.lanes,
-                    )
-            low.emitter.release(row)
+                with _open_banks(low, layout, indexed(first, column), chosen.group) as (bank, row):
+                    for stripe in range(layout.head_columns):
+                        place = member * size + (stripe * chosen.group + unit) * layout.banks
+                        low.emitter.emit(
+                            "ldb",
+                            ch=indexed(0, channels),
+                            bank=indexed(0, bank),
+                            addr=indexed(first + stripe * layout.slots_per_row, column),
+                            cols=1,
+                            dst=indexed(target.word + place, row),
+                            cdiv=layout.channels_per_group,
+                            si=layout.heads_per_group * size,
+                            sn=low.near_bank.lanes,
+                        )
+
+
+@contextmanager
+def _open_banks(low: Lowering, layout: KvLayout, address: OperandValue, width: int) -> Iterator[tuple[int, int]]:
+    """Open a row of all banks, then loop over these: registers of the bank and of `width` times its number."""
+    low.emitter.emit("open", ch=group_channels(layout), addr=address)
+    with low.emitter.loop(layout.banks) as bank:
+        row = low.emitter.scalar("mul", bank, width)
+        yield bank, row
+        low.emitter.release(row)
 
 
 def _index(low: Lowering, first: int, offset: int, name: str) -> CacheIndex:

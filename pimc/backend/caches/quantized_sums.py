@@ -55,12 +55,16 @@ def _scale(
 ) -> None:
     """scaled[head, run, token] = probability of query head `head` of each key/value head * factor."""
     heads = codes.layout.kv_heads
-    for kv_head in range(heads):
-        source = (block.scores + (kv_head * block.query_heads + head) * block.score_row).operand
-        for run in range(runs):
-            word = kv_head * runs + run
-            place, factor = (scaled + word * row).operand, (factors + word).operand
-            block.low.emitter.emit("vmul", place, source, factor, indexed(0, tokens), b_step=heads * runs)
+    source = (block.scores + head * block.score_row).operand
+    strides = {
+        "dst_row": runs * row,
+        "a_row": block.query_heads * block.score_row,
+        "b_row": runs,
+        "b_step": heads * runs,
+    }
+    for run in range(runs):
+        place, factor = (scaled + run * row).operand, (factors + run).operand
+        block.low.emitter.emit("vmul", place, source, factor, indexed(0, tokens), heads, **strides)
 
 
 def _clear_behind(block: Block, codes: Codes, rows: int, tokens: int, slots: int, scaled: Words, row: int) -> None:
