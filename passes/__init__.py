@@ -8,7 +8,7 @@ from passes.explain import Finding, explain, recognised_counts
 from passes.interpreter import apply_operation, evaluate, interpret
 from passes.interpreter_symbols import Caches, bind_symbols, cached_tokens
 from passes.ir import Cache, Graph, Node, TensorType, Value, constant_scalar
-from passes.kv_compression import compressible
+from passes.kv_compression import KVCompression, compressible
 from passes.kv_policies import (
     POLICIES,
     BestKeys,
@@ -19,6 +19,7 @@ from passes.kv_policies import (
     Levelled,
     Parameter,
     Policy,
+    PruningClause,
     Quantized,
     Ring,
     Scored,
@@ -27,6 +28,7 @@ from passes.kv_policies import (
     load_kv,
     parameters,
     parse_kv,
+    pruning_clause,
     suggestion,
     thorough_length,
 )
@@ -56,6 +58,7 @@ __all__ = [
     "Dim",
     "Finding",
     "Graph",
+    "KVCompression",
     "KvSpecification",
     "Levelled",
     "MatrixLayout",
@@ -70,6 +73,7 @@ __all__ = [
     "PlacedMatrix",
     "Placement",
     "Policy",
+    "PruningClause",
     "Quantized",
     "Ring",
     "Scored",
@@ -105,6 +109,7 @@ __all__ = [
     "place_together",
     "print_graph",
     "product",
+    "pruning_clause",
     "recognised_counts",
     "stored",
     "suggestion",

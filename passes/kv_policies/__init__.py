@@ -20,7 +20,7 @@ from passes.kv_policies.policy import Layer, Parameter, Policy, parameters, sugg
 from passes.kv_policies.registry import POLICIES
 from passes.kv_policies.resolution import clause_of, resolve
 from passes.kv_policies.specification import KvSpecification, load_kv, parse_kv
-from passes.kv_policies.thresholds import policy_text, pruning_text
+from passes.kv_policies.thresholds import PruningClause, pruning_clause
 
 __all__ = [
     "POLICIES",
@@ -34,6 +34,7 @@ __all__ = [
     "Levelled",
     "Parameter",
     "Policy",
+    "PruningClause",
     "Quantized",
     "Retention",
     "Ring",
@@ -46,8 +47,7 @@ __all__ = [
     "load_kv",
     "parameters",
     "parse_kv",
-    "policy_text",
-    "pruning_text",
+    "pruning_clause",
     "resolve",
     "suggestion",
     "thorough_length",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pimc.commands import (
     asm,
+    calibrate,
     check,
     compile,
     disasm,
@@ -26,6 +27,7 @@ COMMANDS: tuple[Command, ...] = (
     verify.COMMAND,
     generate.COMMAND,
     eval.COMMAND,
+    calibrate.COMMAND,
     trace.COMMAND,
     asm.COMMAND,
     disasm.COMMAND,
