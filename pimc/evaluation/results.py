@@ -51,6 +51,12 @@ class PolicyResult:
         size = sum(each.cache_bytes for each in self.windows)
         return sum(each.uncompressed_bytes for each in self.windows) / size if size else 1.0
 
+    @property
+    def survivors(self) -> float | None:
+        """Share of the elements that pruning leaves, at the end of a window; `None` when nothing is pruned."""
+        known = [each.survivors for each in self.windows if each.survivors is not None]
+        return sum(known) / len(known) if known else None
+
     def is_measured(self, context: int) -> bool:
         """Whether the cost at a context comes from the run over the text."""
         return all(context in each.at_context for each in self.windows)
@@ -110,6 +116,8 @@ class Evaluation:
             "kv_bytes_per_token": result.cache_bytes_per_token,
             "kv_ratio": result.compression_ratio,
             "kv_tokens_kept": max(each.tokens_kept for each in result.windows),
+            "survivors": result.survivors,
+            "levels": max(each.levels for each in result.windows),
             "contexts": [self._context_json(result, context) for context in self.contexts],
         }
 

@@ -32,6 +32,8 @@ class WindowResult:
         tokens_kept: Tokens that the cache holds at the end.
         whole: Cost of all steps.
         at_context: Cost of the steps up to each context length that the window reaches.
+        survivors: Share of the elements that pruning has left at the end; `None` when nothing is pruned.
+        levels: Open levels of quantisation at the end, over all channels and layers.
     """
 
     loss_nats: float
@@ -42,6 +44,8 @@ class WindowResult:
     tokens_kept: int
     whole: Cost
     at_context: Mapping[int, Cost]
+    survivors: float | None = None
+    levels: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values."""
@@ -95,6 +99,8 @@ def run_window(
         uncompressed_bytes=cache.uncompressed_bytes,
         tokens_kept=cache.tokens_kept,
         whole=summed(costs),
+        survivors=cache.survivors,
+        levels=cache.levels,
         at_context={n: summed(costs[max(n - AVERAGED_STEPS, 0) : n]) for n in contexts if n <= len(tokens)},
     )
 
