@@ -226,3 +226,57 @@ def test_one_word_may_mask_everything():
 def test_what_is_refused(row, message):
     with pytest.raises(ProgramError, match=message):
         run(row)
+
+
+def places(start, row, step, rows, length):
+    return [[start + i * row + j * step for j in range(length)] for i in range(rows)]
+
+
+STRIDED = {
+    "kscale": (("lo", "hi"), {"steps": 7}, lambda a, b: meta_word(F(a), F(b), 7)),
+    "kquant": (("a", "meta"), {"steps": 7, "base": 1}, lambda a, b: code(F(a), b, 7, 1)),
+    "kdequant": (("a", "meta"), {"base": 0}, lambda a, b: worth(a, b, 0)),
+    "kunscale": (("a",), {"part": "scale"}, lambda a: half_value(a & 0xFFFF)),
+    "kprune": (("a",), {"threshold": 0.75}, lambda a: int(abs(F(a)) >= F(0.75))),
+}
+FLOATS = {"kscale": ("lo", "hi"), "kquant": ("a",), "kprune": ("a",)}
+
+
+@pytest.mark.parametrize("mnemonic", STRIDED)
+@given(data=st.data(), rows=st.integers(1, 3), length=st.integers(1, 4))
+def test_any_ranges_even_where_they_overlap(mnemonic, data, rows, length):
+    """Rows one after another; a row reads everything before it writes, and its last write to a word stays."""
+    sources, named, compute = STRIDED[mnemonic]
+    ranges = {
+        name: (data.draw(st.integers(0, 12)), data.draw(st.integers(0, 5)), data.draw(st.integers(0, 3)))
+        for name in ("dst", *sources)
+    }
+    operands = {name: start for name, (start, _, _) in ranges.items()}
+    for name, (_, row, step) in ranges.items():
+        operands |= {f"{name}_row": row, f"{name}_step": step}
+    made = engine((mnemonic, operands | named | {"len": length, "rows": rows}))
+    values = np.array([0.0, 0.5, -1.0, 2.0, 0.75] * 8, F)
+    metas = np.array([meta_word(F(each), F(each + 1), 7) for each in range(20)], np.uint32)
+    made.state.shared[:40] = values
+    made.state.shared_integers[1:40:2] = metas.view(np.int32)
+    words = made.state.shared[:64].copy()
+    for row in range(rows):
+        found = []
+        for column in range(length):
+            inputs = []
+            for name in sources:
+                place = places(*ranges[name], rows, length)[row][column]
+                is_float = name in FLOATS.get(mnemonic, ())
+                inputs.append(words[place] if is_float else int(words.view(np.uint32)[place]))
+            if mnemonic == "kdequant":
+                inputs[0] = int(np.uint32(inputs[0]).astype(np.int32))
+            found.append(compute(*inputs))
+        for column, value in enumerate(found):
+            place = places(*ranges["dst"], rows, length)[row][column]
+            target = words if isinstance(value, np.float32) else words.view(np.uint32)
+            target[place] = value
+    made.run(0, timing_only=False)
+    found = made.state.shared[:64]
+    is_nan = np.isnan(words)
+    np.testing.assert_array_equal(found.view(np.uint32)[~is_nan], words.view(np.uint32)[~is_nan])
+    assert np.isnan(found[is_nan]).all()
