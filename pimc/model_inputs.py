@@ -100,6 +100,14 @@ def symbols_of(ports: Iterable[Port], step: Step) -> dict[str, int]:
     return dict.fromkeys(_symbols(given), step.past + step.tokens) | numbers
 
 
+def further_sizes(ports: Iterable[Port], step: Step) -> dict[str, int]:
+    """Sizes in a step of the dimensions that vary independently of the number of tokens, by name."""
+    given = [port for port in ports if port.direction == "input"]
+    counted = _symbols(port for port in given if port.kind != "past" and _role(port) != "mask")
+    tokens = counted - _symbols(port for port in given if port.kind == "past")
+    return {name: step.tokens + more for more, name in enumerate(sorted(tokens)) if more}
+
+
 def empty_past(ports: Iterable[Port]) -> dict[str, Array]:
     """Arrays of a cache that holds nothing, by input name."""
     ports = tuple(ports)

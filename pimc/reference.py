@@ -19,6 +19,8 @@ class Reference:
     """A model loaded into ONNX Runtime on the CPU, with its graph optimisations turned off.
 
     Attributes:
+        model: Path of the model, or the model itself.
+        bind: Values by input name that every run gets.
         inputs: Names of the model's inputs.
         outputs: Names of the model's outputs.
     """
@@ -34,6 +36,7 @@ class Reference:
             MissingPackageError: ONNX Runtime is not installed.
             InputError: ONNX Runtime refuses the model.
         """
+        self.model, self.bind = model, dict(bind or {})
         runtime = import_runtime()
         options = runtime.SessionOptions()
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -48,7 +51,7 @@ class Reference:
         self.inputs = tuple(value.name for value in self._session.get_inputs())
         self.outputs = tuple(value.name for value in self._session.get_outputs())
         shapes = {value.name: (value.type, value.shape) for value in self._session.get_inputs()}
-        self._bound = {name: _filled(value, *shapes[name]) for name, value in (bind or {}).items()}
+        self._bound = {name: _filled(value, *shapes[name]) for name, value in self.bind.items()}
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """All outputs by name.

@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isa import Port, Program
+from pimc.choices import Choices
 from pimc.model_inputs import (
     Step,
     attended,
     empty_past,
     fixed_past,
     fixed_tokens,
+    further_sizes,
     has_cache,
     has_mask,
     step_inputs,
@@ -109,12 +111,14 @@ class Comparison:
         session: The program on the simulator.
         reference: The model on ONNX Runtime.
         ports: The program's signature.
+        choices: What the model chooses by top-k, watched where the program rounds.
         errors: Worst errors so far, by output name.
     """
 
     session: Session
     reference: Reference
     ports: tuple[Port, ...]
+    choices: Choices | None = None
     errors: dict[str, OutputError] = field(default_factory=dict[str, OutputError])
 
     def run(self, steps: Iterable[Mapping[str, Array]]) -> None:
@@ -124,6 +128,8 @@ class Comparison:
         for inputs in steps:
             found = self.session.run(inputs)
             expected = self.reference.run({**past, **inputs})
+            if self.choices is not None:
+                self.choices.watch({**past, **inputs})
             past = _next_past(self.ports, expected)
             for name, array in expected.items():
                 kept = attended(self._port(name), self.ports, inputs, array)
@@ -155,7 +161,7 @@ def verify_program(
         seed: Of the inputs.
         show: Gets one line about the progress before every case.
     """
-    comparison = Comparison(session, reference, program.ports)
+    comparison = Comparison(session, reference, program.ports, Choices.of(reference) if rtol is None else None)
     if inputs is not None:
         comparison.run([with_defaults(program.ports, inputs)])
         lines = ["the given inputs"]
@@ -164,12 +170,13 @@ def verify_program(
         rows = program.metadata["table_rows"]
         cases = tuple(seeded_cases(program))
         for number, case in enumerate(cases, start=1):
-            _LOG.info("case %d: %s", number, describe(case))
-            show(f"case {number} of {len(cases)}: {describe(case)}")
+            _LOG.info("case %d: %s", number, describe(case, program.ports))
+            show(f"case {number} of {len(cases)}: {describe(case, program.ports)}")
             comparison.run(step_inputs(program.ports, step, generator, rows) for step in case)
-        lines = [describe(case) for case in cases]
+        lines = [describe(case, program.ports) for case in cases]
     outputs = tuple(comparison.errors[name] for name in reference.outputs)
-    return Verification(outputs, rtol, tuple(lines))
+    note = comparison.choices.note() if comparison.choices is not None else None
+    return Verification(outputs, rtol, tuple(lines), notes=(note,) if note else ())
 
 
 def output_error(name: str, found: Array, expected: Array) -> OutputError:
@@ -213,12 +220,17 @@ def consecutive(lengths: Sequence[int], longest: int, masked: tuple[int, int], f
         past += tokens
 
 
-def describe(case: Sequence[Step]) -> str:
-    """One line about a case."""
-    counts = [f"{step.tokens} token{'s' if step.tokens > 1 else ''}" for step in case]
+def describe(case: Sequence[Step], ports: Sequence[Port] = ()) -> str:
+    """One line about a case; with the sizes of further dimensions that the ports have."""
+    counts = [f"{step.tokens} token{'s' if step.tokens > 1 else ''}{_further(step, ports)}" for step in case]
     parts = [f"{count} after {step.past}" if step.past else count for count, step in zip(counts, case, strict=True)]
     first, end = case[0].masked
     return ", then ".join(parts) + (f", positions {first} to {end - 1} masked out" if end > first else "")
+
+
+def _further(step: Step, ports: Sequence[Port]) -> str:
+    sizes = ", ".join(f"{name} {size}" for name, size in further_sizes(ports, step).items())
+    return f" ({sizes})" if sizes else ""
 
 
 def _next_past(ports: Iterable[Port], outputs: Mapping[str, Array]) -> dict[str, Array]:
