@@ -19,17 +19,18 @@ help:
 	@echo "make types   check the types (mypy)"
 	@echo "make corpus  export the graphs of models/corpus again (installs torch; takes 15 minutes)"
 	@echo "make matrix  run the whole corpus through the compiler, write docs/coverage.md"
-	@echo "make kv-policies  evaluate all policies of the KV cache on SmolLM2 (an hour), write docs/kv-cache.md"
+	@echo "make kv-policies  evaluate all policies of the KV cache on SmolLM2 (two hours), write docs/kv-cache.md"
 	@echo "make clean   remove $(VENV) and caches"
 
 demo: $(VENV)/.demo
 	@$(VENV)/bin/python -m pimc.demo
 
+# Whole files go to the worker processes, one process a core, so that what the tests of a file share is made once.
 test: $(VENV)/.test
-	@$(VENV)/bin/python -m pytest
+	@$(VENV)/bin/python -m pytest --numprocesses=auto --dist=loadfile
 
 soak: $(VENV)/.test
-	@$(VENV)/bin/python -m pytest --hypothesis-profile=soak
+	@$(VENV)/bin/python -m pytest --numprocesses=auto --dist=loadfile --hypothesis-profile=soak
 
 lint: $(VENV)/.test
 	@$(VENV)/bin/ruff check .
