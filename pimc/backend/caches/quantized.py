@@ -163,6 +163,7 @@ class QuantizedCache(KeepAll):
             return
         low = block.low
         low.forget_registers()  # the registers of the attention itself leave too few
+        code_place = self.place(low, block.rooms)
         full = low.emitter.scalar("sub", low.position(block.rooms.first), self.exact - 2)
         low.emitter.emit("max", full, full, 0)
         with low.emitter.unless_zero(full), low.temporary_registers():
@@ -170,6 +171,6 @@ class QuantizedCache(KeepAll):
             low.emitter.emit("remu", full, full, self.chosen.group)
             with if_zero(low, full), low.temporary_registers():
                 source = low.emitter.scalar("remu", self.quantised(low, block.rooms), self.exact)
-                quantize_group(block, self.chosen, codes, source, self.place(low, block.rooms))
+                quantize_group(block, self.chosen, codes, source, code_place)
                 low.emitter.release(source)
         low.emitter.release(full)

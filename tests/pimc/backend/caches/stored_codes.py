@@ -25,6 +25,7 @@ class StoredCodes:
         first = self.program.region("kv_codes").address
         channels, banks = region.data.shape[:2]
         self._first, self._columns = first, region.data.reshape(channels, banks, -1, _BANKS)
+        self._codes = {symbol: self._beats(symbol) for symbol in ("key_codes", "value_codes")}
 
     def keys(self, token: int, head: int) -> Array:
         """Codes of a key: beats of 16 channels, one behind the other in the token's bank."""
@@ -35,7 +36,7 @@ class StoredCodes:
         slot, channel = divmod(unit, layout["channels_per_group"])
         first = self._row("key_codes", member, slot, beats) + slot % (layout["row_columns"] // beats) * beats
         channel += group * layout["channels_per_group"]
-        return np.concatenate([self._beat("key_codes", channel, bank, first + beat) for beat in range(beats)])
+        return self._codes["key_codes"][channel, bank, first : first + beats].ravel()
 
     def values(self, token: int, head: int) -> Array:
         """Codes of a value: one of a beat in each bank and stripe."""
@@ -47,8 +48,8 @@ class StoredCodes:
         slot, channel = divmod(unit, layout["channels_per_group"])
         channel += group * layout["channels_per_group"]
         row = self._row("value_codes", member, slot, beats)
-        places = [(d % _BANKS, row + d // _BANKS * slots + slot % slots) for d in range(layout["head_dim"])]
-        return np.array([self._beat("value_codes", channel, bank, beat)[lane] for bank, beat in places])
+        d = np.arange(layout["head_dim"])
+        return self._codes["value_codes"][channel, d % _BANKS, row + d // _BANKS * slots + slot % slots, lane]
 
     def meta(self, symbol: str, number: int) -> Array:
         """The meta words (uint32) of a group of tokens."""
@@ -69,14 +70,12 @@ class StoredCodes:
         all_slots = -(-layout["max_tokens"] // (_BANKS * layout["channels_per_group"]))
         return (member * -(-all_slots // slots) + slot // slots) * layout["row_columns"]
 
-    def _beat(self, symbol: str, channel: int, bank: int, beat: int) -> Array:
-        """16 codes, the lowest bits first; a column holds 16 / bits beats."""
-        bits = self._layout(symbol)["bits"]
-        column, part = divmod(beat, 16 // bits)
-        cell = self._columns[channel, bank, self.program.symbol(f"cache.{symbol}").address - self._first + column]
-        words = cell[part * bits : (part + 1) * bits].astype(np.uint16)
-        spread = np.unpackbits(words.view(np.uint8), bitorder="little").reshape(16, bits)
-        return spread @ (1 << np.arange(bits))
+    def _beats(self, symbol: str) -> Array:
+        """All codes [channel, bank, beat, 16], the lowest bits first; a column holds 16 / bits beats."""
+        bits, found = self._layout(symbol)["bits"], self.program.symbol(f"cache.{symbol}")
+        cells = self._columns[:, :, found.address - self._first :][:, :, : found.size].astype(np.uint16)
+        spread = np.unpackbits(np.ascontiguousarray(cells).view(np.uint8), axis=-1, bitorder="little")
+        return spread.reshape(*cells.shape[:2], -1, 16, bits) @ (1 << np.arange(bits))
 
 
 def assert_codes(test: AttentionUnderTest, places: Mapping[int, int] | None = None) -> int:
@@ -95,11 +94,12 @@ def assert_codes(test: AttentionUnderTest, places: Mapping[int, int] | None = No
         np.testing.assert_array_equal(found.meta("key_codes", place), _words(group.key_meta))
         np.testing.assert_array_equal(found.meta("value_codes", place), _words(group.value_meta))
         heads, tokens, _ = group.key_codes.shape  # type: ignore[union-attr]
-        for head in range(heads):
-            for index in range(tokens):
-                token = place * tokens + index
-                np.testing.assert_array_equal(found.keys(token, head), group.key_codes[head, index])  # type: ignore[index]
-                np.testing.assert_array_equal(found.values(token, head), group.value_codes[head, index])  # type: ignore[index]
+        every = range(place * tokens, (place + 1) * tokens)
+        keys, values = (
+            [[read(token, head) for token in every] for head in range(heads)] for read in (found.keys, found.values)
+        )
+        np.testing.assert_array_equal(keys, group.key_codes)
+        np.testing.assert_array_equal(values, group.value_codes)
     return len(groups)
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
-from attention_only import Attention, AttentionUnderTest
+from attention_only import MACHINE, Attention, AttentionUnderTest
 from stored_codes import assert_codes
 
+from isa import UnsupportedError
 from passes import Compression, Quantized, Ring
+from pimc.simulator import Session
 
 BORDERS = (1, 30, 1, 1, 31, 1, 1, 62, 1)
 """Runs around the borders of groups of 16 and 32 tokens, single tokens and chunks."""
@@ -42,8 +45,12 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("numerics", ["fp32", "machine"])
-@pytest.mark.parametrize("name", SHAPES)
+ROUNDED = ("kivi 4", "int 4, runs", "query heads share keys")
+
+
+@pytest.mark.parametrize(
+    ("name", "numerics"), [*((name, "fp32") for name in SHAPES), *((name, "machine") for name in ROUNDED)]
+)
 def test_codes_and_outputs_are_those_of_numpy(name: str, numerics: str) -> None:
     test, groups = AttentionUnderTest(replace(SHAPES[name], numerics=numerics)), 0
     for count in BORDERS:
@@ -71,6 +78,53 @@ def test_window_over_codes_is_that_of_numpy(name: str) -> None:
         test.run(count)
         held = test.session.kv_length - encoding.residual
         number = max(held // encoding.group, 0)
-        latest = {0 if index == 0 else 1 + (index - 1) % turning: index for index in range(number)}
+        latest = {1 + (index - 1) % turning if index else 0: index for index in range(number)}
         assert_codes(test, latest)
     assert test.session.kv_length == 199
+
+
+def test_a_new_sequence_forgets_the_codes() -> None:
+    test = AttentionUnderTest(SHAPES["kivi 4"])
+    test.run(150)
+    test.reset()
+    for count in (40, 60):
+        test.run(count)
+    assert assert_codes(test) == 2
+
+
+def test_a_context_of_exact_tokens_has_no_codes() -> None:
+    shape = SHAPES["kivi 4"]
+    exact = AttentionUnderTest(replace(shape, context=64))
+    assert [region.name for region in exact.program.regions if region.space == "bank"] == ["kv_cache"]
+    exact.run(64)
+    one_more = AttentionUnderTest(replace(shape, context=65))
+    one_more.run(65)
+    assert assert_codes(one_more) == 1
+
+
+@pytest.mark.parametrize("name", ["kivi 4", "int 8"])
+def test_time_is_the_same_without_data(name: str) -> None:
+    test = AttentionUnderTest(SHAPES[name])
+    timed = Session(test.program, MACHINE, timing_only=True)
+    for count in (30, 70, 1, 1, 40):
+        inputs = test.inputs(count)
+        test.step(inputs)
+        timed.run(inputs)
+        assert timed.statistics.cycles == test.session.statistics.cycles
+
+
+def test_tokens_one_by_one_leave_what_chunks_leave() -> None:
+    chunks, single = (AttentionUnderTest(SHAPES["int 8"]) for _ in range(2))
+    for inputs in (chunks.inputs(40), chunks.inputs(30)):
+        chunks.step(inputs)
+        for token in range(inputs["query"].shape[1]):
+            single.step({name: array[:, token : token + 1] for name, array in inputs.items()})
+    assert assert_codes(chunks) == assert_codes(single) == 4
+    held = [test.session.simulator.state.bank_region("kv_codes").data for test in (chunks, single)]
+    np.testing.assert_array_equal(*held)
+
+
+def test_windows_shorter_than_the_exact_tokens_are_refused() -> None:
+    shape = Attention(Compression(Ring(66, 4), Quantized(4, 4, "channel", 32, 32, 32)))
+    with pytest.raises(UnsupportedError, match=r"a window of 62 tokens behind the sinks has no room for 64 exact ones"):
+        AttentionUnderTest(shape)
