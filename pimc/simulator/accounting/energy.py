@@ -13,8 +13,8 @@ Two accountings. `paper` repeats CENT's published one (github.com/Yufeng98/CENT 
 `faithful`, the default, adds what that leaves out: refresh, the accesses of global buffer and accumulators (a MAC
 contains its own), and the standby power of every channel. It never charges less for the same counts.
 
-Both charge the KV codec for each element, and `beat_energy_pj` for a MAC16 of `kmac` that takes a further beat of a column
-already read.
+Both charge the KV codec for each element, and `beat_energy_pj` for a MAC16 of `kmac` that takes a further beat of a
+column already read.
 """
 
 from __future__ import annotations
