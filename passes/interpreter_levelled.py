@@ -79,6 +79,9 @@ class ChannelLevels:
 def record(codes: Array, opened: Array, split: int, key_bits: int, value_bits: int) -> Array:
     """A token as bytes: bitmap of the codes that are not 0, a level bit for each of them, and the codes.
 
+    In Titanus' public model a token takes ceil(2d (1 - s_q) b / 8) + ceil(2d / 8) + ceil(2d (1 - s_b) / 8) bytes for 2d
+    channels, b bits on average, and sparsities s_b before and s_q after quantisation; here no survivor becomes zero.
+
     Args:
         codes: Of all channels.
         opened: Whether each channel opened a level.
@@ -95,15 +98,6 @@ def record(codes: Array, opened: Array, split: int, key_bits: int, value_bits: i
     return np.concatenate(
         [packed(is_stored.astype(np.int32), 1), packed(opened[is_stored].astype(np.int32), 1), payload]
     )
-
-
-def record_bytes(channels: int, keys: int, values: int, key_bits: int, value_bits: int) -> int:
-    """Bytes of the record of a token with so many surviving keys and values: Titanus' formula.
-
-    The formula of its public model is ceil(2d (1 - s_q) b / 8) + ceil(2d / 8) + ceil(2d (1 - s_b) / 8) for a width of
-    2d channels, sparsities s_b before and s_q after quantisation, and b bits on average; here no survivor becomes zero.
-    """
-    return -(-channels // 8) - (-(keys + values) // 8) - (-(keys * key_bits + values * value_bits) // 8)
 
 
 class LevelledTokens:

@@ -23,7 +23,6 @@ from tests_policy_checks import (
 from passes import Cache, parse_kv
 from passes.interpreter_attention import attend as exact_attention
 from passes.interpreter_compression import CompressedCache, Scoring, attend_compressed
-from passes.interpreter_levelled import record_bytes
 from passes.kv_policies import Layer, resolve
 
 Array = NDArray[Any]
@@ -187,7 +186,6 @@ def test_records_have_the_bytes_of_titanus_formula(seed: int, bits_k: int, bits_
         mean = (keys * bits_k + values * bits_v) / max(1, keys + values)
         sparsity = 1 - (keys + values) / channels
         assert len(record) == reference.titanus_bytes(channels, sparsity, sparsity, mean, mean)
-        assert len(record) == record_bytes(channels, keys, values, bits_k, bits_v)
 
 
 @pytest.mark.parametrize("kv", ["window:sink=2,budget=12", "h2o:budget=200", "topk:k=100", "quest:dense=0,pages=9"])
