@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from passes import Node
     from pimc.backend.lowering import CacheRooms, Lowering
 
-_MOST_TOKENS = 128
-_BUFFER_SHARE = 6
+_MOST_TOKENS = 512
+_BUFFER_SHARE = 3
 """A tile takes at most this part of the shared buffer."""
 
 
