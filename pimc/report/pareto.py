@@ -122,9 +122,9 @@ def _front(across: Scale, up: Scale, points: Sequence[Point]) -> Iterator[str]:
 
 
 def _marks(across: Scale, up: Scale, points: Sequence[Point]) -> Iterator[str]:
-    """A dot and a label for each point; labels that would cover another one move down."""
+    """A dot and a label for each point; labels that would cover another one or a dot move down."""
     best = set(map(id, non_dominated(points)))
-    taken: list[tuple[float, float, float]] = []
+    taken = [(across.place(point.x) - 4, up.place(point.y) + 4, 8.0) for point in points]
     for point in sorted(points, key=lambda each: -each.y):
         x, y = across.place(point.x), up.place(point.y)
         kind = "best" if id(point) in best else "other"
