@@ -8,7 +8,7 @@ from typing import Any
 
 from passes.ir import Cache
 from passes.kv_policies.mechanisms import (
-    BestKeys,
+    MECHANISMS,
     BestPages,
     BinaryKeys,
     Compression,
@@ -20,8 +20,6 @@ from passes.kv_policies.mechanisms import (
 
 _META_BITS = 32
 """A scale and a zero point, binary16 each."""
-
-_MECHANISMS = {kind.__name__: kind for kind in (Ring, Scored, Quantized, Levelled, BestKeys, BestPages, BinaryKeys)}
 
 
 @dataclass(frozen=True)
@@ -129,6 +127,6 @@ def _slots(compression: Compression) -> dict[str, Any]:
 
 def cache_from_facts(facts: Mapping[str, Any]) -> Cache:
     """The cache that `cache_facts` described, without its ports."""
-    parts: dict[str, Any] = {slot: _MECHANISMS[name](**values) for slot, (name, values) in facts["compression"].items()}
+    parts: dict[str, Any] = {slot: MECHANISMS[name](**values) for slot, (name, values) in facts["compression"].items()}
     shape = (facts["name"], facts["kv_heads"], facts["head_dim"], facts["value_dim"])
     return Cache(*shape, compression=Compression(**parts) if parts else None)

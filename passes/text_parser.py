@@ -16,7 +16,7 @@ from isa import InputError, Place
 from passes.dims import Dim, symbol
 from passes.interpreter_ops import Array
 from passes.ir import Attribute, Cache, Graph, TensorType, Value
-from passes.kv_policies import Compression, Encoding, Retention, Selection
+from passes.kv_policies import MECHANISMS, Compression, Encoding, Retention, Selection
 from passes.ops import FLOAT_DTYPES, INTEGER_DTYPES
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ _SLOTS: dict[str, tuple[type, ...]] = {
     "selection": get_args(Selection),
 }
 """Mechanisms that the parts of a compression can be."""
-_MECHANISMS = {kind.__name__: kind for kinds in _SLOTS.values() for kind in kinds}
 
 Branch = Any
 """A token or a tree of the parser."""
@@ -255,7 +254,7 @@ def _attribute(tree: Branch) -> Attribute:
 
 def _mechanism(name: str, fields: dict[str, Attribute]) -> Attribute:
     """The mechanism of a compression, `None` when there is none of that name with those fields."""
-    kind = _MECHANISMS.get(name)
+    kind = MECHANISMS.get(name)
     if kind is None or list(fields) != [field.name for field in dataclasses.fields(kind)]:
         return None
     return kind(**fields)

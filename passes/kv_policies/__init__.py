@@ -4,6 +4,7 @@ from passes.kv_policies.combination import check_combination
 from passes.kv_policies.description import describe_compression
 from passes.kv_policies.effect import first_effect, thorough_length
 from passes.kv_policies.mechanisms import (
+    MECHANISMS,
     BestKeys,
     BestPages,
     BinaryKeys,
@@ -23,6 +24,7 @@ from passes.kv_policies.specification import KvSpecification, load_kv, parse_kv
 from passes.kv_policies.thresholds import PruningClause, pruning_clause
 
 __all__ = [
+    "MECHANISMS",
     "POLICIES",
     "BestKeys",
     "BestPages",

@@ -179,6 +179,8 @@ class BinaryKeys:
 Retention = Ring | Scored
 Encoding = Quantized | Levelled
 Selection = BestKeys | BestPages | BinaryKeys
+MECHANISMS = {kind.__name__: kind for kind in (Ring, Scored, Quantized, Levelled, BestKeys, BestPages, BinaryKeys)}
+"""All mechanisms by the names that texts and metadata give them."""
 
 
 @dataclass(frozen=True)
