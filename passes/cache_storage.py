@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -45,8 +46,8 @@ def stored(cache: Cache, tokens: int, element_bits: int = 16) -> Stored:
         element_bits: Bits of an element that is stored exactly.
 
     Returns:
-        The contents; of `Levelled`, whose size depends on the data, with the declared share of survivors and one level
-        a channel.
+        The contents; of `Levelled`, whose size depends on the data, with the declared share of survivors and the levels
+        of elements in random order.
     """
     chosen = cache.compression or Compression()
     elements = cache.kv_heads * (cache.head_dim + cache.value_dim)
@@ -98,7 +99,16 @@ def _levelled_bits(cache: Cache, encoding: Levelled, tokens: int, element_bits: 
     survivors = [round(encoding.survivors * channels) for channels in (keys, values)]
     payload = survivors[0] * encoding.key_bits + survivors[1] * encoding.value_bits
     parts = (keys + values, sum(survivors), payload)
-    return tokens * sum(8 * -(-part // 8) for part in parts) + (keys + values) * _META_BITS
+    meta = round((keys + values) * _levels(encoding, tokens) * _META_BITS)
+    return tokens * sum(8 * -(-part // 8) for part in parts) + meta
+
+
+def _levels(encoding: Levelled, tokens: int) -> float:
+    """Levels of a channel to expect.
+
+    Of n numbers in random order 2 ln(n / w) of those behind the first w lie outside of the range of all before them.
+    """
+    return min(1 + 2 * math.log(tokens / encoding.warmup), encoding.levels)
 
 
 def _selection_bits(cache: Cache, chosen: Compression, tokens: int, element_bits: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 from hypothesis import given
@@ -86,7 +87,9 @@ def test_levels_are_estimated_from_the_declared_survivors() -> None:
     levelled = Levelled(4, 3, 0.1, 0.2, warmup=8, levels=4, survivors=0.5)
     assert stored(cache(levelled), 7).bits == 7 * ELEMENTS * 16
     record = 24 + 16 + 48  # bitmap of 24 channels; 8 + 4 levels in bytes; 8 * 4 + 4 * 3 bits of payload in bytes
-    assert stored(cache(levelled), 10).bits == 10 * record + ELEMENTS * 32
+    assert stored(cache(levelled), 8).bits == 8 * record + ELEMENTS * 32
+    assert stored(cache(levelled), 16).bits == 16 * record + round(ELEMENTS * 32 * (1 + 2 * math.log(2)))
+    assert stored(cache(levelled), 800).bits == 800 * record + ELEMENTS * 32 * 4
 
 
 def test_selection_keeps_something_beside_the_keys() -> None:
