@@ -125,7 +125,7 @@ def _results(
     done = ResumeFile(options.resume, _identity(plans[0].program, windows, contexts))
     total = windows.count * windows.size
     expected = None
-    with terminal.progress("ONNX Runtime", total * (len(plans) + options.reference)) as progress:
+    with terminal.progress("starting", total * (len(plans) + options.reference)) as progress:
         if options.reference:
             model = Reference(options.model, bound_values(options))
             program = plans[0].program
