@@ -31,6 +31,18 @@ def test_faithful_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:
     assert (printed["accounting"], printed["controller"]) == ("faithful", "in_order")
 
 
+def test_faithful_accounting_charges_standby_of_compatibility_runs_too(capsys: pytest.CaptureFixture[str]) -> None:
+    printed = []
+    for accounting in ("paper", "faithful"):
+        assert main(["trace", TRACE, "--compat", "--accounting", accounting, "--json"]) == 0
+        printed.append(json.loads(capsys.readouterr().out))
+    paper, faithful = printed
+    standby = [name for name in faithful["energy_by_unit_j"] if name.startswith("dram_standby")]
+    assert sum(faithful["energy_by_unit_j"][name] for name in standby) == pytest.approx(faithful["standby_j"])
+    assert faithful["standby_j"] == pytest.approx(32 * paper["standby_j"])
+    assert not set(standby) & set(paper["energy_by_unit_j"])
+
+
 def test_log_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["trace", TRACE, "--log", str(tmp_path / "c.csv"), "-q"]) == 0
     lines = (tmp_path / "c.csv").read_text().splitlines()

@@ -107,9 +107,9 @@ def simulate_trace(
     Args:
         path: The trace, plain or packed by gzip.
         machine: A machine with near-bank units.
-        compat: Whether it runs as on the published simulator; see `run_aim_trace`. Standby is not charged then, as in
-            the published energies of commands.
-        accounting: What commands are charged; default: `paper` with `compat`, else `faithful`.
+        compat: Whether it runs as on the published simulator; see `run_aim_trace`.
+        accounting: What is charged; default: `paper` with `compat`, else `faithful`. Of a compatibility run `paper`
+            charges the commands alone, as published; standby is charged in all other cases.
         log: Gets the issued commands as comma-separated text.
 
     Raises:
@@ -146,7 +146,7 @@ def _charged(
         cycles=run.cycles,
         clock_ns=machine.clock_ns,
         commands=run.command_counts,
-        energy_by_unit_j={**model.dram_energy_j(counts).by_unit, **({} if compat else standby)},
+        energy_by_unit_j={**model.dram_energy_j(counts).by_unit, **({} if compat and chosen == "paper" else standby)},
         standby_j=sum(standby.values()),
         instructions=len(trace.lines),
         accounting=chosen,
