@@ -13,6 +13,8 @@ from pimc.commands.model_options import add_model_options, add_policies, compile
 
 if TYPE_CHECKING:
     from isa import Program, ResourceLimitError
+    from pimc.generation import Decoder
+    from pimc.report.terminal import Terminal
     from pimc.text_model import TextModel
 
 
@@ -58,13 +60,11 @@ def _run(options: Namespace) -> int:
 
 def _run_model(options: Namespace) -> int:
     """Continue the prompt."""
-    from isa import InputError, load_machine
+    from isa import InputError
     from pimc.commands.generate_compare import Prompt, run_comparison
-    from pimc.generation import Decoder, generate, likeliest, sampler
-    from pimc.observing import Record
+    from pimc.generation import generate, likeliest, sampler
     from pimc.report.generation import print_speed, speed_facts
     from pimc.report.terminal import Terminal, print_json
-    from pimc.simulator import Session
     from pimc.text_model import token_numbers
 
     if options.prompt is None or options.inputs is not None or options.start_token is not None:
@@ -74,12 +74,8 @@ def _run_model(options: Namespace) -> int:
     prompt = text_model.encode(options.prompt, chat) if text_model else token_numbers(options.prompt)
     if options.compare:
         return run_comparison(options, Prompt(prompt, text_model, ends))
-    machine = load_machine(options.machine)
     terminal = Terminal(options.color, options.quiet)
-    with terminal.status(f"compiling {options.model}") as show:
-        program = compile_with(options, machine, [Record(show)])
-    check_numbers(prompt, program)
-    decoder = Decoder(program, Session(program, machine))
+    decoder = _decoder(options, terminal, prompt)
     choose = sampler(options.temperature, options.seed) if options.temperature else likeliest
     stream = UntilFull(generate(decoder, prompt, options.tokens, choose, ends))
     if options.json:
@@ -91,6 +87,20 @@ def _run_model(options: Namespace) -> int:
     if stream.problem is not None:
         raise stream.problem
     return 0
+
+
+def _decoder(options: Namespace, terminal: Terminal, prompt: Iterable[int]) -> Decoder:
+    """The compiled model with an empty cache; the prompt's tokens are checked."""
+    from isa import load_machine
+    from pimc.generation import Decoder
+    from pimc.observing import Record
+    from pimc.simulator import Session
+
+    machine = load_machine(options.machine)
+    with terminal.status(f"compiling {options.model}") as show:
+        program = compile_with(options, machine, [Record(show)])
+    check_numbers(prompt, program)
+    return Decoder(program, Session(program, machine))
 
 
 def check_numbers(prompt: Iterable[int], program: Program) -> None:

@@ -32,11 +32,10 @@ def sum_codes(block: Block, chosen: Quantized, rooms: CodeRooms, tokens: int, re
         emit("kunscale", factors.operand, meta.operand, "zero", codes.meta_words, number, **rows)
         for head in range(block.query_heads):
             _scale(block, codes, factors, head, runs, tokens, scaled, row)
-            strides = {"dst_row": 1, "a_row": row}
             for kv_head in range(heads):
                 place = (added + (kv_head * block.query_heads + head) * runs).operand
                 source = (scaled + kv_head * runs * row).operand
-                emit("rsum", place, source, indexed(0, tokens), runs, **strides)
+                emit("rsum", place, source, indexed(0, tokens), runs, dst_row=1, a_row=row)
         emit("kunscale", factors.operand, meta.operand, "scale", codes.meta_words, number, **rows)
         for head in range(block.query_heads):
             _scale(block, codes, factors, head, runs, tokens, scaled, row)
