@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from passes import load_kv, parse_kv
-from passes.interpreter_levelled import record_bytes
 from pimc import cli
 from pimc.calibration import Elements, calibrate, threshold
 
@@ -48,7 +47,7 @@ def test_bytes_are_those_of_the_records() -> None:
         (values >= np.float32(found.value_threshold)).sum(1),
         strict=True,
     )
-    sizes = [record_bytes(41, int(first), int(second), 3, 5) for first, second in counts]
+    sizes = [sum(-(-bits // 8) for bits in (41, first + second, 3 * first + 5 * second)) for first, second in counts]
     assert found.bytes_per_token == pytest.approx(np.mean(sizes))
     assert found.exact_bytes_per_token == 82
 
