@@ -24,12 +24,12 @@ of the published simulators, without what they lack ([reference-faults.md](refer
 sums over activation, read, write, compute and interface; a difference that the reference's printed digits explain
 counts as 0. The energies of DRAMsim3 follow from its currents and its own counts.
 
-What is not compared: AttAcc with several heads on a channel. The rows of AttAcc below are runs of its simulator (c600051)
-with one head, where one channel works, and with 16, one on each channel. For more heads there is only the table of cycles
-that its authors published, which mixes versions ([fault 8](reference-faults.md)): on bank groups all of its rows that we
-tried are equal to ours in every cycle; on banks they agree in their counts as far as versions do, but take 0.1 to 12.8 %
-more cycles than ours. Which of the two c600051 would give is not known, so take 13 % as the uncertainty there. AttAcc and
-HBM-PIM have no energies that could be compared; HBM-PIM's kernels are compared as the table shows, on one device.
+What is not compared: AttAcc with several heads on a channel. The rows of AttAcc below are runs of its simulator
+(c600051) with one head, where one channel works, and with 16, one on each channel. For more heads there is only the
+table of cycles that its authors published, which mixes versions ([fault 8](reference-faults.md)). Its rows on bank
+groups are equal to ours in every cycle. On banks its counts are ours, as far as versions agree, but ours take 0.1 to
+12.8 % fewer cycles, and we do not know what c600051 would give: take 13 % as the uncertainty there. AttAcc and HBM-PIM
+have no energies that could be compared.
 
 """
 
