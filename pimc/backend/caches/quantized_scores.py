@@ -34,40 +34,56 @@ def _score_by_channel(
 ) -> None:
     """Score = (q * scale of the group) . codes + q . zero of the group."""
     low, codes, emit = block.low, rooms.keys, block.low.emitter.emit
-    width, heads, parts = codes.meta_words, codes.layout.kv_heads, chosen.group // codes.layout.banks
+    width, parts = codes.meta_words, chosen.group // codes.layout.banks
     units = codes.layout.max_slots * codes.layout.channels_per_group
-    number, rows = indexed(0, groups), {"a_row": codes.meta_row}
     with (
-        low.storage.scratch(units * width, "scales of the keys") as scales,
-        low.storage.scratch(rooms.groups * width, "zero points of the keys") as zeros,
+        low.storage.scratch(units * width, "scales, then zero points of the keys") as factors,
         low.storage.scratch(units * width, "scaled queries") as scaled,
-        low.storage.scratch(rooms.groups * heads, "what zero points add") as added,
-        low.storage.scratch(width, "a query of each key head") as packed,
+        low.storage.scratch(block.query_heads * width, "the queries of each key head") as packed,
     ):
+        _pack_queries(block, codes, query, packed)
+        strides = {"dst_row": parts * width, "a_row": codes.meta_row}
         for part in range(parts):
-            place, stride = (scales + part * width).operand, parts * width
-            emit("kunscale", place, meta.operand, "scale", width, number, dst_row=stride, **rows)
-        emit("kunscale", zeros.operand, meta.operand, "zero", width, number, dst_row=width, **rows)
+            place = (factors + part * width).operand
+            emit("kunscale", place, meta.operand, "scale", width, indexed(0, groups), **strides)
         count = low.emitter.scalar("mul", groups, parts)
+        strides = {"dst_row": width, "a_row": width}
         for head in range(block.query_heads):
-            _pack_query(block, codes, query, head, packed)
-            strides = {"dst_row": width, "a_row": width}
-            emit("vmul", scaled.operand, scales.operand, packed.operand, width, indexed(0, count), **strides)
+            query_words = (packed + head * width).operand
+            emit("vmul", scaled.operand, factors.operand, query_words, width, indexed(0, count), **strides)
             for member in range(codes.layout.heads_per_group):
                 _score_scaled(block, codes, scaled, member, head, slots)
-            emit("vmul", scaled.operand, zeros.operand, packed.operand, width, number, **strides)
-            _sum_rows(block, codes, scaled, added, groups)
-            _add_to_groups(block, chosen, codes, added, head, groups)
         low.emitter.release(count)
+        strides = {"dst_row": width, "a_row": codes.meta_row}
+        emit("kunscale", factors.operand, meta.operand, "zero", width, indexed(0, groups), **strides)
+        _add_zeros(block, chosen, rooms, factors, packed, scaled, groups)
 
 
-def _pack_query(block: Block, codes: Codes, query: Words, head: int, packed: Words) -> None:
-    """Query head `head` of every key/value head side by side."""
-    layout = codes.layout
+def _pack_queries(block: Block, codes: Codes, query: Words, packed: Words) -> None:
+    """packed[query head, key/value head] = queries."""
+    layout, emit = codes.layout, block.low.emitter.emit
     width = layout.head_dim
     strides = {"dst_row": width, "a_row": block.query_heads * width}
-    source = (query + head * width).operand
-    block.low.emitter.emit("vmap", packed.operand, source, "copy", width, layout.kv_heads, **strides)
+    for head in range(block.query_heads):
+        place, source = (packed + head * codes.meta_words).operand, (query + head * width).operand
+        emit("vmap", place, source, "copy", width, layout.kv_heads, **strides)
+
+
+def _add_zeros(
+    block: Block, chosen: Quantized, rooms: CodeRooms, zeros: Words, packed: Words, products: Words, groups: int
+) -> None:
+    """Add q . zero to the scores of each group; the exact scores may meanwhile be multiplied in the banks."""
+    low, codes, emit = block.low, rooms.keys, block.low.emitter.emit
+    heads, width = codes.layout.kv_heads, codes.meta_words
+    rows = low.emitter.scalar("mul", groups, heads)
+    with low.storage.scratch(rooms.groups * heads, "what zero points add") as added:
+        for head in range(block.query_heads):
+            strides, query = {"dst_row": width, "a_row": width}, (packed + head * width).operand
+            emit("vmul", products.operand, zeros.operand, query, width, indexed(0, groups), **strides)
+            size = codes.layout.head_dim
+            emit("rsum", added.operand, products.operand, size, indexed(0, rows), a_row=size)
+            _add_to_groups(block, chosen, codes, added, head, groups)
+    low.emitter.release(rows)
 
 
 def _score_scaled(block: Block, codes: Codes, scaled: Words, member: int, head: int, slots: int) -> None:
@@ -138,14 +154,6 @@ def read_slots(block: Block, codes: Codes, target: Words, piece: Piece) -> None:
         sj=layout.banks,
         sn=layout.slot_tokens,
     )
-
-
-def _sum_rows(block: Block, codes: Codes, products: Words, added: Words, groups: int) -> None:
-    """added[group, head] = sum of products[group, head, :]."""
-    rows = block.low.emitter.scalar("mul", groups, codes.layout.kv_heads)
-    width = codes.layout.head_dim
-    block.low.emitter.emit("rsum", added.operand, products.operand, width, indexed(0, rows), a_row=width)
-    block.low.emitter.release(rows)
 
 
 def _add_to_groups(block: Block, chosen: Quantized, codes: Codes, added: Words, head: int, groups: int) -> None:
