@@ -28,8 +28,8 @@ What is not compared: AttAcc with several heads on a channel. The rows of AttAcc
 (c600051) with one head, where one channel works, and with 16, one on each channel. For more heads there is only the
 table of cycles that its authors published, which mixes versions ([fault 8](reference-faults.md)). With the older
 counting of softmax repeated, its rows on bank groups are equal to ours in every cycle. On banks the counts agree too,
-but ours take 0.1 to 12.8 % fewer cycles, and we do not know what c600051 would give: take 13 % as the uncertainty there.
-AttAcc and HBM-PIM have no energies that could be compared.
+but ours take 0.1 to 12.8 % fewer cycles, and we do not know what c600051 would give: take 13 % as the uncertainty
+there. AttAcc and HBM-PIM have no energies that could be compared.
 
 """
 
