@@ -83,7 +83,8 @@ def place_caches(
     for cache in graph.caches.values():
         _cache_ports(graph, cache, caches[cache.name], rooms, shared)
         _own_symbols(cache, caches[cache.name], rooms)
-    check_columns(near_bank, first_column, column, max((size.most_tokens for size in sizes.values()), default=0))
+    longest = max((size.most_tokens for size in sizes.values()), default=0)
+    check_columns(near_bank, first_column, column, longest, column - end_of_exact)
     if end_of_exact > first_column:
         name = rooms.named("kv_cache")
         rooms.regions.append(Region(name, "bank", first_column, end_of_exact - first_column, "cache"))

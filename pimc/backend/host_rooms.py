@@ -182,17 +182,27 @@ def spill_outputs(
     return symbols
 
 
-def check_columns(near_bank: NearBank, weights: int, total: int, max_context: int) -> None:
-    """Raise `ResourceLimitError` when `total` linear columns, `weights` of them for weights, exceed a bank."""
+def check_columns(near_bank: NearBank, weights: int, total: int, max_context: int, codes: int = 0) -> None:
+    """Raise `ResourceLimitError` when `total` linear columns exceed a bank.
+
+    Args:
+        near_bank: The banks.
+        weights: Columns for weights.
+        total: All columns.
+        max_context: Tokens of the caches, for the message.
+        codes: Columns for what caches hold in codes.
+    """
     if total <= near_bank.columns_per_bank:
         return
     column_bytes = near_bank.channels * near_bank.banks * near_bank.lanes * near_bank.element_bits // 8
+    in_codes = f", {codes * column_bytes} of them for codes and their scales" if codes else ""
     raise ResourceLimitError(
         "weights and KV cache do not fit the banks",
         notes=[
             f"demand: {weights * column_bytes} bytes of weights, {(total - weights) * column_bytes} bytes for"
-            f" {max_context} tokens",
+            f" {max_context} tokens{in_codes}",
             f"bound: {near_bank.columns_per_bank * column_bytes} bytes in {near_bank.channels} channels",
         ],
-        help="lower --max-context, or choose a machine with more channels or rows",
+        help=f"lower --max-context{' or the bits of codes' if codes else ''}, or choose a machine with more channels or"
+        " rows",
     )

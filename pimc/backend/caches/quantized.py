@@ -15,6 +15,7 @@ from pimc.backend.caches.quantize_group import quantize_group
 from pimc.backend.caches.quantized_scores import score_codes
 from pimc.backend.caches.quantized_sums import sum_codes
 from pimc.backend.emitter import Words, indexed
+from pimc.backend.shared_buffer import BufferFullError
 
 if TYPE_CHECKING:
     from isa import Symbol
@@ -24,6 +25,17 @@ if TYPE_CHECKING:
 
 _EXCLUDED = -1e30
 """Score of an exact token that has been quantised since; finite, so that no later product is NaN."""
+
+
+@contextmanager
+def _room_for_scales(chosen: Quantized) -> Iterator[None]:
+    """Name what would make room in the shared buffer, when it is full inside."""
+    try:
+        yield
+    except BufferFullError as error:
+        levers = f"groups of more than {chosen.group} tokens, or runs of more than {chosen.width} channels"
+        error.help = f"{error.help}; {levers} have fewer scales"
+        raise
 
 
 @contextmanager
@@ -130,7 +142,7 @@ class QuantizedCache(KeepAll):
         """Scores of the codes."""
         codes = self.code_rooms(block.rooms)
         if codes is not None:
-            with _unless_empty(block) as count:
+            with _room_for_scales(self.chosen), _unless_empty(block) as count:
                 score_codes(block, self.chosen, codes, count)
 
     def adjust_scores(self, block: Block) -> None:
@@ -153,7 +165,7 @@ class QuantizedCache(KeepAll):
         """Values of the codes."""
         codes = self.code_rooms(block.rooms)
         if codes is not None:
-            with _unless_empty(block) as count:
+            with _room_for_scales(self.chosen), _unless_empty(block) as count:
                 sum_codes(block, self.chosen, codes, count, result)
 
     def finish(self, block: Block) -> None:
