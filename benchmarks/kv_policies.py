@@ -25,9 +25,6 @@ POLICIES = (
     "tova:budget=256",
     "snapkv:budget=256",
     "pyramidkv:budget=256",
-    "topk:k=64",
-    "quest:page=16,pages=16",
-    "cam:k=64",
     "window:sink=4,budget=256 + kivi:bits=4",
 )
 """What is compared with the plain cache."""
