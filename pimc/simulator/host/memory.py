@@ -169,9 +169,14 @@ def load_cache(state: MachineState, port: Port, symbol: Symbol, tokens: int) -> 
     layout = KvLayout.from_json(symbol.layout)
     tokens = min(tokens, layout.max_tokens)
     region = _cache_region(state, symbol)
-    found = layout.load(region.data, symbol.address - region.low, tokens)
+    return cache_array(port, symbol, layout.load(region.data, symbol.address - region.low, tokens))
+
+
+def cache_array(port: Port, symbol: Symbol, found: Array) -> Array:
+    """Keys or values [sequences, kv_heads, tokens, head_dim] in the shape of a `present` output."""
+    sequences, tokens = found.shape[0], found.shape[2]
     shape = [dim if isinstance(dim, int) else tokens for dim in port.shape]
-    rows = np.moveaxis(found, 2, 1).reshape(layout.sequences, tokens, -1)
+    rows = np.moveaxis(found, 2, 1).reshape(sequences, tokens, -1)
     return from_rows(port, symbol, rows, shape).astype(port.dtype)
 
 

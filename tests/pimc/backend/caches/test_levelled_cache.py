@@ -114,6 +114,17 @@ def test_a_token_at_a_time() -> None:
         assert_records(test)
 
 
+@pytest.mark.parametrize("tokens", [5, 20, 21, 50])
+def test_present_outputs_are_what_records_are_worth(tokens: int) -> None:
+    test = AttentionUnderTest(Attention(cascade(4, 3, 0.6, 0.8, 20, 16), heads=4, kv_heads=2, head_dim=16))
+    test.step(test.inputs(tokens))
+    held = test.caches["cache"].present()  # type: ignore[union-attr]
+    found = test.session.run(test.inputs(1), ["present.key", "present.value"])
+    for name, array in zip(("present.key", "present.value"), held, strict=True):
+        assert found[name].shape == (1, 2, tokens + 1, 16)
+        np.testing.assert_array_equal(found[name][:, :, :tokens], array)
+
+
 def titanus_bytes(channels: int, keys: int, values: int, key_bits: int, value_bits: int) -> int:
     """Bitmap, a level bit for each survivor, and the survivors' codes, each in whole bytes."""
     return sum(-(-bits // 8) for bits in (channels, keys + values, keys * key_bits + values * value_bits))
