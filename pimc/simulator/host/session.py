@@ -16,7 +16,6 @@ from isa import (
     Program,
     ProgramError,
     ResourceLimitError,
-    Symbol,
     UnsupportedError,
     program_machine,
     section_errors,
@@ -33,11 +32,9 @@ from pimc.simulator.host.inputs import (
     token_port,
 )
 from pimc.simulator.host.memory import (
-    cache_array,
     clear_cache,
     default_rows,
     from_rows,
-    load_cache,
     read_token_rows,
     read_whole,
     store_cache,
@@ -46,7 +43,7 @@ from pimc.simulator.host.memory import (
     write_whole,
 )
 from pimc.simulator.host.prompt_pieces import is_too_long, joined, prompt_pieces
-from pimc.simulator.host.records import stored_records
+from pimc.simulator.host.records import present_array
 from pimc.simulator.host.symbols import bind_masks, bind_symbols, shape_of
 from pimc.simulator.simulator import Simulator
 
@@ -381,20 +378,13 @@ class Session:
         port = output_ports(self._part)[name]
         symbol = self._part.symbol(port.symbol)
         if port.kind == "present":
-            return self._present(port, symbol, self._present_tokens(port, symbols))
+            tokens = self._present_tokens(port, symbols)
+            return present_array(self.simulator.state, self.program, port, symbol, tokens)
         if port.kind == "whole":
             return read_whole(self.simulator.state, port, symbol, shape_of(port, symbols))
         rows = np.concatenate(parts, axis=1)
         shape = [dim if isinstance(dim, int) else rows.shape[1] for dim in port.shape]
         return from_rows(port, symbol, rows, shape)
-
-    def _present(self, port: Port, symbol: Symbol, tokens: int) -> Array:
-        """Keys or values of a cache: exact ones, or what their records are worth."""
-        state = self.simulator.state
-        records = None if self.timing_only else stored_records(state, self.program, symbol, tokens)
-        if records is None:
-            return load_cache(state, port, symbol, tokens)
-        return cache_array(port, symbol, records)
 
     def _present_tokens(self, port: Port, symbols: Mapping[str, int]) -> int:
         """Tokens that a cache holds after the run."""
