@@ -143,10 +143,13 @@ class _Linker:
         found: dict[str, int] = {}
         for builder in self.builders:
             for cache in builder.graph.caches.values():
-                words = mechanism_of(cache).state_words(cache, builder.lengths.caches[cache.name].most_tokens)
+                mechanism = mechanism_of(cache)
+                words = mechanism.state_words(cache, builder.lengths.caches[cache.name].most_tokens)
                 name = cache.name if self.is_alone else shared_name(cache)
                 if words and name not in found:
-                    found[name] = self.allocator.allocate(words, f"the state of the cache '{cache.name}'")
+                    found[name] = self.allocator.allocate(
+                        words, f"the state of the cache '{cache.name}'", mechanism.levers
+                    )
                 if words:
                     builder.rooms.cache_state[cache.name] = found[name]
 

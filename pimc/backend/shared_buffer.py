@@ -35,11 +35,11 @@ class BufferAllocator:
         """Size of the largest free range."""
         return max((size for _, size in self._free), default=0)
 
-    def allocate(self, size: int, purpose: str) -> int:
+    def allocate(self, size: int, purpose: str, levers: str = "lower --max-context") -> int:
         """First word of a range of `size` words.
 
         Raises:
-            BufferFullError: no free range is large enough; names `purpose`.
+            BufferFullError: no free range is large enough; names `purpose`, and `levers` that make it smaller.
         """
         for position, (start, free) in enumerate(self._free):
             if free >= size:
@@ -52,7 +52,7 @@ class BufferAllocator:
                 f"demand: {4 * size} bytes in one piece",
                 f"bound: {4 * self.largest_free_words} of {4 * self.capacity_words} bytes are free in one piece",
             ],
-            help="lower --max-context, or choose a machine with a larger shared buffer",
+            help=f"{levers}, or choose a machine with a larger shared buffer",
         )
 
     def release(self, start: int, size: int) -> None:

@@ -353,9 +353,9 @@ class Storage:
         return self.offsets.of_index(kind, stride)
 
     @contextmanager
-    def scratch(self, size: int, purpose: str) -> Iterator[Words]:
-        """Words for the time of the block."""
+    def scratch(self, size: int, purpose: str, levers: str = "lower --max-context") -> Iterator[Words]:
+        """Words for the time of the block; `levers` say what makes them fewer."""
         padded = -(-size // COLUMN_WORDS) * COLUMN_WORDS
-        word = self.allocator.allocate(padded, purpose)
+        word = self.allocator.allocate(padded, purpose, levers)
         yield Words(word)
         self.allocator.release(word, padded)

@@ -32,6 +32,11 @@ class CacheIndex(NamedTuple):
 class KeepAll:
     """Token t of the sequence is token t of the layout, and every query attends to all that its mask allows."""
 
+    @property
+    def levers(self) -> str:
+        """What makes the words of the shared buffer that it needs fewer."""
+        return "lower --max-context"
+
     def capacity(self, tokens: int) -> int:
         """Tokens that the layout needs for a context of `tokens` tokens."""
         return tokens

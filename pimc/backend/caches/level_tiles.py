@@ -34,7 +34,9 @@ def attend_records(low: Lowering, node: Node, rooms: CacheRooms, records: Stream
     position, tile = low.position(rooms.first), _tile_tokens(low, records)
     score_row = -(-rooms.context // COLUMN_WORDS) * COLUMN_WORDS
     with (
-        low.storage.scratch(records.buffer_words(rooms.context, tile), "the records of a cache") as stream,
+        low.storage.scratch(
+            records.buffer_words(rooms.context, tile), "the records of a cache", rooms.mechanism.levers
+        ) as stream,
         low.storage.scratch(heads * score_row, "the attention scores") as scores,
         low.storage.scratch(heads, "the statistics of a softmax") as statistics,
         low.contiguous(low.storage.aligned(node.operand(0), node)) as query,

@@ -31,6 +31,11 @@ class LevelledCache(KeepAll):
 
     chosen: Levelled
 
+    @property
+    def levers(self) -> str:
+        """Each level takes a word a channel; records of the longest context must fit when everything survives."""
+        return "give cpq fewer levels or bits, lower --max-context"
+
     def capacity(self, tokens: int) -> int:
         """The warm-up, or the context when that is smaller."""
         return min(tokens, self.chosen.warmup)

@@ -69,6 +69,14 @@ def test_fewer_survivors_move_fewer_bytes() -> None:
     assert moved[0] < 0.6 * moved[1]
 
 
-def test_more_tokens_than_the_banks_hold_are_refused() -> None:
-    with pytest.raises(ResourceLimitError, match="demand"):
-        AttentionUnderTest(replace(shape(), heads=16, kv_heads=16, head_dim=128, context=4096))
+def test_what_does_not_fit_is_refused_with_levers() -> None:
+    wide = replace(shape(), heads=16, kv_heads=16, head_dim=128)
+    with pytest.raises(ResourceLimitError, match="no room for the records of a cache") as caught:
+        AttentionUnderTest(replace(wide, context=4096))
+    assert [note.split(":")[0] for note in caught.value.notes] == ["demand", "bound"]
+    assert caught.value.help == (
+        "give cpq fewer levels or bits, lower --max-context, or choose a machine with a larger shared buffer"
+    )
+    many = Compression(encoding=Levelled(4, 3, 0.6, 0.8, 32, 255, 0.5))
+    with pytest.raises(ResourceLimitError, match="no room for the state of the cache 'cache'"):
+        AttentionUnderTest(replace(wide, compression=many, context=100))
