@@ -128,3 +128,19 @@ def test_windows_shorter_than_the_exact_tokens_are_refused() -> None:
     shape = Attention(Compression(Ring(66, 4), Quantized(4, 4, "channel", 32, 32, 32)))
     with pytest.raises(UnsupportedError, match=r"a window of 62 tokens behind the sinks has no room for 64 exact ones"):
         AttentionUnderTest(shape)
+
+
+def test_codes_move_fewer_bytes_at_long_contexts() -> None:
+    def moved(encoding: Quantized | None) -> int:
+        compression = encoding and Compression(encoding=encoding)
+        test = AttentionUnderTest(Attention(compression, 9, 3, 64, context=2048, numerics="machine"))
+        session = Session(test.program, MACHINE, timing_only=True)
+        session.kv_length = 2032
+        session.run(test.inputs(16))  # one of them quantises a group
+        kept = session.statistics.cache
+        return kept.bytes_read + kept.bytes_written
+
+    exact = moved(None)
+    assert exact > 2.8 * moved(Quantized(4, 4, "channel", 32, 32, 128))
+    assert exact > 3.2 * moved(Quantized(2, 2, "channel", 32, 32, 128))
+    assert exact > 1.5 * moved(Quantized(8, 8, "token", 16, 64, 0))
