@@ -144,3 +144,14 @@ def test_codes_move_fewer_bytes_at_long_contexts() -> None:
     assert exact > 2.8 * moved(Quantized(4, 4, "channel", 32, 32, 128))
     assert exact > 3.2 * moved(Quantized(2, 2, "channel", 32, 32, 128))
     assert exact > 1.5 * moved(Quantized(8, 8, "token", 16, 64, 0))
+
+
+@pytest.mark.parametrize("change", [{"channels": 4}, {"accumulators": 8}])
+def test_smaller_machines_hold_the_same_codes(change: dict[str, int]) -> None:
+    assert MACHINE.near_bank is not None
+    machine = MACHINE.model_copy(update={"near_bank": MACHINE.near_bank.model_copy(update=change)})
+    encoding = Quantized(4, 4, "channel", 32, 32, 32)
+    test = AttentionUnderTest(Attention(Compression(encoding=encoding), heads=6, kv_heads=2, head_dim=64), machine)
+    for count in (40, 60, 1, 50):
+        test.run(count)
+    assert assert_codes(test) == 3
