@@ -77,7 +77,7 @@ def place_caches(
         caches[cache.name], column = _exact_rooms(near_bank, cache, sizes[cache.name], column, rooms, shared)
     end_of_exact = column
     for each, place in caches.items():
-        columns = place.mechanism.code_columns(place)
+        columns = 0 if place.code_column else place.mechanism.code_columns(place)
         caches[each] = replace(place, code_column=column) if columns else place
         column += columns
     for cache in graph.caches.values():
