@@ -14,7 +14,7 @@ PYTHON ?= $(shell for candidate in python3.12 python3.13 python3.11 python3 pyth
 help:
 	@echo "make demo    compile the bundled model, generate text, print tokens/s and J/token"
 	@echo "make test    run all tests"
-	@echo "make soak    run the property tests with many more examples"
+	@echo "make soak    run all tests, the property tests with many more examples"
 	@echo "make lint    check the style (ruff)"
 	@echo "make types   check the types (mypy)"
 	@echo "make corpus  export the graphs of models/corpus again (installs torch; takes 15 minutes)"
@@ -27,7 +27,7 @@ demo: $(VENV)/.demo
 
 # Whole files go to the worker processes, one process a core, so that what the tests of a file share is made once.
 test: $(VENV)/.test
-	@$(VENV)/bin/python -m pytest --numprocesses=auto --dist=loadfile
+	@$(VENV)/bin/python -m pytest --numprocesses=auto --dist=loadfile -m "not soak"
 
 soak: $(VENV)/.test
 	@$(VENV)/bin/python -m pytest --numprocesses=auto --dist=loadfile --hypothesis-profile=soak

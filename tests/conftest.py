@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+os.environ.pop("COLUMNS", None)  # worker processes get one; what has no terminal is as wide as the product says
+
 settings.register_profile("default", deadline=None, derandomize=True)
 settings.register_profile(
     "soak", deadline=None, max_examples=5000, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]

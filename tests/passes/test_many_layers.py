@@ -43,4 +43,4 @@ def seconds_of_passes(model: LoadedModel, layers: int) -> float:
 def test_time_is_linear(build: Callable[[int], BuiltModel]) -> None:
     models = {layers: wrap_model(build(layers).to_proto()) for layers in (1, 8, 32)}
     seconds = {n: min(seconds_of_passes(model, n) for _ in range(3)) for n, model in models.items()}
-    assert seconds[32] - seconds[1] < 8 * (seconds[8] - seconds[1])
+    assert seconds[32] - seconds[1] < 10 * (seconds[8] - seconds[1])  # 4.4 when linear, 20 when quadratic

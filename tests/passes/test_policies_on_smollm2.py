@@ -17,7 +17,7 @@ from pimc.compiler import fuse_model
 from pimc.frontend import load_model
 from pimc.text_model import load_text_model
 
-pytestmark = [pytest.mark.smollm2, pytest.mark.slow]
+pytestmark = [pytest.mark.smollm2, pytest.mark.slow, pytest.mark.soak]
 
 Array = NDArray[Any]
 TEXT = Path(__file__).parents[2] / "models" / "shakespeare-held-out.txt"

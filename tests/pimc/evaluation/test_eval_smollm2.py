@@ -9,7 +9,7 @@ import pytest
 
 from pimc import cli
 
-pytestmark = [pytest.mark.smollm2, pytest.mark.slow]
+pytestmark = [pytest.mark.smollm2, pytest.mark.slow, pytest.mark.soak]
 
 TEXT = Path(__file__).parents[3] / "models" / "jargon-file.txt"
 TOLERANCE = {"fp32": 1e-3, "machine": 5e-3}

@@ -17,7 +17,7 @@ from pimc.compiler import fuse_model
 from pimc.frontend import load_model
 from pimc.text_model import load_text_model
 
-pytestmark = [pytest.mark.smollm2, pytest.mark.slow]
+pytestmark = [pytest.mark.smollm2, pytest.mark.slow, pytest.mark.soak]
 
 Tensors = dict[str, NDArray[Any]]
 TEXT = Path(__file__).parents[4] / "models" / "shakespeare-held-out.txt"

@@ -11,7 +11,7 @@ from test_levelled_cache import assert_records
 from passes import Compression, Levelled
 from pimc.simulator import Session
 
-pytestmark = [pytest.mark.smollm2, pytest.mark.slow]
+pytestmark = [pytest.mark.smollm2, pytest.mark.slow, pytest.mark.soak]
 
 tensors = codes.layers
 
