@@ -20,12 +20,15 @@ POLICIES = (
     "kivi:bits=4",
     "kivi:bits=2",
     "cpq",
+    "cpq:tau_k=0.3,tau_v=0.02",
     "window:sink=4,budget=256",
     "h2o:budget=256",
     "tova:budget=256",
     "snapkv:budget=256",
     "pyramidkv:budget=256",
     "window:sink=4,budget=256 + kivi:bits=4",
+    "topk:k=64",
+    "cam:k=64",
 )
 """What is compared with the plain cache."""
 

@@ -44,7 +44,7 @@ def attend(low: Lowering, node: Node, value_waits: bool) -> None:
 def _attend_layout(low: Lowering, node: Node, rooms: CacheRooms, result: Words, value_waits: bool) -> None:
     """Attention over the tokens of the layout, and over what the mechanism adds to them."""
     heads, keys = int(node.attributes["heads"]), rooms.keys
-    score_row = rooms.mechanism.score_words(rooms)
+    score_row = rooms.selection.row_words(rooms.mechanism.score_words(rooms))
     with (
         low.storage.scratch(heads * score_row, "the attention scores") as scores,
         low.storage.scratch(heads, "the statistics of a softmax") as statistics,
@@ -139,9 +139,11 @@ def _scores(block: Block) -> None:
     low, layout = block.low, block.rooms.keys
     query = low.storage.aligned(block.node.operand(0), block.node)
     most = min(low.near_bank.global_buffer_columns // layout.head_columns, low.near_bank.accumulators)
+    heads = layout.kv_heads * block.query_heads
     with (
         low.contiguous(query) as packed,
-        padded_heads(low, packed, layout.kv_heads * block.query_heads, layout) as (words, width),
+        block.rooms.selection.scored_form(low, packed, heads * layout.head_dim) as formed,
+        padded_heads(low, formed, heads, layout) as (words, width),
     ):
         for member in range(layout.heads_per_group):
             for queries in _batches(block.query_heads, most):

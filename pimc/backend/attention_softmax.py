@@ -22,6 +22,7 @@ def probabilities(block: Block, statistics: Words) -> None:
     heads, row = int(block.node.attributes["heads"]), block.score_row
     words = Words(block.scores.word, extent.first)
     length = indexed(0, extent.length)
+    block.rooms.selection.convert_scores(block)
     scale = _scaled(block, words, length)
     block.rooms.mechanism.adjust_scores(block)
     bias = block.node.optional(4)
@@ -30,6 +31,7 @@ def probabilities(block: Block, statistics: Words) -> None:
     mask = block.node.optional(3)
     if mask is not None:
         _add_mask(block, low.masks[mask], words, length)
+    block.rooms.selection.choose(block)
     bounds = None if mask is None and bias is None else low.mask_bounds
     only_mask = low.masks[mask] if mask is not None and bias is None else None
     softmax_rows(low, words, words, statistics, (heads, row, row), length, scale, bounds, only_mask)

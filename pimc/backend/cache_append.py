@@ -19,7 +19,8 @@ def append_key(low: Lowering, node: Node) -> None:
     layout = rooms.keys
     with (
         low.contiguous(low.storage.row_part(node.operand(1))) as packed,
-        padded_heads(low, packed, layout.kv_heads, layout) as (key, width),
+        rooms.selection.scored_form(low, packed, layout.kv_heads * layout.head_dim) as formed,
+        padded_heads(low, formed, layout.kv_heads, layout) as (key, width),
     ):
         rooms.mechanism.take_key(low, rooms, packed)
         for index in rooms.mechanism.indices(low, rooms):

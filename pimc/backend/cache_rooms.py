@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from isa import NearBank, Region, ResourceLimitError, Symbol, UnsupportedError
 from passes import Cache, Dim, Graph
-from pimc.backend.caches.choice import mechanism_of
+from pimc.backend.caches.choice import mechanism_of, selection_of
 from pimc.backend.host_rooms import HostRooms, check_columns, symbol_name
 from pimc.backend.lowering import CacheRooms
 from pimc.kv_layout import KvLayout, choose_groups
@@ -113,8 +113,9 @@ def _exact_rooms(
             raise UnsupportedError(f"the models hold keys and values of '{name}' in different shapes")
         return replace(earlier, first=size.first, tokens=size.tokens), column
     value_column = column + keys.columns * size.sequences
-    channels, state = near_bank.channels, rooms.cache_state.get(cache.name, 0)
-    place = CacheRooms(keys, column, values, value_column, size.first, size.tokens, context, mechanism, channels, state)
+    code, state = (mechanism, selection_of(cache)), rooms.cache_state.get(cache.name, 0)
+    length = size.first, size.tokens, context
+    place = CacheRooms(keys, column, values, value_column, *length, *code, near_bank.channels, state)
     return place, value_column + values.columns * size.sequences
 
 

@@ -19,6 +19,7 @@ from pimc.kv_layout import KvLayout
 
 if TYPE_CHECKING:
     from pimc.backend.caches.keep_all import KeepAll
+    from pimc.backend.caches.selection import AllTokens
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class CacheRooms:
         tokens: Number of keys of a run in the end, past ones included.
         context: Tokens of the longest context.
         mechanism: How it keeps its tokens.
+        selection: Which of these a query attends to.
         channels: Channels of the device.
         state_word: First word of what the mechanism keeps in the shared buffer.
         code_column: First linear column of the codes.
@@ -47,6 +49,7 @@ class CacheRooms:
     tokens: Dim
     context: int
     mechanism: KeepAll
+    selection: AllTokens
     channels: int
     state_word: int = 0
     code_column: int = 0

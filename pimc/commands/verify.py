@@ -27,7 +27,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
         "--rtol",
         type=float,
         help="largest error allowed, relative to the output's largest magnitude"
-        " (default 1e-4, of policies that encode or select 1e-3; with --numerics machine the cosine must be at least"
+        " (default 1e-4, of policies that encode or select 5e-3; with --numerics machine the cosine must be at least"
         " 0.999)",
     )
 

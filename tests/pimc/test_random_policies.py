@@ -44,7 +44,18 @@ def cascades(draw: st.DrawFn) -> str:
     return f"cpq:bits_k={bits[0]},bits_v={bits[1]},tau_k={taus},tau_v={taus},warmup={draw(small)},levels={levels}"
 
 
-policies = st.one_of(windows(), heavy_hitters(), small.map("tova:budget={}".format), snapshots(), cascades())
+@st.composite
+def selections(draw: st.DrawFn) -> str:
+    """Of the best keys, alone or of a window; by signs."""
+    tile = draw(st.integers(2, 40))
+    best = f"topk:k={draw(small)}"
+    signs = f"cam:k={draw(small)},tile={tile},tile_top={draw(st.integers(1, tile))},bits={draw(st.integers(1, 8))}"
+    return draw(st.sampled_from([best, signs, f"{draw(windows())} + {best}", f"{draw(windows())} + {signs}"]))
+
+
+policies = st.one_of(
+    windows(), heavy_hitters(), small.map("tova:budget={}".format), snapshots(), cascades(), selections()
+)
 
 
 @given(policies, policies, st.integers(24, 100))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from isa import Place, UnsupportedError
-from passes import Cache, Compression, Levelled, Node, Quantized, Ring, Scored
+from passes import BestKeys, BinaryKeys, Cache, Compression, Levelled, Node, Quantized, Ring, Scored
 from pimc.backend.caches.keep_all import KeepAll
 from pimc.backend.caches.levelled import LevelledCache
 from pimc.backend.caches.quantized import QuantizedCache
 from pimc.backend.caches.quantized_ring import QuantizedRingCache
 from pimc.backend.caches.ring import RingCache
 from pimc.backend.caches.scored import ScoredCache
+from pimc.backend.caches.selection import AllTokens, BestKeysSelection, BinaryKeysSelection
 
 _BEAT = 16
 """Codes that a bank multiplies at once."""
@@ -30,12 +31,28 @@ def compression_problem(node: Node, cache: Cache) -> str | None:
         return "its bias says something about positions that a compressed cache does not keep"
     if node.operand(0).shape[0] != 1:
         return "a compressed cache takes one sequence: give --dim batch=1"
+    problem = _selection_problem(node, cache)
+    if problem is not None:
+        return problem
     encoding = cache.compression and cache.compression.encoding
     if isinstance(encoding, Levelled):
         return _levelled_problem(cache, encoding)
     if isinstance(encoding, Quantized):
         return _quantized_problem(cache, encoding)
     return None
+
+
+def _selection_problem(node: Node, cache: Cache) -> str | None:
+    """What cannot be told from the scores."""
+    match cache.compression:
+        case Compression(_, Levelled(), BestKeys() | BinaryKeys()):
+            return "records are unpacked tile by tile, so that nothing sees all scores of a query"
+        case Compression(_, Quantized(), BinaryKeys()):
+            return "signs of keys take the place of keys in the banks, which cannot be quantised as well"
+        case Compression(_, _, BinaryKeys()) if node.attributes["softcap"] or node.attributes["scale"] <= 0:
+            return "the codes of match lines are ranked as they are: no soft cap and no scale below zero goes with them"
+        case _:
+            return None
 
 
 def _quantized_problem(cache: Cache, encoding: Quantized) -> str | None:
@@ -69,24 +86,42 @@ def _levelled_problem(cache: Cache, encoding: Levelled) -> str | None:
 
 def mechanism_of(cache: Cache) -> KeepAll:
     """The code of a cache's compression; raises `UnsupportedError` when there is none."""
-    match cache.compression:
-        case None | Compression(None, None, None):
+    compression = cache.compression or Compression()
+    match (compression.retention, compression.encoding):
+        case None, None:
             return KeepAll()
-        case Compression(Ring() as ring, None, None):
+        case Ring() as ring, None:
             return RingCache(ring)
-        case Compression(Scored() as scored, None, None):
+        case Scored() as scored, None:
             return ScoredCache(scored)
-        case Compression(None, Quantized() as quantized, None):
+        case None, Quantized() as quantized:
             return QuantizedCache(quantized)
-        case Compression(Ring() as ring, Quantized() as quantized, None):
+        case Ring() as ring, Quantized() as quantized:
             return QuantizedRingCache(quantized, ring)
-        case Compression(None, Levelled() as levelled, None):
+        case None, Levelled() as levelled:
             return LevelledCache(levelled)
         case chosen:
-            parts = (chosen.retention, chosen.encoding, chosen.selection)
             raise UnsupportedError(
                 "there is no code for this compression of the KV cache",
                 Place(node=cache.name),
-                notes=[repr(part) for part in parts if part is not None],
-                help="eviction has code on its own: window, h2o, tova, snapkv, pyramidkv",
+                notes=[repr(part) for part in chosen if part is not None],
+                help="give eviction or codes alone, or codes of a window",
+            )
+
+
+def selection_of(cache: Cache) -> AllTokens:
+    """The code of a cache's selection; raises `UnsupportedError` when there is none."""
+    match cache.compression and cache.compression.selection:
+        case None:
+            return AllTokens()
+        case BestKeys() as chosen:
+            return BestKeysSelection(chosen)
+        case BinaryKeys() as chosen:
+            return BinaryKeysSelection(chosen)
+        case chosen:
+            raise UnsupportedError(
+                "there is no code for this selection of tokens",
+                Place(node=cache.name),
+                notes=[repr(chosen)],
+                help="selections that have code: topk, cam",
             )

@@ -27,6 +27,9 @@ POLICIES = {
     "h2o": "h2o:budget=64,interval=4",
     "tova": "tova:budget=64",
     "snapkv": "snapkv:budget=64,window=16",
+    "pyramidkv": "pyramidkv:budget=64,window=16",
+    "topk": "topk:k=16",
+    "cam": "cam:k=16",
     "window_kivi": "window:sink=4,budget=128 + kivi:bits=2,residual=32",
 }
 """File names, and the policies of the layer."""
