@@ -52,6 +52,7 @@ from isa.program import (
     instruction,
 )
 from isa.spec import REGISTER_COUNT, InstructionSpec, Kind, Operand
+from isa.units import UNITS, Duration, Unit, UnitComponent
 from isa.verification.control_flow import control_flow_errors, loop_ends
 
 if TYPE_CHECKING:
@@ -122,12 +123,14 @@ __all__ = [
     "EXTENSIONS",
     "INSTRUCTIONS",
     "REGISTER_COUNT",
+    "UNITS",
     "VECTOR_FUNCTIONS",
     "WORD_TYPES",
     "AssemblyError",
     "AttaccController",
     "Diagnostic",
     "DramDevice",
+    "Duration",
     "EncodingError",
     "Entry",
     "GraphError",
@@ -158,6 +161,8 @@ __all__ = [
     "Segment",
     "Source",
     "Symbol",
+    "Unit",
+    "UnitComponent",
     "UnsupportedError",
     "YamlFile",
     "accumulator_reads",

@@ -22,9 +22,7 @@ def vector_cycles(machine: Machine, mnemonic: str, fn: str, rows: int, length: i
 
     startup + cycles_per_pass * passes * ceil(rows * length / lanes). A scalar access (`lds`, `sts`) is one element.
     """
-    unit = machine.vector_unit
-    groups = -(-rows * length // unit.lanes)
-    return unit.startup_cycles + unit.cycles_per_pass * unit.passes(vector_function(mnemonic, fn)) * groups
+    return machine.vector_unit.duration(mnemonic, fn, rows, length).latency
 
 
 def codec_cycles(machine: Machine, mnemonic: str, rows: int, length: int) -> int:
@@ -33,9 +31,7 @@ def codec_cycles(machine: Machine, mnemonic: str, rows: int, length: int) -> int
     startup + cycles_per_pass * passes * groups, where groups = ceil(rows * length / lanes), or rows * ceil(length /
     lanes) for `klevel`, `kappend`, `kfetch` and `kexpand`, whose rows follow from one another.
     """
-    unit = kv_codec(machine)
-    groups = unit.groups(mnemonic, rows, length)
-    return unit.startup_cycles + unit.cycles_per_pass * unit.passes(mnemonic) * groups
+    return kv_codec(machine).duration(mnemonic, mnemonic, rows, length).latency
 
 
 def record_bytes(channels: int, split: int, bits: int, bits2: int) -> tuple[int, int]:

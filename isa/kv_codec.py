@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from isa.units import Duration
+
 _Count = Annotated[int, Field(ge=1)]
 _Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -80,8 +82,18 @@ class KvCodec(BaseModel):
             return rows * -(-length // self.lanes)
         return -(-rows * length // self.lanes)
 
-    def energy_pj(self, mnemonic: str) -> float:
-        """Energy of one element of an instruction of the codec, in pJ, without the shared buffer."""
+    def duration(self, mnemonic: str, function: str, rows: int, length: int) -> Duration:
+        """Time of an instruction: startup + cycles_per_pass * passes * groups cycles."""
+        groups = self.groups(mnemonic, rows, length)
+        cycles = self.startup_cycles + self.cycles_per_pass * self.passes(mnemonic) * groups
+        return Duration(cycles, cycles)
+
+    def leakages_mw(self) -> dict[str, float]:
+        """Static power."""
+        return {"kv_codec": self.leakage_mw}
+
+    def energies_pj(self, mnemonic: str, function: str) -> dict[str, float]:
+        """Energy of one element of an instruction of the codec."""
         energies = {
             "prune": self.prune_energy_pj,
             "quantise": self.quantise_energy_pj,
@@ -89,4 +101,4 @@ class KvCodec(BaseModel):
             "pack": self.pack_energy_pj,
             "select": self.prune_energy_pj * self.select_passes,
         }
-        return energies[_ACTIONS[mnemonic]]
+        return {"kv_codec": energies[_ACTIONS[mnemonic]]} if mnemonic in _ACTIONS else {}

@@ -9,9 +9,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from isa.costs import vector_function
 from isa.dram_device import DramDevice
 from isa.kv_codec import KvCodec
 from isa.near_bank import NearBank
+from isa.units import Duration
 
 _Count = Annotated[int, Field(ge=1)]
 _Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -100,9 +102,20 @@ class VectorUnit(Component):
         """Passes over the lanes that `function` (or `division`) takes."""
         return self.special_passes.get(function, 1)
 
-    def energy_pj(self, function: str) -> float:
-        """Energy of one lane operation of `function`, in pJ."""
-        return self.special_energy_pj if function in self.special_passes else self.operation_energy_pj
+    def duration(self, mnemonic: str, function: str, rows: int, length: int) -> Duration:
+        """Time of an instruction: startup + cycles_per_pass * passes * ceil(rows * length / lanes) cycles."""
+        groups = -(-rows * length // self.lanes)
+        cycles = self.startup_cycles + self.cycles_per_pass * self.passes(vector_function(mnemonic, function)) * groups
+        return Duration(cycles, cycles)
+
+    def energies_pj(self, mnemonic: str, function: str) -> dict[str, float]:
+        """Energy of one lane operation."""
+        is_special = vector_function(mnemonic, function) in self.special_passes
+        return {"vector_unit": self.special_energy_pj if is_special else self.operation_energy_pj}
+
+    def leakages_mw(self) -> dict[str, float]:
+        """Static power."""
+        return {"vector_unit": self.leakage_mw}
 
 
 class Machine(Component):
@@ -152,7 +165,7 @@ class Machine(Component):
     @cached_property
     def sha256(self) -> str:
         """Hash of the resolved description without its prose (`description`, `sources`) and absent devices."""
-        absent = {name for name in ("dram", "kv_codec") if getattr(self, name) is None}
+        absent = {name for name in type(self).model_fields if name != "near_bank" and getattr(self, name) is None}
         facts = self.model_dump(mode="json", exclude={"description", "sources"} | absent)
         text = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()

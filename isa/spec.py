@@ -88,7 +88,7 @@ class InstructionSpec:
         mnemonic: Name in assembly text.
         opcode: Code in the lowest eight bits of the word.
         extension: Letter of the ISA extension that a machine must have.
-        unit: Unit that executes it: `sequencer`, `vector`, `channel`, `codec`.
+        unit: Unit that executes it: a name of `isa.units.UNITS`.
         meaning: One line for the manual.
         operands: In the order of assembly text and of bit fields.
     """

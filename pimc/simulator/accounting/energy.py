@@ -19,7 +19,7 @@ column already read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
@@ -27,11 +27,12 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from isa import UNITS
 from pimc.simulator.dram.tables import COMMAND_INDEX, COMMANDS
-from pimc.simulator.engine.decoding import CODEC, Operation
+from pimc.simulator.engine.decoding import Operation
 
 if TYPE_CHECKING:
-    from isa import Machine, NearBank
+    from isa import Machine, NearBank, UnitComponent
 
 Accounting = Literal["faithful", "paper"]
 
@@ -100,11 +101,36 @@ def _command_table(near_bank: NearBank, accounting: Accounting) -> NDArray[np.fl
     return table
 
 
-def element_energy_pj(machine: Machine, operation: Operation) -> float:
-    """Energy of one element of an instruction of the vector unit or the codec, in pJ, without the shared buffer."""
-    if operation.unit == CODEC and machine.kv_codec is not None:
-        return machine.kv_codec.energy_pj(operation.mnemonic)
-    return machine.vector_unit.energy_pj(operation.function)
+def powered_components(machine: Machine, extensions: Container[str] = ()) -> list[UnitComponent]:
+    """Components of the units that are switched on: those of extension I, and of the `extensions` that are used."""
+    units = {unit.component: unit for unit in UNITS if unit.extension == "I" or unit.extension in extensions}
+    return [each for unit in units.values() if (each := unit.component_of(machine)) is not None]
+
+
+@dataclass(frozen=True, eq=False)
+class ElementEnergies:
+    """What one element of each instruction of a program takes in the units that are no channels.
+
+    Attributes:
+        parts: Names of their parts: those of all units that are switched on.
+        table_pj: [instructions, parts] without the shared buffer, in pJ.
+    """
+
+    parts: tuple[str, ...]
+    table_pj: NDArray[np.float64]
+
+
+def element_energies(machine: Machine, operations: Sequence[Operation], extensions: Container[str]) -> ElementEnergies:
+    """Energies of the elements of each instruction, for a program that uses these extensions."""
+    found = [_element_energies(machine, each) for each in operations]
+    parts = [part for component in powered_components(machine, extensions) for part in component.leakages_mw()]
+    table = [[energies.get(part, 0.0) for part in parts] for energies in found]
+    return ElementEnergies(tuple(parts), np.array(table, np.float64).reshape(len(found), len(parts)))
+
+
+def _element_energies(machine: Machine, operation: Operation) -> Mapping[str, float]:
+    component = UNITS[operation.unit].component_of(machine)
+    return {} if component is None else component.energies_pj(operation.mnemonic, operation.function)
 
 
 class EnergyModel:
@@ -147,30 +173,8 @@ class EnergyModel:
         """
         return further_beats * self.further_beat_pj * _PJ
 
-    def codec_leakage_j(self, cycles: int) -> dict[str, float]:
-        """Leakage of the KV codec while a program with extension K runs for `cycles`, by unit."""
-        codec = self._machine.kv_codec
-        if codec is None:
-            return {}
-        return {"kv_codec_leakage": codec.leakage_mw * 1e-3 * cycles * self._machine.clock_ns * 1e-9}
-
-    def vector_energy_j(
-        self, operations: int, special_operations: int, words_read: int, words_written: int
-    ) -> dict[str, float]:
-        """Energy of the vector unit and of its accesses to the shared buffer, by unit.
-
-        Args:
-            operations: Lane operations of functions of one pass.
-            special_operations: Lane operations of the functions that take more passes.
-            words_read: 32-bit words read from the shared buffer.
-            words_written: 32-bit words written to it.
-        """
-        unit = self._machine.vector_unit
-        operation_pj = operations * unit.operation_energy_pj + special_operations * unit.special_energy_pj
-        return {"vector_unit": operation_pj * _PJ, **self.buffer_energy_j(words_read, words_written)}
-
     def buffer_energy_j(self, words_read: int, words_written: int) -> dict[str, float]:
-        """Energy of accesses to the shared buffer (by channels too), by unit; in 32-bit words."""
+        """Energy of accesses to the shared buffer, by unit; in 32-bit words."""
         buffer = self._machine.shared_buffer
         access_pj = words_read * buffer.read_energy_pj_per_word + words_written * buffer.write_energy_pj_per_word
         return {"shared_buffer": access_pj * _PJ}
@@ -179,19 +183,20 @@ class EnergyModel:
         """Energy of fetching and decoding executed instructions, by unit."""
         return {"sequencer": instructions * self._machine.sequencer.energy_pj_per_instruction * _PJ}
 
-    def static_energy_j(self, cycles: int, row_open_cycles: int) -> dict[str, float]:
+    def static_energy_j(self, cycles: int, row_open_cycles: int, extensions: Container[str] = ()) -> dict[str, float]:
         """Energy of standby and leakage, by unit.
 
         Args:
             cycles: Length of the run.
             row_open_cycles: Cycles with an open row, summed over the channels, as `ChannelTiming.row_open_cycles`.
+            extensions: Extensions that the program uses; units of others are switched off.
         """
         machine = self._machine
         seconds = machine.clock_ns * 1e-9
-        leakage = {
-            "vector_unit_leakage": machine.vector_unit.leakage_mw * 1e-3 * cycles * seconds,
-            "shared_buffer_leakage": machine.shared_buffer.leakage_mw * 1e-3 * cycles * seconds,
-        }
+        powers_mw = {"shared_buffer": machine.shared_buffer.leakage_mw}
+        for component in powered_components(machine, extensions):
+            powers_mw |= component.leakages_mw()
+        leakage = {f"{part}_leakage": power * 1e-3 * cycles * seconds for part, power in powers_mw.items()}
         near_bank = machine.near_bank
         if near_bank is None:
             return leakage

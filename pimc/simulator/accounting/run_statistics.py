@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isa import Machine, Program
+from isa import UNITS, Machine, Program
 from pimc.simulator.accounting.cache_statistics import CacheAccountant
-from pimc.simulator.accounting.energy import Accounting, EnergyModel, element_energy_pj
+from pimc.simulator.accounting.energy import Accounting, EnergyModel, element_energies
 from pimc.simulator.accounting.floors import peak_floor_cycles, row_cycled_floor_cycles
 from pimc.simulator.accounting.record_statistics import Records
 from pimc.simulator.accounting.stats import InstructionStatistics, NodeStatistics, Statistics
 from pimc.simulator.engine.counters import Counters
-from pimc.simulator.engine.decoding import CODEC, UNITS, Operation
+from pimc.simulator.engine.decoding import Operation
 
 STANDBY_NODE = "(standby)"
 """Name among the graph nodes of what no node causes: standby, leakage, refreshes of idle channels."""
@@ -74,10 +74,9 @@ class Accountant:
         self._commands = tuple(commands)
         self._energy = EnergyModel(machine, accounting)
         self._accounting = accounting
-        self._special = np.array([each.function in machine.vector_unit.special_passes for each in operations], np.bool_)
-        self._on_codec = np.array([each.unit == CODEC for each in operations], np.bool_)
-        self._uses_codec = any(row.spec.extension == "K" for row in program.code)
-        self._element_pj = np.array([element_energy_pj(machine, each) for each in operations], np.float64)
+        self._extensions = {row.spec.extension for row in program.code}
+        self._elements = element_energies(machine, operations, self._extensions)
+        self._element_pj = self._elements.table_pj.sum(axis=1)
         self._sources = np.array(program.debug if program.debug else [0] * len(program.code), np.int64)
         self._cache = CacheAccountant(machine, program, self._commands)
 
@@ -105,9 +104,12 @@ class Accountant:
         )
 
     def _busy_cycles(self, counters: Counters) -> dict[str, float]:
-        busy: dict[str, float] = {name: cycles for name, cycles in zip(UNITS, counters.unit_cycles, strict=True)}
-        if not self._uses_codec:
-            del busy[UNITS[CODEC]]
+        always = ("I", "B")
+        busy: dict[str, float] = {
+            unit.name: cycles
+            for unit, cycles in zip(UNITS, counters.unit_cycles, strict=True)
+            if unit.extension in always or unit.extension in self._extensions
+        }
         busy["sequencer"] = sum(counters.executed) * self._machine.sequencer.cycles_per_instruction
         busy["mac"] = peak_floor_cycles(self._machine, counters.mac_work)
         return busy
@@ -120,29 +122,16 @@ class Accountant:
             cycles: Its length.
             row_open_cycles: Cycles with an open row, summed over the channels.
         """
-        elements = np.array(counters.elements, np.int64)
-        special = int(elements[self._special].sum())
-        plain = int(elements[~self._on_codec].sum()) - special
-        read, written = sum(counters.words_read), sum(counters.words_written)
+        parts_pj = np.array(counters.elements, np.int64) @ self._elements.table_pj
         dram = dict(self._energy.dram_energy_j(counters.commands.sum(axis=0)).by_unit)
         dram["dram_compute"] += self._energy.beat_energy_j(sum(counters.further_beats))
         return {
             **dram,
-            **self._energy.vector_energy_j(plain, special, read, written),
-            **self._codec_energy_j(elements),
+            **dict(zip(self._elements.parts, (parts_pj * _PICO).tolist(), strict=True)),
+            **self._energy.buffer_energy_j(sum(counters.words_read), sum(counters.words_written)),
             **self._energy.sequencer_energy_j(sum(counters.executed)),
-            **self._static_energy_j(cycles, row_open_cycles),
+            **self._energy.static_energy_j(cycles, row_open_cycles, self._extensions),
         }
-
-    def _codec_energy_j(self, elements: NDArray[np.int64]) -> dict[str, float]:
-        if not self._uses_codec:
-            return {}
-        return {"kv_codec": float((elements * self._element_pj)[self._on_codec].sum()) * _PICO}
-
-    def _static_energy_j(self, cycles: int, row_open_cycles: int) -> dict[str, float]:
-        """Standby and leakage; a codec that the program does not use is switched off."""
-        static = self._energy.static_energy_j(cycles, row_open_cycles)
-        return static | self._energy.codec_leakage_j(cycles) if self._uses_codec else static
 
     def _instruction_energy_j(self, counters: Counters) -> NDArray[np.float64]:
         """Energy of the actions of each instruction of the program, in joules."""
@@ -174,7 +163,7 @@ class Accountant:
 
     def _standby_j(self, counters: Counters, facts: RunFacts) -> float:
         """Static energy of a run, and that of refreshes while all channels were idle, in joules."""
-        static = self._static_energy_j(facts.cycles, facts.row_open_cycles)
+        static = self._energy.static_energy_j(facts.cycles, facts.row_open_cycles, self._extensions)
         idle_pj = float(counters.commands[-1] @ self._energy.command_energy_pj)
         return sum(static.values()) + idle_pj * _PICO
 
@@ -222,6 +211,7 @@ class Accountant:
 
 
 def _area_mm2(machine: Machine) -> float | None:
-    parts = (machine.sequencer, machine.shared_buffer, machine.vector_unit, machine.near_bank, machine.kv_codec)
+    names = {"sequencer", "shared_buffer", "near_bank", *(unit.component for unit in UNITS if unit.component)}
+    parts = [getattr(machine, name) for name in sorted(names)]
     areas = [part.area_mm2 for part in parts if part is not None and part.area_mm2 is not None]
     return sum(areas) if areas else None

@@ -15,7 +15,7 @@ class Counters:
     Attributes:
         executed: Times that the instruction was executed.
         busy_cycles: Cycles that its unit worked on it.
-        elements: Elements that the vector unit or the codec worked on.
+        elements: Elements that a unit other than the channels worked on.
         words_read: Words of the shared buffer that it read.
         words_written: Words of the shared buffer that it wrote.
         commands: int64 [instructions + 1, commands] of the DRAM channels; the last row belongs to no instruction.

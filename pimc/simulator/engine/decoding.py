@@ -50,11 +50,11 @@ FOOTPRINTS: Mapping[str, Callable[..., Footprint | None]] = {
 }
 """What every instruction of a unit touches, by mnemonic: f(state, *operands)."""
 
-SEQUENCER, VECTOR, CHANNEL, CODEC = 0, 1, 2, 3
-"""Numbers of the units that execute instructions."""
-
-UNITS = ("sequencer", "vector", "channel", "codec")
+UNITS = tuple(unit.name for unit in isa.UNITS)
 """Names of the units by number, as the instruction table spells them."""
+
+SEQUENCER, VECTOR, CHANNEL = (UNITS.index(name) for name in ("sequencer", "vector", "channel"))
+"""Numbers of units that are unlike the others: of numbers, of words, of channels."""
 
 RETURNING = ("lds", "kappend", "kfetch")
 """Instructions of units that return a register."""
@@ -78,8 +78,8 @@ class Operation:
         loads: Register that the unit returns (`lds`, `kappend`, `kfetch`), or -1.
         rows_at: Position of the operand `rows`, or -1.
         length_at: Position of the operand `len`, or -1.
-        function: What the vector unit computes: a key of its `special_passes`, or a plain function. Of the codec, the
-            mnemonic.
+        function: What the vector unit computes: a key of its `special_passes`, or a plain function. Of other units,
+            the mnemonic.
         fixed: Footprint of an instruction without indexed operands, once known.
     """
 
@@ -137,7 +137,7 @@ def _resolved(operand: Operand, value: OperandValue) -> int | float:
 
 def _function(instruction: Instruction) -> str:
     row = instruction.spec
-    if row.unit == UNITS[CODEC]:
+    if row.unit != UNITS[VECTOR]:
         return row.mnemonic
     has_function = any(operand.name == "fn" for operand in row.operands)
     return vector_function(row.mnemonic, str(instruction["fn"]) if has_function else "copy")

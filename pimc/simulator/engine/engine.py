@@ -6,22 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isa import Machine, Program, ProgramError
+from isa import UNITS, Machine, Program, ProgramError
 from pimc.simulator.dram.channel_timing import ChannelTiming, beat_work
 from pimc.simulator.engine.counters import Counters
 from pimc.simulator.engine.decoding import (
     CHANNEL,
-    CODEC,
     RETURNING,
     SEQUENCER,
-    UNITS,
-    VECTOR,
     Operation,
     decode,
     loop_ends,
 )
 from pimc.simulator.engine.scoreboard import Scoreboard
-from pimc.simulator.engine.units import WordUnit, codec_operation_cycles, elements, vector_operation_cycles
+from pimc.simulator.engine.units import WordUnit, elements
 from pimc.simulator.footprints.vector import Footprint
 from pimc.simulator.state.faults import FaultError, program_error
 from pimc.simulator.state.machine_state import MachineState
@@ -31,6 +28,7 @@ if TYPE_CHECKING:
     from pimc.simulator.recording.recorder import Recorder
     from pimc.simulator.timing_only.engine import TimingEngine
 
+_SERIAL = frozenset(number for number, unit in enumerate(UNITS) if unit.is_serial)
 _SIZED_BY_DATA = ("kappend", "kfetch")
 _ALWAYS_EXECUTED = (*RETURNING, "sts")
 """What a run without data executes, too, so that registers have values."""
@@ -62,11 +60,9 @@ class Engine:
         """Go back to cycle 0, with `channels` that have done nothing yet."""
         self.cycle = 0
         self._channels = channels
-        self._word_units = {
-            VECTOR: WordUnit(self._machine, vector_operation_cycles),
-            CODEC: WordUnit(self._machine, codec_operation_cycles),
-        }
-        self._board = Scoreboard(self._machine, len(UNITS), frozenset({VECTOR, CODEC}))
+        components = enumerate(unit.component_of(self._machine) for unit in UNITS)
+        self._word_units = {number: WordUnit(each) for number, each in components if each is not None}
+        self._board = Scoreboard(self._machine, len(UNITS), _SERIAL)
         self.counters = self._new_counters()
 
     def _new_counters(self) -> Counters:
@@ -93,7 +89,7 @@ class Engine:
         self._board.drain(self.cycle)
         with np.errstate(all="ignore"):
             self._execute()
-        finished = max(unit.free for unit in self._word_units.values())
+        finished = max(unit.finished for unit in self._word_units.values())
         self.cycle = max(self._board.clock, finished, self._channels.finish_cycle)
         self._channels.advance(self.cycle)
         self.counters.commands[-1] += self._channels.last_counts

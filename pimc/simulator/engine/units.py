@@ -1,53 +1,41 @@
-"""Timing of the units that work on the shared buffer: the vector unit and the codec."""
+"""Timing of the units that work on the shared buffer or on memories of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from isa import Machine, codec_cycles, vector_cycles
+from isa import Duration, UnitComponent
 from pimc.simulator.engine.decoding import Operation
 
 
-def vector_operation_cycles(machine: Machine, operation: Operation, rows: int, length: int) -> int:
-    """Cycles of an instruction of the vector unit."""
-    return vector_cycles(machine, operation.mnemonic, operation.function, rows, length)
-
-
-def codec_operation_cycles(machine: Machine, operation: Operation, rows: int, length: int) -> int:
-    """Cycles of an instruction of the codec."""
-    return codec_cycles(machine, operation.mnemonic, rows, length)
-
-
 class WordUnit:
-    """A unit that works on the shared buffer: one instruction at a time, in order.
+    """A unit that takes one instruction after another, in order.
 
     Attributes:
-        free: Cycle at which the unit has finished everything.
+        free: Cycle at which the unit can begin its next instruction.
+        finished: Cycle at which the results of all its instructions are there.
     """
 
-    def __init__(self, machine: Machine, operation_cycles: Callable[[Machine, Operation, int, int], int]) -> None:
-        """A unit that is free at cycle 0.
-
-        Args:
-            machine: The machine.
-            operation_cycles: Cycles that the unit takes for an instruction on rows x length elements.
-        """
+    def __init__(self, component: UnitComponent) -> None:
+        """A unit that is free at cycle 0; `component` says how long its instructions take."""
         self.free = 0
-        self._machine = machine
-        self._operation_cycles = operation_cycles
-        self._cycles: dict[tuple[str, str, int, int], int] = {}
+        self.finished = 0
+        self._component = component
+        self._durations: dict[tuple[str, str, int, int], Duration] = {}
 
     def issue(self, operation: Operation, rows: int, length: int, ready: int) -> tuple[int, int]:
         """Execute an instruction on `rows` x `length` elements no earlier than `ready`; gives start and end."""
         key = (operation.mnemonic, operation.function, rows, length)
-        cycles = self._cycles.get(key)
-        if cycles is None:
-            cycles = self._operation_cycles(self._machine, operation, rows, length)
-            self._cycles[key] = cycles
+        duration = self._durations.get(key)
+        if duration is None:
+            duration = self._durations[key] = self._component.duration(*key)
         start = ready if ready > self.free else self.free
-        self.free = start + cycles
-        return start, self.free
+        self.free = start + duration.occupied
+        end = start + duration.latency
+        if end > self.finished:
+            self.finished = end
+        return start, end
 
 
 def elements(operation: Operation, operands: Sequence[Any]) -> tuple[int, int]:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isa import Machine, Program
-from pimc.simulator.accounting.energy import DRAM_UNITS, Accounting, EnergyModel, element_energy_pj
+from isa import UNITS, Machine, Program
+from pimc.simulator.accounting.energy import DRAM_UNITS, Accounting, EnergyModel, element_energies
 from pimc.simulator.dram.channel_timing import beat_work
-from pimc.simulator.engine.decoding import CODEC, VECTOR, decode
+from pimc.simulator.engine.decoding import decode
 from pimc.simulator.recording.command_log import channels_of
 from pimc.simulator.recording.recorder import Recording
 
@@ -46,9 +46,9 @@ def curves(recording: Recording, program: Program, machine: Machine, accounting:
     energy, occupancy = _channel_shares(recording.runs, windows, machine, accounting)
     energy["dram_compute"] = energy["dram_compute"] + _beat_energy(recording, program, machine, windows)
     energy |= _controller_energy(recording, program, machine, windows)
-    occupancy |= {"vector unit": windows.shares(recording, VECTOR)}
-    if (recording.unit == CODEC).any():
-        occupancy |= {"kv codec": windows.shares(recording, CODEC)}
+    for number, unit in enumerate(UNITS):
+        if unit.component and (unit.extension == "I" or (recording.unit == number).any()):
+            occupancy |= {unit.title: windows.shares(recording, number)}
     return Curves(windows.begins(), windows.length, energy, occupancy)
 
 
@@ -120,26 +120,19 @@ def _commands(runs: Integers) -> tuple[Integers, Integers, Integers]:
 def _controller_energy(
     recording: Recording, program: Program, machine: Machine, windows: _Windows
 ) -> dict[str, Floats]:
-    """Energy of vector unit, codec, shared buffer and sequencer; an instruction's when it starts."""
+    """Energy of the units that are no channels, of shared buffer and sequencer; an instruction's when it starts."""
     buffer = machine.shared_buffer
-    element_pj = np.array([element_energy_pj(machine, each) for each in decode(program)])
-    elements_pj = recording.elements * element_pj[recording.index]
+    found = element_energies(machine, decode(program), {row.spec.extension for row in program.code})
+    parts_pj = recording.elements[:, np.newaxis] * found.table_pj[recording.index]
     words_pj = recording.words_read * buffer.read_energy_pj_per_word
     words_pj = words_pj + recording.words_written * buffer.write_energy_pj_per_word
     clock = recording.dispatched[:, 1] - 1
     fetch_pj = np.full(clock.size, machine.sequencer.energy_pj_per_instruction)
     return {
-        "vector_unit": windows.sums(recording.start, np.where(recording.unit == VECTOR, elements_pj, 0.0) * _PJ),
-        **_codec_energy(recording, windows, elements_pj),
+        **{part: windows.sums(recording.start, parts_pj[:, n] * _PJ) for n, part in enumerate(found.parts)},
         "shared_buffer": windows.sums(recording.start, words_pj * _PJ),
         "sequencer": windows.sums(clock, fetch_pj * _PJ),
     }
-
-
-def _codec_energy(recording: Recording, windows: _Windows, elements_pj: Floats) -> dict[str, Floats]:
-    """Energy of the KV codec, where it worked at all."""
-    own = recording.unit == CODEC
-    return {"kv_codec": windows.sums(recording.start[own], elements_pj[own] * _PJ)} if own.any() else {}
 
 
 def _beat_energy(recording: Recording, program: Program, machine: Machine, windows: _Windows) -> Floats:

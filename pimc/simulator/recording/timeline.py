@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from isa import Machine, Program
+from isa import UNITS, Machine, Program
 from pimc.simulator.dram.tables import BANK, COMMANDS, command_scope
 from pimc.simulator.recording.near_bank_log import near_bank_log_format
 from pimc.simulator.recording.recorder import NONE, Recording
@@ -17,7 +17,6 @@ Integers = NDArray[np.int64]
 
 CONTROLLER = "controller"
 """Process of the tracks that belong to no channel."""
-UNIT_TRACKS = ("sequencer", "vector unit", "channel instructions", "kv codec")
 _COMMANDS_TRACK = "commands"
 
 
@@ -80,12 +79,14 @@ def timeline(recording: Recording, program: Program, machine: Machine) -> Timeli
     kinds = np.array([len(COMMANDS) + mnemonics.index(each.mnemonic) for each in program.code])
     debug = np.array(program.debug if program.debug else [NONE] * len(program.code))
     node_names = np.where(debug == NONE, NONE, len(COMMANDS) + len(mnemonics) + debug)
-    units = tuple(Track(CONTROLLER, name) for name in UNIT_TRACKS)
+    present = [not unit.component or unit.component_of(machine) is not None for unit in UNITS]
+    units = tuple(Track(CONTROLLER, unit.title) for unit, is_there in zip(UNITS, present, strict=True) if is_there)
+    places = np.cumsum(present) - 1
     tracks, numbers = _channel_tracks(machine, len(units))
     executed = np.append(node_names[recording.index], NONE)  # -1, the execution of no instruction, finds the last
     runs, execution = _merged(recording.runs, recording.run_execution)
     commands = _channel_slices(runs, executed[execution], machine, numbers)
-    return _timeline(units + tracks, names, [_unit_slices(recording, kinds, node_names), commands])
+    return _timeline(units + tracks, names, [_unit_slices(recording, places, kinds, node_names), commands])
 
 
 def channel_timeline(runs: Integers, machine: Machine) -> Timeline:
@@ -116,13 +117,13 @@ def _rows(track: Integers, begin: Integers, end: Integers, name: Integers, node:
     return np.stack([track, begin, end, name, none, zeros, node])
 
 
-def _unit_slices(recording: Recording, kinds: Integers, node_names: Integers) -> Integers:
-    """What the sequencer hands over and what the units execute."""
+def _unit_slices(recording: Recording, places: Integers, kinds: Integers, node_names: Integers) -> Integers:
+    """What the sequencer hands over and what the units, whose tracks are at `places`, execute."""
     index, clock = recording.dispatched.T
     begun = np.concatenate([[recording.begin], clock[:-1]])[: clock.size]
     sequencer = _rows(np.zeros_like(index), begun, clock, kinds[index], node_names[index])
     own = recording.index
-    units = _rows(recording.unit, recording.start, recording.finish, kinds[own], node_names[own])
+    units = _rows(places[recording.unit], recording.start, recording.finish, kinds[own], node_names[own])
     return np.concatenate([sequencer, units], axis=1)
 
 

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isa import load_machine
-from pimc.simulator.accounting.energy import EnergyModel
+from isa import Program, instruction, load_machine
+from pimc.simulator.accounting.energy import EnergyModel, element_energies
 from pimc.simulator.dram.tables import COMMANDS
+from pimc.simulator.engine.decoding import decode
 
 MACHINE = load_machine("gddr6-aim-acc16")
 PAPER, FAITHFUL = EnergyModel(MACHINE, "paper"), EnergyModel(MACHINE)
@@ -109,10 +110,11 @@ def test_static_energy_is_power_times_time() -> None:
 
 
 def test_energy_of_the_controller_units() -> None:
-    assert FAITHFUL.vector_energy_j(100, 10, 7, 3) == {
-        "vector_unit": pytest.approx((100 * 4.6 + 10 * 9.2) * 1e-12),
-        "shared_buffer": pytest.approx((7 * 0.638375 + 3 * 1.662125) * 1e-12),
-    }
+    code = (instruction("vadd", 0, 0, 0, len=1), instruction("vmap", 0, 0, "exp", 1), instruction("halt"))
+    found = element_energies(MACHINE, decode(Program(MACHINE.name, "", "fp32", code, {})), {"I"})
+    assert found.parts == ("vector_unit",)
+    assert found.table_pj.tolist() == [[4.6], [9.2], [0.0]]
+    assert FAITHFUL.buffer_energy_j(7, 3) == {"shared_buffer": pytest.approx((7 * 0.638375 + 3 * 1.662125) * 1e-12)}
     assert FAITHFUL.buffer_energy_j(0, 1) == {"shared_buffer": pytest.approx(1.662125e-12)}
     assert FAITHFUL.sequencer_energy_j(1000) == {"sequencer": pytest.approx(1.763e-9)}
 

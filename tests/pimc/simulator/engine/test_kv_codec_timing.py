@@ -5,7 +5,7 @@ import pytest
 from machine_programs import ALL, engine, machine
 
 from isa import INSTRUCTIONS, Indexed, Region, codec_cycles
-from pimc.simulator.engine.decoding import CODEC
+from pimc.simulator.engine.decoding import UNITS
 
 CODEC_ROWS = [row.mnemonic for row in INSTRUCTIONS if row.unit == "codec"]
 CODES = Region("codes", "bank", 0, 64, "cache", "code")
@@ -101,7 +101,7 @@ def test_work_is_counted_for_the_codec():
     made = engine(whole("kquant"), ("vfill", 0, 1.0, 64))
     made.run(0, timing_only=True)
     assert made.counters.elements[:2] == [2100, 64]
-    assert made.counters.unit_cycles[CODEC] == by_hand("kquant", 3, 700)
+    assert made.counters.unit_cycles[UNITS.index("codec")] == by_hand("kquant", 3, 700)
     assert (made.counters.words_read[0], made.counters.words_written[0]) == (4200, 2100)
 
 

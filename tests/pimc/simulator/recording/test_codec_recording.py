@@ -48,7 +48,7 @@ def test_energies_are_those_of_the_parts() -> None:
     assert codec is not None
     assert near_bank is not None
     elements = {"kscale": 64, "kquant": 1280, "kpack": 1280, "kselect": 64}
-    codec_j = sum(count * codec.energy_pj(name) for name, count in elements.items()) * 1e-12
+    codec_j = sum(count * codec.energies_pj(name, "")["kv_codec"] for name, count in elements.items()) * 1e-12
     assert found.energy_by_unit_j["kv_codec"] == pytest.approx(codec_j, rel=1e-12)
     compute_pj = COLUMNS_READ * near_bank.energy.mac_all_banks_pj + (BEATS - COLUMNS_READ) * codec.beat_energy_pj
     assert found.energy_by_unit_j["dram_compute"] == pytest.approx(32 * compute_pj * 1e-12, rel=1e-12)

@@ -1,0 +1,76 @@
+"""Units that execute instructions, as one table: names, components that describe them, titles for people.
+
+A unit other than the sequencer and the channels works on ranges of the shared buffer or on memories of its own, one
+instruction after another. Its component is a `UnitComponent`: the only place that says how long an instruction takes
+and what its elements cost; statistics, recordings and cost models ask it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+
+if TYPE_CHECKING:
+    from isa.machine import Machine
+
+
+class Duration(NamedTuple):
+    """Time of an instruction on a unit.
+
+    Attributes:
+        occupied: Cycles until the unit can begin its next instruction.
+        latency: Cycles until the result is there; more than `occupied` on a pipelined unit.
+    """
+
+    occupied: int
+    latency: int
+
+
+class UnitComponent(Protocol):
+    """A component of a machine that executes the instructions of one or several units."""
+
+    def duration(self, mnemonic: str, function: str, rows: int, length: int) -> Duration:
+        """Time of an instruction on `rows` x `length` elements; `function` is what its operand `fn` names."""
+        ...
+
+    def energies_pj(self, mnemonic: str, function: str) -> Mapping[str, float]:
+        """Energy of one element of an instruction, without the shared buffer, by part of the component."""
+        ...
+
+    def leakages_mw(self) -> Mapping[str, float]:
+        """Static power by part, while a program that uses the component's extension is loaded."""
+        ...
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A row of the table.
+
+    Attributes:
+        name: As the instruction table spells it.
+        title: For people: tracks of a timeline, curves of occupancy.
+        extension: Letter of the extension whose use switches the unit on; I is always on.
+        component: Field of `Machine` that describes it; empty for the sequencer and the channels.
+        is_serial: Whether it never begins an instruction before the end of its previous one: hazards between two of
+            its instructions need no check.
+    """
+
+    name: str
+    title: str
+    extension: str
+    component: str = ""
+    is_serial: bool = False
+
+    def component_of(self, machine: Machine) -> UnitComponent | None:
+        """Its description; `None` when the machine lacks the unit, and for the sequencer and the channels."""
+        return cast("UnitComponent | None", getattr(machine, self.component)) if self.component else None
+
+
+UNITS = (
+    Unit("sequencer", "sequencer", "I"),
+    Unit("vector", "vector unit", "I", "vector_unit", is_serial=True),
+    Unit("channel", "channel instructions", "B"),
+    Unit("codec", "kv codec", "K", "kv_codec", is_serial=True),
+)
+"""All units; programs that run know them by their place."""
