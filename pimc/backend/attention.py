@@ -52,14 +52,15 @@ def _attend_layout(low: Lowering, node: Node, rooms: CacheRooms, result: Words, 
         extent = _extent(low, node, rooms)
         for layout in (rooms.keys, rooms.values):
             sequence_offset(low, layout)
-        block = Block(low, node, rooms, heads // keys.kv_heads, extent, scores, score_row)
-        rooms.mechanism.score_others(block)
-        _scores(block)
-        if value_waits:
-            append_value(low, node)
-        softmax(block, statistics)
-        rooms.mechanism.observe(block, statistics)
-        _weighted_sum(block, result)
+        visited = Block(low, node, rooms, heads // keys.kv_heads, extent, scores, score_row)
+        rooms.mechanism.score_others(visited)
+        with rooms.selection.narrowed(visited) as block:
+            score_keys(block)
+            if value_waits:
+                _append_waiting(block)
+            softmax(block, statistics)
+            rooms.mechanism.observe(block, statistics)
+            _weighted_sum(block, result)
         rooms.mechanism.add_others(block, result)
         width = rooms.values.head_dim
         strides = {"dst_row": width, "a_row": width, "b_row": 1, "b_step": 0}
@@ -67,12 +68,21 @@ def _attend_layout(low: Lowering, node: Node, rooms: CacheRooms, result: Words, 
         rooms.mechanism.finish(block)
 
 
+def _append_waiting(block: Block) -> None:
+    """Append the token's value; registers that this computes are free again where reading needs them."""
+    if block.hits is None:
+        append_value(block.low, block.node)
+        return
+    with block.low.temporary_registers():
+        append_value(block.low, block.node)
+
+
 def _extent(low: Lowering, node: Node, rooms: CacheRooms) -> Extent:
     causal, window = bool(node.attributes["causal"]), int(node.attributes["window"] or 0)
     scalar, layout = low.emitter.scalar, rooms.keys
     end = rooms.mechanism.end(low, rooms, causal)
     key = (end, layout.slot_tokens)
-    slots = low.once(("slots", *key), lambda: _ceil_div(low, end, layout.slot_tokens))
+    slots = low.once(("slots", *key), lambda: ceil_div(low, end, layout.slot_tokens))
     base = rooms.mechanism.base(low, rooms)
     if base is not None:
         total = low.once(("based end", end, base), lambda: scalar("add", end, Indexed(0, base)))
@@ -84,7 +94,8 @@ def _extent(low: Lowering, node: Node, rooms: CacheRooms) -> Extent:
     return Extent(first, length, end, slots)
 
 
-def _ceil_div(low: Lowering, register: int, divisor: int) -> int:
+def ceil_div(low: Lowering, register: int, divisor: int) -> int:
+    """A new register with the quotient, rounded up."""
     result = low.emitter.scalar("add", register, divisor - 1)
     low.emitter.emit("divu", result, result, divisor)
     return result
@@ -117,10 +128,10 @@ def _pieces(block: Block, piece: int) -> Iterator[tuple[int, int]]:
     emit = low.emitter.emit
     if extent.first is None:
         start = None
-        count = _ceil_div(low, extent.slots, piece)
+        count = ceil_div(low, extent.slots, piece)
     else:
         start = scalar("divu", extent.first, block.rooms.keys.slot_tokens * piece)
-        count = _ceil_div(low, extent.slots, piece)
+        count = ceil_div(low, extent.slots, piece)
         emit("sub", count, count, Indexed(0, start))
     with low.emitter.loop(indexed(0, count)) as number:
         slot = scalar("mul", number, piece)
@@ -135,7 +146,8 @@ def _pieces(block: Block, piece: int) -> Iterator[tuple[int, int]]:
     low.emitter.release(count, *([] if start is None else [start]))
 
 
-def _scores(block: Block) -> None:
+def score_keys(block: Block) -> None:
+    """Emit the products of the queries and the keys of the visited slots, a row of scores a query head."""
     low, layout = block.low, block.rooms.keys
     query = low.storage.aligned(block.node.operand(0), block.node)
     most = min(low.near_bank.global_buffer_columns // layout.head_columns, low.near_bank.accumulators)
@@ -156,7 +168,7 @@ def _scores(block: Block) -> None:
                     si=block.group_heads * width,
                     sn=low.near_bank.lanes,
                 )
-                _score_tiles(block, member, queries)
+                (_score_tiles if block.hits is None else block.hits.score)(block, member, queries)
 
 
 def _score_tiles(block: Block, member: int, queries: range) -> None:
@@ -164,9 +176,9 @@ def _score_tiles(block: Block, member: int, queries: range) -> None:
     everyone = group_channels(layout)
     tile = _slot_tile(block, len(queries))
     with _pieces(block, tile) as (slot, count):
-        column = _slot_column(block, slot)
+        column = slot_column(block, slot)
         add_sequence(low, column, layout)
-        token = _first_token(block, slot)
+        token = first_token(block, slot)
         emit("wracc", ch=everyone, count=tile * len(queries))
         for place in range(len(queries)):
             emit(
@@ -180,11 +192,11 @@ def _score_tiles(block: Block, member: int, queries: range) -> None:
                 bstride=layout.head_columns,
             )
         for place, query in enumerate(queries):
-            _read_scores(block, block.head(member, query), token, place * tile, count)
+            read_scores(block, block.head(member, query), token, place * tile, count)
         low.emitter.release(column, token)
 
 
-def _first_token(block: Block, slot: int) -> int:
+def first_token(block: Block, slot: int) -> int:
     """Register of the position of the first token of `slot`."""
     token = block.low.emitter.scalar("mul", slot, block.rooms.keys.slot_tokens)
     if block.extent.base is not None:
@@ -192,7 +204,7 @@ def _first_token(block: Block, slot: int) -> int:
     return token
 
 
-def _read_scores(block: Block, head: int, token: int, accumulator: int, count: int) -> None:
+def read_scores(block: Block, head: int, token: int, accumulator: int, count: int) -> None:
     """Read the accumulators of one query head: in order of slot, channel and bank they are in order of tokens."""
     layout = block.rooms.keys
     block.low.emitter.emit(
@@ -208,7 +220,7 @@ def _read_scores(block: Block, head: int, token: int, accumulator: int, count: i
     )
 
 
-def _slot_column(block: Block, slot: int) -> int:
+def slot_column(block: Block, slot: int) -> int:
     """Register of the first key column of `slot`, relative to the head."""
     layout, scalar, emit = block.rooms.keys, block.low.emitter.scalar, block.low.emitter.emit
     if layout.slots_per_row * layout.head_columns == layout.row_columns:
@@ -225,16 +237,15 @@ def _slot_column(block: Block, slot: int) -> int:
 def _weighted_sum(block: Block, result: Words) -> None:
     low, layout = block.low, block.rooms.values
     width = layout.head_columns * layout.banks
-    most = min(
-        low.near_bank.accumulators // layout.head_columns, low.near_bank.global_buffer_columns // layout.slots_per_row
-    )
+    slots = layout.slots_per_row if block.hits is None else block.hits.run
+    most = min(low.near_bank.accumulators // layout.head_columns, low.near_bank.global_buffer_columns // slots)
     heads = layout.kv_heads * block.query_heads
     exact = width == layout.head_dim
     with low.storage.scratch(0 if exact else heads * width, "padded attention results") as padded:
         target = result if exact else padded
         for member in range(layout.heads_per_group):
             for queries in _batches(block.query_heads, most):
-                _sum_rows(block, member, queries)
+                (_sum_rows if block.hits is None else block.hits.sum_values)(block, member, queries)
                 _read_sums(block, member, queries, target + block.head(member, queries.start) * width)
         if not exact:
             place = result.operand, padded.operand
@@ -246,9 +257,9 @@ def _sum_rows(block: Block, member: int, queries: range) -> None:
     everyone, slots = group_channels(layout), layout.slots_per_row
     emit("wracc", ch=everyone, count=len(queries) * layout.head_columns)
     with _pieces(block, slots) as (slot, count):
-        token = _first_token(block, slot)
+        token = first_token(block, slot)
         for place, query in enumerate(queries):
-            _write_probabilities(block, block.head(member, query), token, place * slots, count)
+            write_probabilities(block, block.head(member, query), token, place * slots, count)
         column = low.emitter.scalar("divu", slot, slots)
         emit("mul", column, column, layout.row_columns)
         add_sequence(low, column, layout)
@@ -266,7 +277,7 @@ def _sum_rows(block: Block, member: int, queries: range) -> None:
         low.emitter.release(token, column)
 
 
-def _write_probabilities(block: Block, head: int, token: int, column: int, count: int) -> None:
+def write_probabilities(block: Block, head: int, token: int, column: int, count: int) -> None:
     """Write a query head's probabilities to the channels that hold the tokens' values."""
     layout = block.rooms.values
     block.low.emitter.emit(

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from passes import Node
 from pimc.backend.emitter import Words
 from pimc.backend.lowering import CacheRooms, Lowering
+
+if TYPE_CHECKING:
+    from pimc.backend.caches.page_hits import PageHits
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Block:
         extent: Attended positions.
         scores: Scores, later probabilities: one row of `score_row` words a query head.
         score_row: Words of a row: all positions of the longest context, in whole slots.
+        hits: Slots that are read, `None` where all are.
     """
 
     low: Lowering
@@ -49,6 +54,7 @@ class Block:
     extent: Extent
     scores: Words
     score_row: int
+    hits: PageHits | None = None
 
     def head(self, member: int, query: int) -> int:
         """Row of query head `query` of the group's key/value head `member`, in the first group."""

@@ -23,23 +23,38 @@ def append_key(low: Lowering, node: Node) -> None:
         padded_heads(low, formed, layout.kv_heads, layout) as (key, width),
     ):
         rooms.mechanism.take_key(low, rooms, packed)
+        rooms.selection.take_key(low, rooms, packed)
         for index in rooms.mechanism.indices(low, rooms):
-            address = key_address(low, layout, index)
-            for member, head, stride in _written(layout, index):
-                column = indexed(rooms.key_column + head_column(layout, member), address)
-                low.emitter.emit("open", ch=group_channels(layout), addr=column)
-                low.emitter.emit(
-                    "stb",
-                    ch=indexed(0, owner_channels(low, layout, index)),
-                    bank=indexed(0, _lane(low, layout, index)),
-                    addr=column,
-                    cols=layout.head_columns,
-                    src=(key + head * width).operand,
-                    cdiv=layout.channels_per_group,
-                    si=stride * width,
-                    sn=low.near_bank.lanes,
-                )
+            store_key(low, layout, rooms.key_column, index, key, width)
             rooms.mechanism.appended(low, rooms, index)
+
+
+def store_key(low: Lowering, layout: KvLayout, first: int, index: CacheIndex, key: Words, width: int) -> None:
+    """Write a vector a head to its place in the rows of one bank of the owning channel of every group.
+
+    Args:
+        low: State of the lowering.
+        layout: Where keys lie.
+        first: First linear column of the keys.
+        index: Which key it is.
+        key: First word of the vector of the first head.
+        width: Words from head to head, whole columns.
+    """
+    address = key_address(low, layout, index)
+    for member, head, stride in _written(layout, index):
+        column = indexed(first + head_column(layout, member), address)
+        low.emitter.emit("open", ch=group_channels(layout), addr=column)
+        low.emitter.emit(
+            "stb",
+            ch=indexed(0, owner_channels(low, layout, index)),
+            bank=indexed(0, _lane(low, layout, index)),
+            addr=column,
+            cols=layout.head_columns,
+            src=(key + head * width).operand,
+            cdiv=layout.channels_per_group,
+            si=stride * width,
+            sn=low.near_bank.lanes,
+        )
 
 
 def append_value(low: Lowering, node: Node) -> None:

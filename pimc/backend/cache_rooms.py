@@ -113,16 +113,18 @@ def _exact_rooms(
             raise UnsupportedError(f"the models hold keys and values of '{name}' in different shapes")
         return replace(earlier, first=size.first, tokens=size.tokens), column
     value_column = column + keys.columns * size.sequences
-    code, state = (mechanism, selection_of(cache)), rooms.cache_state.get(cache.name, 0)
-    length = size.first, size.tokens, context
-    place = CacheRooms(keys, column, values, value_column, *length, *code, near_bank.channels, state)
-    return place, value_column + values.columns * size.sequences
+    code, length = (mechanism, selection_of(cache)), (size.first, size.tokens, context)
+    end, state = value_column + values.columns * size.sequences, rooms.cache_state.get(cache.name, 0)
+    exact, table = (keys, column, values, value_column), rooms.selection_tables.get(cache.name, 0)
+    no_codes = 0
+    place = CacheRooms(*exact, *length, *code, near_bank.channels, state, no_codes, end, table)
+    return place, end + place.selection.columns(place)
 
 
 def _check_head(near_bank: NearBank, cache: Cache) -> None:
     """A head must fit a row, the accumulators and the global buffer; so must the probabilities of a row's slots."""
     most = min(near_bank.columns_per_row, near_bank.accumulators, near_bank.global_buffer_columns) * near_bank.banks
-    widest, narrowest = max(cache.head_dim, cache.value_dim), min(cache.head_dim, cache.value_dim)
+    widest, narrowest = selection_of(cache).most_elements(cache), min(cache.head_dim, cache.value_dim)
     slots = near_bank.columns_per_row // -(-narrowest // near_bank.banks)
     if widest > most or slots > near_bank.global_buffer_columns:
         raise ResourceLimitError(
@@ -155,10 +157,10 @@ def _cache_ports(graph: Graph, cache: Cache, place: CacheRooms, rooms: HostRooms
 
 
 def _own_symbols(cache: Cache, place: CacheRooms, rooms: HostRooms) -> None:
-    """Name what the mechanism keeps, once for all graphs that use the cache."""
+    """Name what mechanism and selection keep, once for all graphs that use the cache."""
     name = rooms.named(symbol_name(cache.name))
     known = {(each.space, each.address, each.size) for each in rooms.symbols}
-    for symbol in place.mechanism.symbols(place):
+    for symbol in (*place.mechanism.symbols(place), *place.selection.symbols(place)):
         if (symbol.space, symbol.address, symbol.size) not in known:
             layout = {**symbol.layout, "cache": cache.name} if symbol.layout else symbol.layout
             rooms.symbols.append(replace(symbol, name=f"{name}.{symbol.name}", layout=layout))

@@ -23,6 +23,7 @@ class HostRooms:
         spilled: Outputs that lie in the banks.
         entry: The entry that further names and ports belong to; empty when they belong to all.
         cache_state: First word of what the mechanism of a KV cache keeps in the shared buffer, by name of the cache.
+        selection_tables: First word of the constants that its selection reads, by name of the cache.
     """
 
     regions: list[Region] = field(default_factory=list[Region])
@@ -31,6 +32,7 @@ class HostRooms:
     spilled: dict[Value, TokenRows] = field(default_factory=dict[Value, TokenRows])
     entry: str = ""
     cache_state: dict[str, int] = field(default_factory=dict[str, int])
+    selection_tables: dict[str, int] = field(default_factory=dict[str, int])
 
     def of_entry(self, entry: str) -> HostRooms:
         """The same regions, symbols and ports, for a graph that becomes one entry of several."""

@@ -39,6 +39,8 @@ class CacheRooms:
         channels: Channels of the device.
         state_word: First word of what the mechanism keeps in the shared buffer.
         code_column: First linear column of the codes.
+        selection_column: First linear column of what the selection keeps.
+        selection_table: First word of the constants that the selection reads.
     """
 
     keys: KvLayout
@@ -53,6 +55,8 @@ class CacheRooms:
     channels: int
     state_word: int = 0
     code_column: int = 0
+    selection_column: int = 0
+    selection_table: int = 0
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from isa import (
     Entry,
     Instruction,
@@ -18,7 +20,7 @@ from isa import (
 )
 from passes import Graph, Placement
 from pimc.backend.cache_rooms import shared_name
-from pimc.backend.caches.choice import mechanism_of
+from pimc.backend.caches.choice import mechanism_of, selection_of
 from pimc.backend.constants import Constants
 from pimc.backend.entry_builder import EntryBuilder, Shared, Spill, Stage, near_bank_of
 from pimc.backend.find_rows import find_rows
@@ -109,6 +111,7 @@ class _Linker:
         for builder in self.builders:
             self.constants.begin_graph()
             builder.place_constants()
+            self._place_selection_tables(builder)
         constants = self.allocator.peak_words
         self._reserve_links()
         self._share_caches()
@@ -138,14 +141,29 @@ class _Linker:
                 name = shared_name(cache)
                 most[name] = max(most.get(name, 0), builder.lengths.caches[cache.name].most_tokens)
 
+    def _place_selection_tables(self, builder: EntryBuilder) -> None:
+        """Place what selections of KV caches read; caches with the same words share them."""
+        found: dict[tuple[int, ...], int] = {}
+        for cache in builder.graph.caches.values():
+            words = selection_of(cache).constants()
+            if words and words not in found:
+                found[words] = self.constants.add(np.array(words, np.uint32), "the numbers of a selection")
+            if words:
+                builder.rooms.selection_tables[cache.name] = found[words]
+
     def _place_cache_state(self) -> None:
-        """Reserve what mechanisms of KV caches keep from run to run; stages that share a cache share it."""
+        """Reserve what KV caches keep in the buffer from run to run; stages that share a cache share it.
+
+        A selection with words of its own goes only with mechanisms that have none.
+        """
         found: dict[str, int] = {}
         for builder in self.builders:
             for cache in builder.graph.caches.values():
                 mechanism = mechanism_of(cache)
-                words = mechanism.state_words(cache, builder.lengths.caches[cache.name].most_tokens)
                 name = cache.name if self.is_alone else shared_name(cache)
+                own = builder.lengths.caches[cache.name].most_tokens
+                tokens = max(own, self.shared.caches.most_tokens.get(name, 0))
+                words = mechanism.state_words(cache, tokens) or selection_of(cache).state_words(cache, tokens)
                 if words and name not in found:
                     found[name] = self.allocator.allocate(
                         words, f"the state of the cache '{cache.name}'", mechanism.levers

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from isa import Place, UnsupportedError
-from passes import BestKeys, BinaryKeys, Cache, Compression, Levelled, Node, Quantized, Ring, Scored
+from passes import BestKeys, BestPages, BinaryKeys, Cache, Compression, Levelled, Node, Quantized, Ring, Scored
 from pimc.backend.caches.keep_all import KeepAll
 from pimc.backend.caches.levelled import LevelledCache
+from pimc.backend.caches.pages import BestPagesSelection
 from pimc.backend.caches.quantized import QuantizedCache
 from pimc.backend.caches.quantized_ring import QuantizedRingCache
 from pimc.backend.caches.ring import RingCache
@@ -47,6 +48,8 @@ def _selection_problem(node: Node, cache: Cache) -> str | None:
     match cache.compression:
         case Compression(_, Levelled(), BestKeys() | BinaryKeys()):
             return "records are unpacked tile by tile, so that nothing sees all scores of a query"
+        case Compression(_, Quantized() | Levelled(), BestPages()):
+            return "the banks read codes of all slots, not only of those with chosen pages"
         case Compression(_, Quantized(), BinaryKeys()):
             return "signs of keys take the place of keys in the banks, which cannot be quantised as well"
         case Compression(_, _, BinaryKeys()) if node.attributes["softcap"] or node.attributes["scale"] <= 0:
@@ -110,18 +113,14 @@ def mechanism_of(cache: Cache) -> KeepAll:
 
 
 def selection_of(cache: Cache) -> AllTokens:
-    """The code of a cache's selection; raises `UnsupportedError` when there is none."""
-    match cache.compression and cache.compression.selection:
+    """The code of a cache's selection."""
+    compression = cache.compression or Compression()
+    match compression.selection:
         case None:
             return AllTokens()
         case BestKeys() as chosen:
             return BestKeysSelection(chosen)
         case BinaryKeys() as chosen:
             return BinaryKeysSelection(chosen)
-        case chosen:
-            raise UnsupportedError(
-                "there is no code for this selection of tokens",
-                Place(node=cache.name),
-                notes=[repr(chosen)],
-                help="selections that have code: topk, cam",
-            )
+        case BestPages() as chosen:
+            return BestPagesSelection(chosen)

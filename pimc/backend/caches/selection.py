@@ -12,12 +12,12 @@ from pimc.backend.elementwise import integer_word
 from pimc.backend.emitter import Words, indexed
 
 if TYPE_CHECKING:
-    from isa import OperandValue
-    from passes import BestKeys, BinaryKeys
+    from isa import OperandValue, Symbol
+    from passes import BestKeys, BinaryKeys, Cache
     from pimc.backend.attention_block import Block
-    from pimc.backend.lowering import Lowering
+    from pimc.backend.lowering import CacheRooms, Lowering
 
-_EXCLUDED = 1e30
+EXCLUDED = 1e30
 """What the score of a token loses that is not attended to; finite, so that no later product is NaN."""
 
 
@@ -47,6 +47,34 @@ class AllTokens:
     def row_words(self, words: int) -> int:
         """Words of the scores of one query head, when those of its tokens take `words`."""
         return words
+
+    def state_words(self, cache: Cache, tokens: int) -> int:
+        """Words of the shared buffer that it keeps from token to token, for a context of `tokens` tokens."""
+        return 0
+
+    def constants(self) -> tuple[int, ...]:
+        """Words that it reads from the shared buffer."""
+        return ()
+
+    def most_elements(self, cache: Cache) -> int:
+        """Elements of the longest vector that lies in one row of a bank."""
+        return max(cache.head_dim, cache.value_dim)
+
+    def columns(self, rooms: CacheRooms) -> int:
+        """Columns of the banks that it keeps numbers in, for all sequences of the longest context."""
+        return 0
+
+    def symbols(self, rooms: CacheRooms) -> Iterator[Symbol]:
+        """Names of what it keeps, without that of the cache."""
+        yield from ()
+
+    def take_key(self, low: Lowering, rooms: CacheRooms, key: Words) -> None:
+        """Look at the current token's key, whose elements lie side by side."""
+
+    @contextmanager
+    def narrowed(self, block: Block) -> Iterator[Block]:
+        """The block, with the slots that are to be read when they are not all."""
+        yield block
 
     @contextmanager
     def scored_form(self, low: Lowering, source: Words, elements: int) -> Iterator[Words]:
@@ -132,7 +160,7 @@ class BinaryKeysSelection(AllTokens):
             low.emitter.emit("sub", beyond, beyond, Indexed(0, length))
             with low.emitter.unless_zero(beyond):
                 end = indexed(block.scores.word, length)
-                low.emitter.emit("vfill", end, -_EXCLUDED, indexed(0, beyond), heads, row)
+                low.emitter.emit("vfill", end, -EXCLUDED, indexed(0, beyond), heads, row)
             for head in range(heads):
                 scores = block.scores + head * row
                 _keep_best(low, _Rows(scores, tile, indexed(0, tiles), tile, row), self.chosen.tile_top)
@@ -149,5 +177,5 @@ def _keep_best(low: Lowering, rows: _Rows, count: int) -> None:
     with low.storage.scratch(rows.capacity, purpose) as chosen, integer_word(low, 1) as anything:
         words, most = chosen.operand, min(count, rows.capacity)
         emit("kselect", words, place, anything.operand, most, **extent, **strides, **form)
-        emit("vmap", words, words, "from_int", **extent, scale=_EXCLUDED, bias=-_EXCLUDED, **strides)
+        emit("vmap", words, words, "from_int", **extent, scale=EXCLUDED, bias=-EXCLUDED, **strides)
         emit("vadd", place, place, words, **extent, **strides, b_row=rows.apart)

@@ -1,0 +1,125 @@
+"""Which pages of tokens the query heads of a key/value head attend to: bounds by the banks, choice by the codec."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pimc.backend.attention import ceil_div, score_keys
+from pimc.backend.attention_block import Block, Extent
+from pimc.backend.caches.selection import EXCLUDED, AllTokens
+from pimc.backend.emitter import Words, indexed
+
+if TYPE_CHECKING:
+    from isa import OperandValue
+    from pimc.backend.caches.page_extremes import PageRooms
+    from pimc.backend.lowering import Lowering
+
+_ALWAYS = 3e38
+"""The bound of the latest page."""
+
+
+@dataclass(frozen=True)
+class PageChoice:
+    """The chosen pages of every key/value head.
+
+    Attributes:
+        rooms: The pages.
+        flags: First word of the int32 words [kv_heads, row] that are 1 for a chosen page, else 0.
+        row: Words from one key/value head to the next.
+        complete: Register with the number of pages before the latest one.
+        beyond: Register with the number of pages that are not chosen.
+    """
+
+    rooms: PageRooms
+    flags: Words
+    row: int
+    complete: int
+    beyond: int
+
+    def exclude_others(self, block: Block) -> None:
+        """Let tokens of other pages lose their scores: every query head those that its key/value head passes over."""
+        low, heads, apart = block.low, block.rooms.keys.kv_heads, block.score_row
+        emit, queries = low.emitter.emit, block.query_heads
+        page, pages = self.rooms.chosen.page, indexed(1, self.complete)
+        with low.storage.scratch(heads * apart, "what the scores of passed over tokens lose") as losses:
+            for head in range(heads):
+                place, flags = (losses + head * apart).operand, (self.flags + head * self.row).operand
+                emit("vmap", place, flags, "from_int", page, pages, EXCLUDED, -EXCLUDED, page, 1, 1, 0)
+            for query in range(queries):
+                place = (block.scores + query * apart).operand
+                strides = {"dst_row": queries * apart, "a_row": queries * apart, "b_row": apart}
+                emit("vadd", place, place, losses.operand, indexed(0, block.extent.length), heads, **strides)
+
+
+@dataclass(frozen=True)
+class _Bounding(AllTokens):
+    """Queries as extremes are multiplied: max(q, 0), which meets the largest elements, and min(q, 0).
+
+    Attributes:
+        heads: Query heads.
+        head_dim: Elements of one.
+    """
+
+    heads: int
+    head_dim: int
+
+    @contextmanager
+    def scored_form(self, low: Lowering, source: Words, elements: int) -> Iterator[Words]:
+        """The two halves of every head, in whole columns."""
+        width = elements // self.heads
+        half, emit, extent = width // 2, low.emitter.emit, (self.head_dim, self.heads)
+        with low.storage.scratch(elements, "queries by sign") as form:
+            if half != self.head_dim:
+                emit("vfill", form.operand, len=elements)
+            emit("vmap", form.operand, source.operand, "relu", *extent, dst_row=width, a_row=self.head_dim)
+            rows = {"dst_row": width, "a_row": self.head_dim, "b_row": width}
+            emit("vsub", (form + half).operand, source.operand, form.operand, *extent, **rows)
+            yield form
+
+
+@contextmanager
+def chosen_pages(block: Block, pages: PageRooms) -> Iterator[PageChoice]:
+    """Emit the choice for the current query; the latest page is always among the chosen ones."""
+    low, layout, heads = block.low, block.rooms.keys, block.rooms.keys.kv_heads
+    emit, scalar = low.emitter.emit, low.emitter.scalar
+    low.storage.aligned(block.node.operand(0), block.node)  # its offset must not be computed in what is skipped
+    places = -(-layout.max_slots * layout.channels_per_group // pages.groups_of_banks)
+    row = max(pages.pages, places)
+    with low.storage.scratch(heads * row, "the chosen pages") as flags:
+        complete = scalar("divu", low.position(block.rooms.first), pages.chosen.page)
+        beyond = scalar("sub", complete, pages.chosen.count - 1)
+        emit("max", beyond, beyond, 0)
+        emit("vfill", flags.operand, len=heads * row)
+        emit("vfill", flags.operand, 1.0, indexed(1, complete), heads, row, type="i32")
+        choice = PageChoice(pages, flags, row, complete, beyond)
+        with low.emitter.unless_zero(beyond), low.temporary_registers():
+            _choose(block, choice)
+        yield choice
+        low.emitter.release(complete, beyond)
+
+
+def _choose(block: Block, choice: PageChoice) -> None:
+    """Emit the bounds of the complete pages, the largest of each key/value head's queries, and the best pages."""
+    low, pages, queries = block.low, choice.rooms, block.query_heads
+    layout, heads, emit = pages.layout, pages.layout.kv_heads, low.emitter.emit
+    bound_row = layout.max_slots * layout.slot_tokens
+    apart, complete = queries * bound_row, choice.complete
+    with low.storage.scratch(heads * apart, "bounds of pages") as bounds:
+        slots = ceil_div(low, complete, layout.slot_tokens)
+        form = _Bounding(heads * queries, block.rooms.keys.head_dim)
+        rooms = replace(block.rooms, keys=layout, key_column=pages.column, selection=form)
+        extent = Extent(None, complete, complete, slots)
+        score_keys(Block(low, block.node, rooms, queries, extent, bounds, bound_row))
+        low.emitter.release(slots)
+        place, strides = bounds.operand, {"dst_row": apart, "a_row": apart}
+        for query in range(1, queries):
+            other = (bounds + query * bound_row).operand
+            emit("vmax", place, place, other, indexed(0, complete), heads, **strides, b_row=apart)
+        emit("vfill", indexed(bounds.word, complete), _ALWAYS, 1, heads, apart)
+        found, anything, length = choice.flags.operand, block.rooms.selection_table, indexed(1, complete)
+        kind: dict[str, OperandValue] = {"mask_step": 0, "fn": "largest", "form": "mask"}
+        rows = {"rows": heads, "dst_row": choice.row, "a_row": apart}
+        emit("kselect", found, place, anything, pages.chosen.count, length, **rows, **kind)

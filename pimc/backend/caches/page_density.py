@@ -1,0 +1,149 @@
+"""What runs without data read of a cache whose pages are chosen: the pages that the policy declares, spread evenly.
+
+Every key/value head chooses its `count` pages independently of the others. Of S slots and P pages, with M = min(S, P),
+a head hits S (1 - (1 - 1/M)^count) slots in the mean; the heads that lie side by side in groups of channels together
+S (1 - (1 - 1/M)^(count groups)). A slot that is hit is read in as many channels as then hold the tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from isa import Indexed
+from pimc.backend.attention import ceil_div
+
+if TYPE_CHECKING:
+    from pimc.backend.attention_block import Block
+    from pimc.backend.caches.page_choice import PageChoice
+    from pimc.backend.lowering import Lowering
+
+_ONE_BITS = 15
+"""Probabilities are integers of this many binary places."""
+
+
+@dataclass(frozen=True)
+class Density:
+    """Registers of what is expected; they hold something in runs without data only.
+
+    Attributes:
+        is_missing: 0 in runs with data.
+        slots: Slots that are hit.
+        channels: Channels of such a slot that are read.
+    """
+
+    is_missing: int
+    slots: int
+    channels: int
+
+
+def expect(block: Block, choice: PageChoice) -> Density:
+    """Emit what is expected of the current query."""
+    low, emit, word = block.low, block.low.emitter.emit, choice.rooms.has_data
+    density = Density(*(low.emitter.register() for _ in range(3)))
+    emit("vfill", word, 1.0, 1, type="i32")
+    emit("lds", density.is_missing, word)
+    emit("li", density.slots, Indexed(0, block.extent.slots))
+    emit("li", density.channels, 1)
+    emit("sub", density.is_missing, density.is_missing, 1)
+    with low.emitter.unless_zero(density.is_missing):
+        with low.emitter.unless_zero(choice.beyond):
+            _expect_slots(block, choice, density.slots)
+        _expect_channels(block, choice, density)
+    return density
+
+
+def _expect_slots(block: Block, choice: PageChoice, slots: int) -> None:
+    low, emit = block.low, block.low.emitter.emit
+    tries = choice.rooms.chosen.count * block.rooms.keys.groups
+    most = low.emitter.scalar("add", choice.complete, 1)
+    emit("min", most, most, Indexed(0, slots))
+    emit("max", most, most, 1)
+    missed = low.emitter.scalar("sub", most, 1)
+    emit("mul", missed, missed, 1 << _ONE_BITS)
+    emit("divu", missed, missed, Indexed(0, most))
+    emit("max", missed, missed, 0)
+    emit("min", missed, missed, 1 << _ONE_BITS)
+    _power(low, missed, most, tries)
+    emit("mul", most, most, Indexed(0, slots))
+    emit("shr", most, most, _ONE_BITS)
+    emit("sub", slots, slots, Indexed(0, most))
+    emit("max", slots, slots, 1)
+    low.emitter.release(most, missed)
+
+
+def _power(low: Lowering, base: int, result: int, exponent: int) -> None:
+    """Emit result = base^exponent, by squares; `base`, a probability, is changed."""
+    emit = low.emitter.emit
+    emit("li", result, 1 << _ONE_BITS)
+    while exponent:
+        if exponent & 1:
+            emit("mul", result, result, Indexed(0, base))
+            emit("shr", result, result, _ONE_BITS)
+        exponent >>= 1
+        if exponent:
+            emit("mul", base, base, Indexed(0, base))
+            emit("shr", base, base, _ONE_BITS)
+
+
+def _expect_channels(block: Block, choice: PageChoice, density: Density) -> None:
+    """The groups of banks that hold chosen tokens, over the slots."""
+    low, keys, emit = block.low, block.rooms.keys, block.low.emitter.emit
+    held = ceil_div(low, block.extent.end, keys.banks)
+    emit("min", held, held, choice.rooms.chosen.count * choice.rooms.groups_of_banks)
+    emit("mul", held, held, keys.groups)
+    emit("add", held, held, Indexed(0, density.slots))
+    emit("sub", held, held, 1)
+    emit("divu", density.channels, held, Indexed(0, density.slots))
+    emit("max", density.channels, density.channels, 1)
+    emit("min", density.channels, density.channels, keys.groups * keys.channels_per_group)
+    low.emitter.release(held)
+
+
+def expect_run(block: Block, density: Density, first: int, count: int, run: int, bits: int) -> None:
+    """Emit the bits of the slots first, ..., first + count - 1 that are hit, in runs without data.
+
+    Args:
+        block: The attention block.
+        density: What is expected.
+        first: Register of the first slot.
+        count: Register of the number of slots, at most `run`.
+        run: Slots of a run.
+        bits: Register that is set.
+    """
+    low, emit, slots = block.low, block.low.emitter.emit, Indexed(0, block.extent.slots)
+    with low.emitter.unless_zero(density.is_missing):
+        before = low.emitter.scalar("mul", first, Indexed(0, density.slots))
+        emit("divu", before, before, slots)
+        emit("add", bits, first, Indexed(0, count))
+        emit("mul", bits, bits, Indexed(0, density.slots))
+        emit("divu", bits, bits, slots)
+        emit("sub", bits, bits, Indexed(0, before))
+        emit("max", bits, bits, 0)
+        emit("min", bits, bits, run)
+        emit("li", before, 1)
+        emit("shl", bits, before, Indexed(0, bits))
+        emit("sub", bits, bits, 1)
+        low.emitter.release(before)
+
+
+def expect_channels(block: Block, density: Density, slot: int, channels: int) -> None:
+    """Emit the mask of the channels that are read of the slot in a register, in runs without data: others by turns."""
+    low, emit, keys = block.low, block.low.emitter.emit, block.rooms.keys
+    with low.emitter.unless_zero(density.is_missing):
+        turn, choices = low.emitter.register(), low.emitter.register()
+        emit("li", choices, keys.groups * keys.channels_per_group + 1)
+        emit("sub", choices, choices, Indexed(0, density.channels))
+        emit("max", choices, choices, 1)
+        emit("mul", turn, slot, Indexed(0, density.channels))
+        emit("remu", turn, turn, Indexed(0, choices))
+        emit("li", channels, 1)
+        emit("shl", channels, channels, Indexed(0, density.channels))
+        emit("sub", channels, channels, 1)
+        emit("shl", channels, channels, Indexed(0, turn))
+        low.emitter.release(turn, choices)
+
+
+def release(low: Lowering, density: Density) -> None:
+    """Give the registers back."""
+    low.emitter.release(density.is_missing, density.slots, density.channels)
