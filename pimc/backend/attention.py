@@ -35,7 +35,6 @@ def attend(low: Lowering, node: Node, value_waits: bool) -> None:
     if exact is None:
         _attend_layout(low, node, rooms, result, value_waits)
         return
-    low.storage.aligned(node.operand(0), node)  # its offset must not be computed in what is skipped
     with low.emitter.unless_zero(exact), low.temporary_registers():
         _attend_layout(low, node, rooms, result, value_waits)
     rooms.mechanism.attend_encoded(low, node, rooms, result)

@@ -160,7 +160,8 @@ class Lowering:
     def temporary_registers(self) -> Iterator[None]:
         """Registers that are computed inside for the current token are free again behind the block."""
         kept = set(self.token_registers)
-        yield
+        with self.storage.offsets.temporary():
+            yield
         for key in [key for key in self.token_registers if key not in kept]:
             self.emitter.release(self.token_registers.pop(key))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from isa import Indexed
@@ -50,9 +52,20 @@ class OffsetRegisters:
 
     def forget(self) -> None:
         """All registers are free again; what is needed again is computed again."""
-        own = {register for (kind, size), register in self._registers.items() if not (size == 1 and kind in _BARE)}
-        self.emitter.release(*own)
-        self._registers = {}
+        self._drop([*self._registers])
+
+    @contextmanager
+    def temporary(self) -> Iterator[None]:
+        """Registers that are computed inside are free again behind the block, which may be skipped."""
+        kept = set(self._registers)
+        yield
+        self._drop([key for key in self._registers if key not in kept])
+
+    def _drop(self, keys: Iterable[tuple[str, int]]) -> None:
+        for kind, size in keys:
+            register = self._registers.pop((kind, size))
+            if not (size == 1 and kind in _BARE):
+                self.emitter.release(register)
 
     def of_index(self, kind: str, stride: int) -> int:
         """Register of an index times `stride`; computed at its first use in a phase.

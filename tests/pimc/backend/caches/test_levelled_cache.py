@@ -36,6 +36,9 @@ SHAPES = {
     "levels are used up": Attention(cascade(4, 4, 0.5, 0.5, 2, 2)),
     "query heads share keys": Attention(cascade(4, 4, 0.5, 0.5, 17, 16), heads=6, kv_heads=2),
     "keys and values of different widths": Attention(cascade(5, 3, 0.5, 0.5, 16, 16), head_dim=16, value_dim=48),
+    "query heads share keys of another width than values": Attention(
+        cascade(4, 4, 0.5, 0.5, 16, 16), heads=8, kv_heads=4, head_dim=48, value_dim=144
+    ),
     "heads that fill no column": Attention(cascade(4, 4, 0.5, 0.5, 18, 16), kv_heads=2, head_dim=12, value_dim=20),
     "records of several stripes": Attention(cascade(8, 8, 0, 0, 16, 4), heads=12, kv_heads=12, head_dim=64),
     "the context ends with the warm-up": Attention(cascade(4, 4, 0.5, 0.5, 80, 16), context=80),

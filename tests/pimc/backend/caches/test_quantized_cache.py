@@ -27,6 +27,9 @@ SHAPES = {
     "keys and values of different widths": Attention(
         Compression(encoding=Quantized(4, 8, "channel", 32, 16, 0)), head_dim=16, value_dim=48
     ),
+    "query heads share keys of another width than values": Attention(
+        Compression(encoding=Quantized(8, 2, "token", 16, 16, 16)), heads=12, kv_heads=4, head_dim=64, value_dim=32
+    ),
     "query heads share keys": Attention(
         Compression(encoding=Quantized(4, 4, "channel", 32, 32, 64)), heads=6, kv_heads=2
     ),
