@@ -3,6 +3,7 @@
 from passes.kv_policies.combination import check_combination
 from passes.kv_policies.description import describe_compression
 from passes.kv_policies.effect import first_effect, thorough_length
+from passes.kv_policies.layer_encoding import LayerEncoding, layer_encoding
 from passes.kv_policies.mechanisms import (
     MECHANISMS,
     BestKeys,
@@ -21,7 +22,6 @@ from passes.kv_policies.policy import Layer, Parameter, Policy, parameters, sugg
 from passes.kv_policies.registry import POLICIES
 from passes.kv_policies.resolution import clause_of, resolve
 from passes.kv_policies.specification import KvSpecification, load_kv, parse_kv
-from passes.kv_policies.thresholds import PruningClause, pruning_clause
 
 __all__ = [
     "MECHANISMS",
@@ -33,10 +33,10 @@ __all__ = [
     "Encoding",
     "KvSpecification",
     "Layer",
+    "LayerEncoding",
     "Levelled",
     "Parameter",
     "Policy",
-    "PruningClause",
     "Quantized",
     "Retention",
     "Ring",
@@ -46,10 +46,10 @@ __all__ = [
     "clause_of",
     "describe_compression",
     "first_effect",
+    "layer_encoding",
     "load_kv",
     "parameters",
     "parse_kv",
-    "pruning_clause",
     "resolve",
     "suggestion",
     "thorough_length",

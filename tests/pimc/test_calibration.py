@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from passes import load_kv, parse_kv
 from pimc import cli
-from pimc.calibration import Elements, calibrate, threshold
+from pimc.calibration.model import Elements
+from pimc.calibration.pruning import pruned, record_bytes, survivors, threshold
+from pimc.calibration.settings import settings_of
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "models" / "tiny-shakespeare.onnx"
@@ -27,8 +29,7 @@ def run(path: Path, *arguments: str) -> int:
 
 def elements(seed: int, tokens: int = 40) -> Elements:
     random = np.random.default_rng(seed)
-    keys, values = (np.abs(random.standard_normal((tokens, width))).astype(np.float32) for width in (24, 17))
-    return Elements([keys[:10], keys[10:]], [values[:10], values[10:]])
+    return Elements(*(np.abs(random.standard_normal((tokens, width))).astype(np.float32) for width in (24, 17)))
 
 
 @given(st.integers(0, 100), st.floats(0, 0.99))
@@ -40,25 +41,21 @@ def test_a_threshold_prunes_the_wanted_share(seed: int, sparsity: float) -> None
 
 def test_bytes_are_those_of_the_records() -> None:
     layer = elements(0)
-    (found,) = calibrate(parse_kv("cpq:bits_k=3,bits_v=5"), [layer], 0.4).layers
-    keys, values = np.concatenate(layer.keys), np.concatenate(layer.values)
-    counts = zip(
-        (keys >= np.float32(found.key_threshold)).sum(1),
-        (values >= np.float32(found.value_threshold)).sum(1),
-        strict=True,
-    )
+    (encoding,) = pruned(settings_of(parse_kv("cpq:bits_k=3,bits_v=5"), 1), {0: layer}, 0.4).layers.values()
+    keys, values = survivors(encoding, layer)
+    assert keys.mean() == pytest.approx(0.6, abs=0.01)
+    counts = zip(keys.sum(1), values.sum(1), strict=True)
     sizes = [sum(-(-bits // 8) for bits in (41, first + second, 3 * first + 5 * second)) for first, second in counts]
-    assert found.bytes_per_token == pytest.approx(np.mean(sizes))
-    assert found.exact_bytes_per_token == 82
+    assert record_bytes(keys, values, 3, 5) == pytest.approx(np.mean(sizes))
 
 
-def test_layers_of_other_policies_keep_them() -> None:
-    found = calibrate(parse_kv("cpq:bits_k=3 ; none @ 1 ; kivi @ 2"), [elements(seed) for seed in range(4)], 0.5)
-    assert [layer.layer for layer in found.layers] == [0, 3]
-    policies = parse_kv(found.specification)
-    names = [[policy.name for policy in clause.policies] for clause in policies.clauses if clause.covers(0)]
-    assert names[-1] == ["cpq"]
-    assert "kivi @ 2" in found.specification
+def test_layers_of_other_policies_keep_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "t.kv"
+    assert run(path, "--kv", "cpq:bits_k=3 ; none @ 1 ; kivi @ 2", "--target", "sparsity=0.5", "--json") == 0
+    assert [layer["layer"] for layer in json.loads(capsys.readouterr().out)["layers"]] == [0]
+    policies = load_kv(f"@{path}")
+    names = [[clause.policies[0].name for clause in policies.clauses if clause.covers(layer)][-1] for layer in range(3)]
+    assert names == ["cpq", "none", "kivi"]
 
 
 def test_the_file_is_a_specification_with_what_was_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,6 +90,8 @@ def test_the_table_names_every_layer(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert run(tmp_path / "t.kv", "--kv", "cpq", "--target", "sparsity=0") == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[:5]] == ["layer", "0", "1", "2", "all"]
+    heading = "layer  keys below  values below  keys left  values left  key bits  value bits  bytes/token  ratio"
+    assert lines[0] == heading
     assert lines[1].split()[1:3] == ["0", "0"]
     assert lines[-1] == f"use it with --kv @{tmp_path / 't.kv'}"
 
@@ -101,7 +100,17 @@ def test_the_table_names_every_layer(tmp_path: Path, capsys: pytest.CaptureFixtu
     ("arguments", "message"),
     [
         (["--kv", "kivi:bits=4", "--target", "sparsity=0.5"], "no layer prunes keys and values"),
-        (["--kv", "cpq:bits_k=2,bits_v=2", "--target", "perplexity=+0%"], "quantisation alone changes the perplexity"),
+        (
+            ["--kv", "cpq:bits_k=2,bits_v=2", "--target", "perplexity=+0%"],
+            "without pruning, the codes alone give a perplexity of",
+        ),
+        (["--kv", "cpq", "--target", "sparsity=0.5", "--bits"], "fewer bits change the perplexity, and --bits needs"),
+        (["--kv", "cpq", "--target", "sparsity=0.5", "--target", "sparsity=0.4"], "a target is given twice"),
+        (["--kv", "cpq", "--target", "sparsity=0.5", "--target", "perplexity=+1%"], "nothing is left to be found"),
+        (["--kv", "window:budget=32", "--target", "perplexity=+1%", "--bits"], "no layer has codes whose bits"),
+        (["--kv", "kivi", "--target", "sparsity=0.5", "--target", "perplexity=+1%", "--bits"], "no layer prunes"),
+        (["--kv", "kivi", "--target", "perplexity=+1%", "--bits"], "of 48 tokens the policies change nothing"),
+        (["--kv", "int:group=16", "--target", "perplexity=+0%", "--bits"], "the widest codes give a perplexity of"),
         (["--kv", "cpq", "--target", "sparsity=0.5", "--window", "100000"], "fewer than a window of 100000"),
     ],
 )
