@@ -4,7 +4,7 @@
 # Both create .venv on the first call and reuse it afterwards.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint types corpus matrix kv-policies clean
+.PHONY: help demo test soak lint types corpus matrix kv-policies reproduce clean
 
 VENV := .venv
 PYTHON ?= $(shell for candidate in python3.12 python3.13 python3.11 python3 python; do \
@@ -20,6 +20,7 @@ help:
 	@echo "make corpus  export the graphs of models/corpus again (installs torch; takes 15 minutes)"
 	@echo "make matrix  run the whole corpus through the compiler, write docs/coverage.md"
 	@echo "make kv-policies  evaluate all policies of the KV cache on SmolLM2 (two hours), write docs/kv-cache.md"
+	@echo "make reproduce  print published figures of PIM systems and ours, from programs that run"
 	@echo "make clean   remove $(VENV) and caches"
 
 demo: $(VENV)/.demo
@@ -50,6 +51,9 @@ matrix: $(VENV)/.test
 kv-policies: $(VENV)/.test
 	@test -f models/build/smollm2/model.onnx || $(VENV)/bin/python models/smollm2.py
 	@$(VENV)/bin/python -m benchmarks.kv_policies --write docs/kv-cache.md
+
+reproduce: $(VENV)/.test
+	@$(VENV)/bin/python -m benchmarks.reproduce
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,68 @@
+"""The reproduction table: differences, classes, what is printed, exit codes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks import reproduce
+from benchmarks.reproduce_rows import Row, ToleranceClass
+
+
+def _row(published: float, ours: float, tolerance_class: ToleranceClass = "E", decimals: int = 2) -> Row:
+    return Row(
+        "speed", published, ours, "tokens/s", tolerance_class, decimals, "guessed" if tolerance_class == "A" else ""
+    )
+
+
+@pytest.mark.parametrize(
+    ("ours", "difference"), [(191.13, 0.0), (191.1349, 0.0), (191.136, (191.136 - 191.13) / 191.13), (0.0, -1.0)]
+)
+def test_published_digits_explain_a_difference(ours: float, difference: float) -> None:
+    assert _row(191.13, ours).difference == difference
+
+
+@pytest.mark.parametrize(
+    ("tolerance_class", "ours", "is_kept"),
+    [("E", 100.0, True), ("E", 100.02, False), ("M", 104.9, True), ("M", 94.0, False), ("A", 200.0, True)],
+)
+def test_a_class_says_how_near_a_row_must_be(tolerance_class: ToleranceClass, ours: float, is_kept: bool) -> None:
+    assert _row(100.0, ours, tolerance_class).is_kept == is_kept
+
+
+def test_a_row_of_class_a_states_its_assumption() -> None:
+    with pytest.raises(ValueError, match="states its assumption"):
+        Row("speed", 1.0, 1.0, "", "A", 0)
+
+
+def test_the_table_numbers_its_assumptions() -> None:
+    rows = [_row(9104, 9104.3, decimals=0), _row(0.26, 0.2584, "M"), _row(12.5, 10.0, "A", 1), _row(1, 1, "A", 0)]
+    assert reproduce.table(rows).splitlines() == [
+        "claim  published   ours  unit      difference  class",
+        "speed      9,104  9,104  tokens/s           0  E",
+        "speed       0.26   0.26  tokens/s           0  M",
+        "speed       12.5   10.0  tokens/s       -20 %  A      [1]",
+        "speed          1      1  tokens/s           0  A      [1]",
+        "",
+        "[1] guessed",
+    ]
+    assert reproduce.closing_line(rows) == "1 of 1 exact (E); 1 of 1 within 5 % (M); 2 of class A, with an assumption"
+
+
+@pytest.mark.parametrize(("ours", "code"), [(2.0, 0), (2.1, 1)])
+def test_a_row_too_far_away_gives_exit_code_1(
+    ours: float, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(reproduce, "available_systems", lambda: ("cent",))
+    monkeypatch.setattr(reproduce, "rows_of", lambda _: [_row(2.0, ours)])
+    assert reproduce.main(["cent", "--json"]) == code
+    (printed,) = json.loads(capsys.readouterr().out)
+    assert list(printed) == ["claim", "published", "ours", "unit", "difference", "class", "assumption"]
+    assert printed["ours"] == ours
+
+
+def test_every_system_that_has_a_module_is_offered(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        reproduce.main(["--help"])
+    assert "all}" in capsys.readouterr().out
