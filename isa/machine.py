@@ -149,10 +149,11 @@ class Machine(Component):
 
     @property
     def extensions(self) -> tuple[str, ...]:
-        """Letters of the ISA extensions that the components bring."""
-        if self.near_bank is None:
-            return ("I",)
-        return ("I", "B") if self.kv_codec is None else ("I", "B", "K")
+        """Letters of the ISA extensions that the components bring; a codec that needs banks brings none without."""
+        codec = self.kv_codec
+        has_codec = codec is not None and (self.near_bank is not None or not codec.bank_decode)
+        brought = {"I": True, "B": self.near_bank is not None, "K": has_codec}
+        return tuple(letter for letter, is_there in brought.items() if is_there)
 
     @model_validator(mode="after")
     def _banks_can_decode(self) -> Machine:

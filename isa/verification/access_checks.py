@@ -32,6 +32,8 @@ def check_operands(operands: Operands) -> tuple[list[str], Operands | None]:
             facts = (*facts, value - 1)
     working = replace(operands, state=replace(operands.state, facts=facts))
     if operands.built.spec.unit == "channel":
+        if operands.near_bank is None:
+            return ["the machine has no banks"], None
         errors += _channel_errors(working)
     if operands.built.spec.extension == "K":
         errors += codec_errors(working)

@@ -10,7 +10,7 @@ from pimc.simulator.accounting.energy import Accounting
 from pimc.simulator.accounting.record_statistics import RecordReader
 from pimc.simulator.accounting.run_statistics import Accountant, RunFacts
 from pimc.simulator.accounting.stats import Statistics
-from pimc.simulator.dram.channel_timing import ChannelTiming
+from pimc.simulator.dram.channel_timing import channels_of_machine
 from pimc.simulator.engine.engine import Engine
 from pimc.simulator.recording.command_log import LOG_RUNS
 from pimc.simulator.recording.recorder import Recorder, Recording
@@ -61,7 +61,7 @@ class Simulator:
             ProgramError: its loops are not closed.
         """
         _check_machine(self.machine, program)
-        self._channels = ChannelTiming(self.machine)
+        self._channels = channels_of_machine(self.machine)
         self._engine = Engine(self.machine, program, self._channels)
         self._accountant = Accountant(
             self.machine, program, self._engine.operations, self._channels.command_names, self._accounting
@@ -85,7 +85,7 @@ class Simulator:
         """Go back to the state after `load`: memory and time."""
         state = self._engine.state
         state.reset()
-        self._channels = ChannelTiming(self.machine)
+        self._channels = channels_of_machine(self.machine)
         self._engine.restart(self._channels)
 
     def run(self, entry: str, registers: Mapping[str, int] | None = None, timing_only: bool = False) -> Statistics:

@@ -75,8 +75,10 @@ def union_size(ranges: NDArray[np.int64]) -> int:
 
 
 def peak_floor_cycles(machine: Machine, work: MacWork) -> float:
-    """Time of the executed MAC columns at the peak rate of all channels."""
-    return mac_stream_cycles(machine, work.executed_columns()) / _channels(machine)
+    """Time of the executed MAC columns at the peak rate of all channels; 0 without channels."""
+    if machine.near_bank is None:
+        return 0.0
+    return mac_stream_cycles(machine, work.executed_columns()) / machine.near_bank.channels
 
 
 def row_cycled_floor_cycles(machine: Machine, work: MacWork) -> float:
@@ -84,13 +86,10 @@ def row_cycled_floor_cycles(machine: Machine, work: MacWork) -> float:
 
     A full row costs its activation and precharge (98 cycles on GDDR6-AiM) and all MAC columns that it serves: 226 for a
     matrix, more for keys and values that several query heads share. Rows are counted by their filled part, so that the
-    bound does not depend on the placement.
+    bound does not depend on the placement. 0 without channels.
     """
     near_bank = machine.near_bank
-    row_columns = near_bank.columns_per_row if near_bank is not None else 1
-    opening = row_overhead_cycles(machine) * work.distinct_columns() / row_columns
-    return (opening + mac_stream_cycles(machine, work.executed_columns())) / _channels(machine)
-
-
-def _channels(machine: Machine) -> int:
-    return machine.near_bank.channels if machine.near_bank is not None else 1
+    if near_bank is None:
+        return 0.0
+    opening = row_overhead_cycles(machine) * work.distinct_columns() / near_bank.columns_per_row
+    return (opening + mac_stream_cycles(machine, work.executed_columns())) / near_bank.channels

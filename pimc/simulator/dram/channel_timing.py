@@ -223,3 +223,28 @@ class ChannelTiming:
         rows = self._state[: int(self._state[0, CLASSES])]
         rows = rows[rows[:, OPEN_BANKS] > 0]
         return int(self._counters[0, OPEN_CYCLES] + ((cycle - rows[:, OPEN_SINCE]) * rows[:, WEIGHT]).sum())
+
+
+class NoChannels(ChannelTiming):
+    """The channels of a machine that has none: they never issue anything."""
+
+    def __init__(self) -> None:
+        """Nothing happens here at any cycle."""
+        self._counters = np.zeros((2, COUNTERS), dtype=np.int64)
+        self._finish = 0
+
+    def issue(self, mnemonic: str, operands: Sequence[int], ready: int) -> tuple[int, int]:
+        """Never called: programs of such machines have no instructions for channels."""
+        raise AssertionError(f"no channels execute {mnemonic}")
+
+    def advance(self, cycle: int) -> None:
+        """Nothing to refresh."""
+
+    def row_open_cycles(self, cycle: int) -> int:
+        """0."""
+        return 0
+
+
+def channels_of_machine(machine: Machine) -> ChannelTiming:
+    """The channels of a machine at cycle 0, which may be none."""
+    return NoChannels() if machine.near_bank is None else ChannelTiming(machine)

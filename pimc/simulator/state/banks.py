@@ -98,11 +98,14 @@ class BankRegion:
             self._address = 0
 
 
+_NO_BANKS = Geometry(0, 0, 0, 0, 0, 1, LANES, 0, 0, 32, False)
+
+
 def near_bank_geometry(machine: Machine) -> Geometry:
-    """Sizes of the near-bank component; raises `MachineError` when there is none, or its lanes do not fit kernels."""
+    """Sizes of the near-bank component, of none where there is none; `MachineError` when lanes do not fit kernels."""
     part = machine.near_bank
     if part is None:
-        raise MachineError(f"the machine '{machine.name}' has no near-bank units (extension B)")
+        return _NO_BANKS
     if part.lanes % LANES:
         raise MachineError(f"the machine '{machine.name}' has {part.lanes} lanes, which is no multiple of {LANES}")
     return Geometry(
