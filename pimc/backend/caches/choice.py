@@ -54,6 +54,8 @@ def _selection_problem(node: Node, cache: Cache) -> str | None:
             return "signs of keys take the place of keys in the banks, which cannot be quantised as well"
         case Compression(_, _, BinaryKeys()) if node.attributes["softcap"] or node.attributes["scale"] <= 0:
             return "the codes of match lines are ranked as they are: no soft cap and no scale below zero goes with them"
+        case Compression(_, _, BestPages()) if node.attributes["softcap"] or node.attributes["scale"] <= 0:
+            return "pages that are not read have the lowest score: no soft cap and no scale below zero goes with that"
         case _:
             return None
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pimc.backend.attention import ceil_div, score_keys
 from pimc.backend.attention_block import Block, Extent
-from pimc.backend.caches.selection import EXCLUDED, AllTokens
+from pimc.backend.caches.selection import AllTokens
 from pimc.backend.emitter import Words, indexed
 
 if TYPE_CHECKING:
@@ -39,20 +39,6 @@ class PageChoice:
     complete: int
     beyond: int
 
-    def exclude_others(self, block: Block) -> None:
-        """Let tokens of other pages lose their scores: every query head those that its key/value head passes over."""
-        low, heads, apart = block.low, block.rooms.keys.kv_heads, block.score_row
-        emit, queries = low.emitter.emit, block.query_heads
-        page, pages = self.rooms.chosen.page, indexed(1, self.complete)
-        with low.storage.scratch(heads * apart, "what the scores of passed over tokens lose") as losses:
-            for head in range(heads):
-                place, flags = (losses + head * apart).operand, (self.flags + head * self.row).operand
-                emit("vmap", place, flags, "from_int", page, pages, EXCLUDED, -EXCLUDED, page, 1, 1, 0)
-            for query in range(queries):
-                place = (block.scores + query * apart).operand
-                strides = {"dst_row": queries * apart, "a_row": queries * apart, "b_row": apart}
-                emit("vadd", place, place, losses.operand, indexed(0, block.extent.length), heads, **strides)
-
 
 @dataclass(frozen=True)
 class _Bounding(AllTokens):
@@ -81,11 +67,10 @@ class _Bounding(AllTokens):
 
 
 @contextmanager
-def chosen_pages(block: Block, pages: PageRooms) -> Iterator[PageChoice]:
-    """Emit the choice for the current query; the latest page is always among the chosen ones."""
+def page_choice(block: Block, pages: PageRooms) -> Iterator[PageChoice]:
+    """Emit a choice of all pages for the current query; `choose` is to make it."""
     low, layout, heads = block.low, block.rooms.keys, block.rooms.keys.kv_heads
     emit, scalar = low.emitter.emit, low.emitter.scalar
-    low.storage.aligned(block.node.operand(0), block.node)  # its offset must not be computed in what is skipped
     places = -(-layout.max_slots * layout.channels_per_group // pages.groups_of_banks)
     row = max(pages.pages, places)
     with low.storage.scratch(heads * row, "the chosen pages") as flags:
@@ -94,14 +79,19 @@ def chosen_pages(block: Block, pages: PageRooms) -> Iterator[PageChoice]:
         emit("max", beyond, beyond, 0)
         emit("vfill", flags.operand, len=heads * row)
         emit("vfill", flags.operand, 1.0, indexed(1, complete), heads, row, type="i32")
-        choice = PageChoice(pages, flags, row, complete, beyond)
-        with low.emitter.unless_zero(beyond), low.temporary_registers():
-            _choose(block, choice)
-        yield choice
+        yield PageChoice(pages, flags, row, complete, beyond)
         low.emitter.release(complete, beyond)
 
 
-def _choose(block: Block, choice: PageChoice) -> None:
+def choose(block: Block, choice: PageChoice) -> None:
+    """Emit the choice where there are more pages than are attended to; the latest page always is among them."""
+    low = block.low
+    low.storage.aligned(block.node.operand(0), block.node)  # its offset must not be computed in what is skipped
+    with low.emitter.unless_zero(choice.beyond), low.temporary_registers():
+        _choose_best(block, choice)
+
+
+def _choose_best(block: Block, choice: PageChoice) -> None:
     """Emit the bounds of the complete pages, the largest of each key/value head's queries, and the best pages."""
     low, pages, queries = block.low, choice.rooms, block.query_heads
     layout, heads, emit = pages.layout, pages.layout.kv_heads, low.emitter.emit

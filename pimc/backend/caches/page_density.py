@@ -100,27 +100,26 @@ def _expect_channels(block: Block, choice: PageChoice, density: Density) -> None
     low.emitter.release(held)
 
 
-def expect_run(block: Block, density: Density, first: int, count: int, run: int, bits: int) -> None:
-    """Emit the bits of the slots first, ..., first + count - 1 that are hit, in runs without data.
+def expect_run(low: Lowering, density: Density, run: tuple[int, int, int], most: int, bits: int) -> None:
+    """Emit the bits of the slots of a run that are hit, in runs without data.
 
     Args:
-        block: The attention block.
+        low: State of the lowering.
         density: What is expected.
-        first: Register of the first slot.
-        count: Register of the number of slots, at most `run`.
-        run: Slots of a run.
+        run: Registers of the first slot of the run, of its slots, of all slots.
+        most: Slots of a run at most.
         bits: Register that is set.
     """
-    low, emit, slots = block.low, block.low.emitter.emit, Indexed(0, block.extent.slots)
+    (first, count, slots), emit = run, low.emitter.emit
     with low.emitter.unless_zero(density.is_missing):
         before = low.emitter.scalar("mul", first, Indexed(0, density.slots))
-        emit("divu", before, before, slots)
+        emit("divu", before, before, Indexed(0, slots))
         emit("add", bits, first, Indexed(0, count))
         emit("mul", bits, bits, Indexed(0, density.slots))
-        emit("divu", bits, bits, slots)
+        emit("divu", bits, bits, Indexed(0, slots))
         emit("sub", bits, bits, Indexed(0, before))
         emit("max", bits, bits, 0)
-        emit("min", bits, bits, run)
+        emit("min", bits, bits, most)
         emit("li", before, 1)
         emit("shl", bits, before, Indexed(0, bits))
         emit("sub", bits, bits, 1)

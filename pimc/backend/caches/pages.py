@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pimc.backend.caches.page_choice import chosen_pages
+from pimc.backend.caches.page_choice import page_choice
 from pimc.backend.caches.page_extremes import extreme_elements, note_key, page_rooms, state_words
 from pimc.backend.caches.page_hits import TABLE, page_hits
 from pimc.backend.caches.selection import AllTokens
@@ -30,16 +30,12 @@ class BestPagesSelection(AllTokens):
 
     chosen: BestPages
 
-    def row_words(self, words: int) -> int:
-        """In whole pages."""
-        return -(-words // self.chosen.page) * self.chosen.page
-
     def state_words(self, cache: Cache, tokens: int) -> int:
         """Extremes of the latest page, when there are pages to choose from."""
         return state_words(cache) if tokens > self.chosen.page * self.chosen.count else 0
 
     def constants(self) -> tuple[int, ...]:
-        """Powers of two, and a zero."""
+        """Powers of two, a zero, scores of tokens that are not read."""
         return TABLE
 
     def most_elements(self, cache: Cache) -> int:
@@ -69,10 +65,10 @@ class BestPagesSelection(AllTokens):
         if pages is None:
             yield block
             return
-        with chosen_pages(block, pages) as choice, page_hits(block, pages, choice) as hits:
-            yield replace(block, hits=hits)
+        with page_choice(block, pages) as choice, page_hits(block, choice) as hits:
+            yield replace(block, hits=hits, extent=hits.extent)
 
-    def choose(self, block: Block) -> None:
-        """Exclude the tokens of other pages."""
+    def convert_scores(self, block: Block) -> None:
+        """The scores of the slots that were read lie side by side."""
         if block.hits is not None:
-            block.hits.choice.exclude_others(block)
+            block.hits.measure(block.low)

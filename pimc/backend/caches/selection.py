@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pimc.backend.attention_block import Block
     from pimc.backend.lowering import CacheRooms, Lowering
 
-EXCLUDED = 1e30
+_EXCLUDED = 1e30
 """What the score of a token loses that is not attended to; finite, so that no later product is NaN."""
 
 
@@ -160,7 +160,7 @@ class BinaryKeysSelection(AllTokens):
             low.emitter.emit("sub", beyond, beyond, Indexed(0, length))
             with low.emitter.unless_zero(beyond):
                 end = indexed(block.scores.word, length)
-                low.emitter.emit("vfill", end, -EXCLUDED, indexed(0, beyond), heads, row)
+                low.emitter.emit("vfill", end, -_EXCLUDED, indexed(0, beyond), heads, row)
             for head in range(heads):
                 scores = block.scores + head * row
                 _keep_best(low, _Rows(scores, tile, indexed(0, tiles), tile, row), self.chosen.tile_top)
@@ -177,5 +177,5 @@ def _keep_best(low: Lowering, rows: _Rows, count: int) -> None:
     with low.storage.scratch(rows.capacity, purpose) as chosen, integer_word(low, 1) as anything:
         words, most = chosen.operand, min(count, rows.capacity)
         emit("kselect", words, place, anything.operand, most, **extent, **strides, **form)
-        emit("vmap", words, words, "from_int", **extent, scale=EXCLUDED, bias=-EXCLUDED, **strides)
+        emit("vmap", words, words, "from_int", **extent, scale=_EXCLUDED, bias=-_EXCLUDED, **strides)
         emit("vadd", place, place, words, **extent, **strides, b_row=rows.apart)

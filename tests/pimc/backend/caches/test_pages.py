@@ -26,7 +26,6 @@ SHAPES = {
     "pages of several channels": Attention(pages(48, 2), heads=4, kv_heads=2),
     "pages of all channels and more": Attention(pages(80, 1), heads=32, kv_heads=16, head_dim=16, context=300),
     "many queries": Attention(pages(16, 4), heads=20, kv_heads=1, head_dim=64),
-    "behind a soft cap": Attention(pages(16, 3), heads=4, kv_heads=2, softcap=1.5),
     "more heads than channels": Attention(pages(32, 2), heads=40, kv_heads=40, head_dim=16),
 }
 
