@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from pimc.backend.caches.page_extremes import PageRooms
     from pimc.backend.lowering import Lowering
 
-_ALWAYS = 3e38
-"""The bound of the latest page."""
-
 
 @dataclass(frozen=True)
 class PageChoice:
@@ -92,7 +89,7 @@ def choose(block: Block, choice: PageChoice) -> None:
 
 
 def _choose_best(block: Block, choice: PageChoice) -> None:
-    """Emit the bounds of the complete pages, the largest of each key/value head's queries, and the best pages."""
+    """Emit the bounds of the complete pages, the largest of each key/value head's queries, and the best of them."""
     low, pages, queries = block.low, choice.rooms, block.query_heads
     layout, heads, emit = pages.layout, pages.layout.kv_heads, low.emitter.emit
     bound_row = layout.max_slots * layout.slot_tokens
@@ -108,8 +105,7 @@ def _choose_best(block: Block, choice: PageChoice) -> None:
         for query in range(1, queries):
             other = (bounds + query * bound_row).operand
             emit("vmax", place, place, other, indexed(0, complete), heads, **strides, b_row=apart)
-        emit("vfill", indexed(bounds.word, complete), _ALWAYS, 1, heads, apart)
-        found, anything, length = choice.flags.operand, block.rooms.selection_table, indexed(1, complete)
+        found, anything, length = choice.flags.operand, block.rooms.selection_table, indexed(0, complete)
         kind: dict[str, OperandValue] = {"mask_step": 0, "fn": "largest", "form": "mask"}
         rows = {"rows": heads, "dst_row": choice.row, "a_row": apart}
-        emit("kselect", found, place, anything, pages.chosen.count, length, **rows, **kind)
+        emit("kselect", found, place, anything, pages.chosen.count - 1, length, **rows, **kind)

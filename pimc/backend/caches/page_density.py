@@ -37,16 +37,22 @@ class Density:
     channels: int
 
 
-def expect(block: Block, choice: PageChoice) -> Density:
-    """Emit what is expected of the current query."""
-    low, emit, word = block.low, block.low.emitter.emit, choice.rooms.has_data
-    density = Density(*(low.emitter.register() for _ in range(3)))
-    emit("vfill", word, 1.0, 1, type="i32")
-    emit("lds", density.is_missing, word)
+def find_data(low: Lowering, choice: PageChoice) -> int:
+    """Emit the look at whether there are data; gives a register that is 0 when there are, once `expect` comes by."""
+    is_missing = low.emitter.register()
+    low.emitter.emit("vfill", choice.rooms.has_data, 1.0, 1, type="i32")
+    low.emitter.emit("lds", is_missing, choice.rooms.has_data)
+    return is_missing
+
+
+def expect(block: Block, choice: PageChoice, is_missing: int) -> Density:
+    """Emit what is expected of the current query, behind `find_data`."""
+    low, emit = block.low, block.low.emitter.emit
+    density = Density(is_missing, low.emitter.register(), low.emitter.register())
     emit("li", density.slots, Indexed(0, block.extent.slots))
     emit("li", density.channels, 1)
-    emit("sub", density.is_missing, density.is_missing, 1)
-    with low.emitter.unless_zero(density.is_missing):
+    emit("sub", is_missing, is_missing, 1)
+    with low.emitter.unless_zero(is_missing):
         with low.emitter.unless_zero(choice.beyond):
             _expect_slots(block, choice, density.slots)
         _expect_channels(block, choice, density)

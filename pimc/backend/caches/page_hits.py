@@ -6,7 +6,7 @@ of bits says which of them are hit at all, so that the sequencer passes over the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from pimc.backend.attention import ceil_div, first_token, read_scores, slot_colu
 from pimc.backend.attention_block import Extent
 from pimc.backend.cache_append import group_channels, head_column
 from pimc.backend.caches.page_choice import choose
-from pimc.backend.caches.page_density import Density, expect, expect_channels, expect_run, release
+from pimc.backend.caches.page_density import Density, expect, expect_channels, expect_run, find_data, release
 from pimc.backend.emitter import Words, indexed
 
 if TYPE_CHECKING:
@@ -87,8 +87,7 @@ class PageHits:
         everyone, unread = group_channels(layout), block.rooms.selection_table + _SCORES
         with self._runs(block) as run:
             emit("wracc", ch=everyone, count=self.run * len(queries), source="buffer", src=unread, sn=0)
-            with self._hits(block, member, run) as (slot, place, channels):
-                column = slot_column(block, slot)
+            with self._hits(block, member, run, slot_column) as (column, place, channels):
                 for query in range(len(queries)):
                     emit("wracc", ch=indexed(0, channels), acc=indexed(query * self.run, place), count=1)
                 emit(
@@ -101,7 +100,6 @@ class PageHits:
                     gstride=layout.head_columns,
                     astride=self.run,
                 )
-                low.emitter.release(column)
             token = first_token(block, run.begin)
             emit("max", run.found, run.found, 0)
             emit("min", run.found, run.found, Indexed(0, run.count))
@@ -131,8 +129,7 @@ class PageHits:
             for place, query in enumerate(queries):
                 write_probabilities(block, block.head(member, query), token, place * self.run, run.count)
             low.emitter.release(token)
-            with self._hits(block, member, run) as (slot, place, channels):
-                column = _value_column(block, slot)
+            with self._hits(block, member, run, _value_column) as (column, place, channels):
                 for query in range(len(queries)):
                     emit(
                         "mac",
@@ -144,7 +141,6 @@ class PageHits:
                         acc=query * layout.head_columns,
                         bstride=layout.slots_per_row,
                     )
-                low.emitter.release(column)
 
     @contextmanager
     def _runs(self, block: Block) -> Iterator[_Run]:
@@ -171,8 +167,13 @@ class PageHits:
         low.emitter.release(runs)
 
     @contextmanager
-    def _hits(self, block: Block, member: int, run: _Run) -> Iterator[tuple[int, int, int]]:
-        """Loop over the hit slots of a run; gives registers of the slot, its place among them, its channels."""
+    def _hits(
+        self, block: Block, member: int, run: _Run, column_of: Callable[[Block, int], int]
+    ) -> Iterator[tuple[int, int, int]]:
+        """Loop over the hit slots of a run; gives registers of the column, the place among hits, the channels.
+
+        What does not need the channels is computed while their word is on its way.
+        """
         low, emit = block.low, block.low.emitter.emit
         with low.emitter.loop(indexed(0, run.count)) as inside:
             place = low.emitter.scalar("shr", run.bits, Indexed(0, inside))
@@ -180,14 +181,15 @@ class PageHits:
             with low.emitter.unless_zero(place):
                 slot, channels = low.emitter.scalar("add", run.first, Indexed(0, inside)), low.emitter.register()
                 emit("lds", channels, indexed(self.masks.word + member * self.slot_row, slot))
-                expect_channels(block, self.density, slot, channels)
                 emit("min", place, run.found, Indexed(0, inside))
                 emit("max", place, place, 0)
                 emit("add", run.found, run.found, 1)
+                column = column_of(block, slot)
+                expect_channels(block, self.density, slot, channels)
                 emit("and", channels, channels, Indexed(0, self.everyone))
                 with low.emitter.unless_zero(channels):
-                    yield slot, place, channels
-                low.emitter.release(slot, channels)
+                    yield column, place, channels
+                low.emitter.release(slot, channels, column)
             low.emitter.release(place)
 
 
@@ -203,10 +205,11 @@ def page_hits(block: Block, choice: PageChoice) -> Iterator[PageHits]:
         low.storage.scratch(slot_row // run, "slots with chosen pages") as bits,
     ):
         low.emitter.emit("vfill", masks.operand, len=keys.heads_per_group * slot_row)
-        everyone, density = _all_channels(block), expect(block, choice)
+        is_missing = find_data(low, choice)
         choose(block, choice)
         _find_channels(block, choice, masks, slot_row)
         _find_slots(block, masks, slot_row, run, bits)
+        everyone, density = _all_channels(block), expect(block, choice, is_missing)
         extent = Extent(None, length, length, slots)
         yield PageHits(block.extent, extent, run, keys.slot_tokens, slot_row, masks, bits, everyone, density)
         release(low, density)
