@@ -83,9 +83,22 @@ class CompressedCache:
         return self.sequences[0].tokens.tokens if self.sequences else 0
 
     def present(self) -> tuple[Array, Array]:
-        """What the cache holds, as it is worth: keys [B, G, T, D] and values [B, G, T, Dv]."""
-        kept = [sequence.tokens.contents() for sequence in self.sequences]
-        return np.stack([keys for keys, _, _ in kept]), np.stack([values for _, values, _ in kept])
+        """What the cache holds, as it is worth: keys [B, G, T, D] and values [B, G, T, Dv].
+
+        Slots of a cache that evicts lie in their order. Tokens that a ring of codes does not attend to any more are
+        left out. Keys of which only signs are kept are worth 1 or -1.
+        """
+        kept = [self._held(sequence.tokens) for sequence in self.sequences]
+        return np.stack([keys for keys, _ in kept]), np.stack([values for _, values in kept])
+
+    def _held(self, tokens: Tokens) -> tuple[Array, Array]:
+        keys, values, positions = tokens.contents()
+        if isinstance(tokens, CodedTokens):
+            is_kept = positions[0] >= 0
+            keys, values = keys[:, is_kept], values[:, is_kept]
+        if self.cache.compression is not None and isinstance(self.cache.compression.selection, BinaryKeys):
+            keys = np.where(keys > 0, np.float32(1), np.float32(-1))
+        return keys, values
 
 
 @dataclass(frozen=True)

@@ -101,21 +101,30 @@ class KvLayout:
             tensor: float32 keys or values.
             start_token: Position of the first token.
         """
-        index = self._index(start_token + np.arange(tensor.shape[2]), first_column)
+        index = self.index(start_token + np.arange(tensor.shape[2]), first_column)
         values = np.asarray(tensor, dtype=np.float32)
         if region.dtype == np.uint16:
             region[index] = values.astype(ml_dtypes.bfloat16).view(np.uint16)
         else:
             region[index] = values
 
-    def load(self, region: NDArray[Any], first_column: int, tokens: int) -> NDArray[np.float32]:
-        """Read the first tokens back as float32 [sequences, kv_heads, tokens, head_dim]; arguments as in `store`."""
-        values = region[self._index(np.arange(tokens), first_column)]
+    def load(self, region: NDArray[Any], first_column: int, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Read tokens back as float32 [sequences, kv_heads, tokens, head_dim]; other arguments as in `store`."""
+        values = region[self.index(tokens, first_column)]
         if region.dtype == np.uint16:
             values = values.view(ml_dtypes.bfloat16)
         return np.asarray(values, dtype=np.float32)
 
-    def _index(self, tokens: NDArray[np.int64], first_column: int) -> tuple[NDArray[np.int64], ...]:
+    def index(self, tokens: NDArray[np.int64], first_column: int) -> tuple[NDArray[np.int64], ...]:
+        """Where the elements of tokens lie: channel, bank and lane of a region [channels, banks, columns * lanes].
+
+        Args:
+            tokens: Positions, or slots.
+            first_column: Column of the region where the block begins.
+
+        Returns:
+            Arrays [sequences, kv_heads, tokens, head_dim].
+        """
         head = np.arange(self.kv_heads)[:, None, None]
         token = tokens[None, :, None]
         element = np.arange(self.head_dim)[None, None, :]

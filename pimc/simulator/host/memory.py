@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from isa import CACHE_LAYOUTS, Port, ResourceLimitError, Symbol
+from isa import CACHE_LAYOUTS, Port, ResourceLimitError, Symbol, UnsupportedError
 from pimc.kv_layout import KvLayout
 from pimc.simulator.host.inputs import layout_number, token_axis
 from pimc.simulator.state.machine_state import MachineState
@@ -164,18 +165,25 @@ def clear_cache(state: MachineState, symbols: Iterable[Symbol], first: int, end:
             layout.store(region.data, symbol.address - region.low, zeros, first)
 
 
-def load_cache(state: MachineState, port: Port, symbol: Symbol, tokens: int) -> Array:
-    """The first `tokens` tokens of the resident cache, or all that it keeps, in the shape of a `present` output."""
-    layout = KvLayout.from_json(symbol.layout)
-    tokens = min(tokens, layout.max_tokens)
+def cache_elements(state: MachineState, symbol: Symbol, slots: NDArray[np.int64]) -> Array:
+    """What lies in slots of a resident cache: [sequences, kv_heads, slots, head_dim]."""
     region = _cache_region(state, symbol)
-    return cache_array(port, symbol, layout.load(region.data, symbol.address - region.low, tokens))
+    return KvLayout.from_json(symbol.layout).load(region.data, symbol.address - region.low, slots)
 
 
 def cache_array(port: Port, symbol: Symbol, found: Array) -> Array:
-    """Keys or values [sequences, kv_heads, tokens, head_dim] in the shape of a `present` output."""
+    """Keys or values [sequences, kv_heads, tokens, head_dim] in the shape of a `present` output.
+
+    Raises:
+        UnsupportedError: the output's shape is fixed, and the cache keeps another number of tokens.
+    """
     sequences, tokens = found.shape[0], found.shape[2]
     shape = [dim if isinstance(dim, int) else tokens for dim in port.shape]
+    if math.prod(shape) != found.size:
+        raise UnsupportedError(
+            f"the shape of '{port.name}' is fixed, and the cache keeps another number of tokens: {tokens}",
+            help="leave this output out, or export the model with a symbolic length",
+        )
     rows = np.moveaxis(found, 2, 1).reshape(sequences, tokens, -1)
     return from_rows(port, symbol, rows, shape).astype(port.dtype)
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isa import Port, Program, Symbol
+from isa import Program, Symbol
 from pimc.kv_layout import KvLayout
 from pimc.kv_stream import StreamLayout
-from pimc.simulator.host.memory import cache_array, load_cache
 from pimc.simulator.semantics.kv_record_kernels import expand_rows, fetch_records
 
 if TYPE_CHECKING:
@@ -19,20 +18,6 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 _LOOK_AHEAD = 8
 """Bytes behind the last record that reading may look at."""
-
-
-def present_array(state: MachineState, program: Program, port: Port, exact: Symbol, tokens: int) -> Array:
-    """What a cache holds, in the shape of a `present` output: exact elements, or what their records are worth.
-
-    Args:
-        state: What the machine holds.
-        program: Its program.
-        port: The output.
-        exact: Symbol of the exact keys or values.
-        tokens: Tokens so far.
-    """
-    records = stored_records(state, program, exact, tokens)
-    return load_cache(state, port, exact, tokens) if records is None else cache_array(port, exact, records)
 
 
 def stored_records(state: MachineState, program: Program, exact: Symbol, tokens: int) -> Array | None:

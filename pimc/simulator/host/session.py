@@ -42,8 +42,8 @@ from pimc.simulator.host.memory import (
     write_token_rows,
     write_whole,
 )
+from pimc.simulator.host.present import present_array
 from pimc.simulator.host.prompt_pieces import is_too_long, joined, prompt_pieces
-from pimc.simulator.host.records import present_array
 from pimc.simulator.host.symbols import bind_masks, bind_symbols, shape_of
 from pimc.simulator.simulator import Simulator
 
