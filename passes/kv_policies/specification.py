@@ -47,10 +47,12 @@ class KvSpecification:
     Attributes:
         text: What was read, on one line without comments.
         clauses: In order; later ones override earlier ones for their layers.
+        label: What tables call it: the text, or `@NAME` of the file where it was read.
     """
 
     text: str
     clauses: tuple[Clause, ...]
+    label: str
 
 
 def load_kv(argument: str) -> KvSpecification:
@@ -83,7 +85,8 @@ def parse_kv(text: str, file: str = _ARGUMENT) -> KvSpecification:
     """
     tokens = list(tokens_of(text, file))
     clauses = _Reader(tokens).clauses()
-    return KvSpecification(_condensed(tokens), clauses)
+    condensed = _condensed(tokens)
+    return KvSpecification(condensed, clauses, condensed if file == _ARGUMENT else f"@{Path(file).name}")
 
 
 def _condensed(tokens: Sequence[Token]) -> str:

@@ -74,4 +74,4 @@ def _side(options: Namespace, machine: Machine, prompt: Prompt, kv: str | None) 
     decoder = Decoder(program, Session(program, machine))
     choose = sampler(options.temperature, options.seed) if options.temperature else likeliest
     stream = generate(decoder, prompt.tokens, options.tokens, choose, prompt.end_tokens)
-    return Side("none" if kv is None else load_kv(kv).text, decoder, stream)
+    return Side("none" if kv is None else load_kv(kv).label, decoder, stream)

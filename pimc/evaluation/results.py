@@ -23,11 +23,13 @@ class PolicyResult:
 
     Attributes:
         policy: Its specification, `none` for the plain cache.
+        label: What tables call it: the same, or `@NAME` of the file where it was read.
         windows: What every window gave, in order.
         without_data: Cost at contexts that no window reaches, measured without data.
     """
 
     policy: str
+    label: str
     windows: tuple[WindowResult, ...]
     without_data: Mapping[int, Cost]
 
@@ -111,6 +113,7 @@ class Evaluation:
     def _policy_json(self, result: PolicyResult) -> dict[str, Any]:
         return {
             "policy": result.policy,
+            "label": result.label,
             "perplexity": _finite(result.perplexity),
             "perplexity_change": _finite(self.perplexity_change(result)),
             "kv_bytes_per_token": result.cache_bytes_per_token,

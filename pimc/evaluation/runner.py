@@ -32,11 +32,13 @@ class Plan:
 
     Attributes:
         policy: Its specification, `none` for the plain cache.
+        label: What tables and messages call it.
         kv: The same, read; `None` for the plain cache.
         program: The program without weights.
     """
 
     policy: str
+    label: str
     kv: KvSpecification | None
     program: Program
 
@@ -58,12 +60,14 @@ def plan_policies(policies: Sequence[KvSpecification], compile_model: Compile) -
     plain = compile_model(None, False)
     check_language_model(plain)
     wanted = {policy.text: policy for policy in policies if policy.text != BASELINE}
-    plans, refused = [Plan(BASELINE, None, plain)], list[PimcError]()
+    labels = [policy.label for policy in wanted.values()]
+    plans, refused = [Plan(BASELINE, BASELINE, None, plain)], list[PimcError]()
     for text, policy in wanted.items():
+        label = policy.label if labels.count(policy.label) == 1 else text
         try:
-            plans.append(Plan(text, policy, compile_model(policy, False)))
+            plans.append(Plan(text, label, policy, compile_model(policy, False)))
         except PimcError as problem:
-            refused.append(_naming(problem, text))
+            refused.append(_naming(problem, label))
     if refused:
         refused[0].others = tuple(refused[1:])
         raise refused[0]
@@ -113,17 +117,17 @@ def evaluate_policy(
     """
     done.begin(plan.policy, plan.sha256)
     results = done.windows(plan.policy)[: windows.count]
-    progress(len(results) * windows.size, f"{plan.policy}: compiling")
+    progress(len(results) * windows.size, f"{plan.label}: compiling")
     session: Session | None = None
     for number in range(len(results), windows.count):
         session = session or Session(compile_model(plan.kv, True), machine)
-        stepped = partial(progress, 1, f"{plan.policy}: window {number + 1} of {windows.count}")
+        stepped = partial(progress, 1, f"{plan.label}: window {number + 1} of {windows.count}")
         tokens, first = windows.window(number), windows.first_scored(number)
         result = run_window(session.program, session, tokens, first, contexts, stepped)
         done.add_window(plan.policy, result)
         results.append(result)
     for context in contexts:
         if context > windows.size and context not in done.without_data(plan.policy):
-            progress(0, f"{plan.policy}: {context} tokens without data")
+            progress(0, f"{plan.label}: {context} tokens without data")
             done.add_without_data(plan.policy, context, cost_without_data(plan.program, machine, context))
-    return PolicyResult(plan.policy, tuple(results), done.without_data(plan.policy))
+    return PolicyResult(plan.policy, plan.label, tuple(results), done.without_data(plan.policy))

@@ -62,7 +62,7 @@ def _print_accuracy(terminal: Terminal, evaluation: Evaluation) -> None:
 def _accuracy_row(evaluation: Evaluation, result: PolicyResult) -> tuple[str, ...]:
     change = "" if result is evaluation.baseline else percent_change(evaluation.perplexity_change(result))
     return (
-        result.policy,
+        result.label,
         f"{result.perplexity:.4f}",
         change,
         count(round(result.cache_bytes_per_token)),
@@ -89,7 +89,7 @@ def _cost_row(evaluation: Evaluation, result: PolicyResult, context: int) -> tup
     is_plain = result is evaluation.baseline
     return (
         f"{context}{' ' if result.is_measured(context) else '*'}",
-        result.policy,
+        result.label,
         f"{cost.tokens_per_s:,.0f}",
         "" if is_plain else f"{cost.tokens_per_s / plain.tokens_per_s:.3f}",
         with_unit(cost.energy_j_per_token, "J"),
@@ -105,7 +105,7 @@ def _print_units(terminal: Terminal, evaluation: Evaluation) -> None:
     rows = []
     for result in evaluation.policies:
         shares = result.cost(context).busy_shares
-        rows.append((result.policy, *(percent(shares.get(unit)) for unit in units)))
+        rows.append((result.label, *(percent(shares.get(unit)) for unit in units)))
     terminal.table("", columns, rows, right=columns[1:])
 
 

@@ -61,13 +61,13 @@ def evaluation_svg(evaluation: Evaluation) -> str:
     results = [result for result in evaluation.policies if math.isfinite(result.perplexity)]
     unit, factor = unit_of([each.cost(context).energy_j_per_token for each in results], "J")
     sizes = [
-        Point(each.policy, size, each.perplexity, f"{count(round(size))} B/token, perplexity {each.perplexity:.4f}")
+        Point(each.label, size, each.perplexity, f"{count(round(size))} B/token, perplexity {each.perplexity:.4f}")
         for each in results
         for size in [each.cache_bytes_per_token]
     ]
     energies = [
         Point(
-            each.policy,
+            each.label,
             joules * factor,
             each.perplexity,
             f"{with_unit(joules, 'J')}/token, perplexity {each.perplexity:.4f}",

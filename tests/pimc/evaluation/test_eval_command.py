@@ -82,6 +82,23 @@ def test_tables_fit_a_hundred_columns(capsys: pytest.CaptureFixture[str]) -> Non
     assert any(line.startswith("busy at 24 tokens") for line in lines)
 
 
+def test_policies_of_a_file_are_called_as_the_file_is(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    paths = [tmp_path / folder / "long.kv" for folder in ("a", "b")]
+    for path, budget in zip(paths, (12, 14), strict=True):
+        path.parent.mkdir()
+        path.write_text(f"# three clauses\nwindow:sink=2,budget={budget} ;\nnone @ 0 ;\nkivi @ 1")
+    text = "window:sink=2,budget=12 ; none @ 0 ; kivi @ 1"
+    notes, one = ["--resume", str(tmp_path / "notes.json")], ["--limit", "1", "--kv", f"@{paths[0]}"]
+    found = evaluate(capsys, *one, *notes)
+    assert [(each["policy"], each["label"]) for each in found["policies"]] == [("none", "none"), (text, "@long.kv")]
+    assert cli.main(["eval", str(MODEL), *SHORT, *one, *notes]) == 0
+    printed = capsys.readouterr().out
+    assert "@long.kv " in printed
+    assert "kivi" not in printed
+    found = evaluate(capsys, "--limit", "1", "--kv", f"@{paths[0]}", f"@{paths[1]}")
+    assert [each["label"] for each in found["policies"]] == ["none", text, text.replace("12", "14")]
+
+
 class _Cells(HTMLParser):
     """Texts of the cells of all tables."""
 

@@ -24,7 +24,7 @@ def evaluation(*policies: tuple[str, float, int, float]) -> Evaluation:
     for name, loss, size, energy in policies:
         cost = Cost(32, 1e-3, 32 * energy, 0, 0, {"channel": 5e-4})
         window = WindowResult(loss * 63, 63, 64, 64 * size, 64 * 1000, 64, cost, {64: cost})
-        results.append(PolicyResult(name, (window,), {}))
+        results.append(PolicyResult(name, name, (window,), {}))
     return Evaluation({"model": "<m>.onnx", "machine": "gddr6-aim"}, (64,), tuple(results), None)
 
 
