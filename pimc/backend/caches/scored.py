@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from isa import Indexed
+from isa import Indexed, Symbol
 from pimc.backend.caches.conditions import if_zero
 from pimc.backend.caches.keep_all import CacheIndex, KeepAll
 from pimc.backend.emitter import Words, indexed
@@ -71,6 +71,16 @@ class ScoredCache(KeepAll):
         rows, first = 1 if self.scored.shared else rooms.keys.kv_heads, rooms.state_word
         size = rows * self.places
         return _State(rows, self.places, first, first + size, first + 2 * size, first + 3 * size)
+
+    def symbols(self, rooms: CacheRooms) -> Iterator[Symbol]:
+        """What is kept from token to token."""
+        state = self._state(rooms)
+        if state is not None:
+            size = state.rows * state.places
+            yield Symbol("statistics", "sb", state.statistic, size)
+            yield Symbol("positions", "sb", state.position, size)
+            yield Symbol("penalties", "sb", state.penalty, size)
+            yield Symbol("free_places", "sb", state.free, state.rows * self.scored.interval)
 
     def indices(self, low: Lowering, rooms: CacheRooms) -> Iterator[CacheIndex]:
         """The place of the current token, for all heads or one after the other."""
