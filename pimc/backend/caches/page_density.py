@@ -1,8 +1,8 @@
 """What runs without data read of a cache whose pages are chosen: the pages that the policy declares, spread evenly.
 
-Every key/value head chooses its `count` pages independently of the others. Of S slots and P pages, with M = min(S, P),
-a head hits S (1 - (1 - 1/M)^count) slots in the mean; the heads that lie side by side in groups of channels together
-S (1 - (1 - 1/M)^(count groups)). A slot that is hit is read in as many channels as then hold the tokens.
+Every key/value head chooses the latest page, and `count` - 1 others independently of other heads. Of S slots and P
+pages the heads that lie side by side in groups of channels hit S (1 - (1 - 1/M)^n) slots in the mean, with M = min(S, P) and
+n = (count - 1) groups + 1 pages. The channels with tokens of the chosen pages are spread over these slots.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Density:
     Attributes:
         is_missing: 0 in runs with data.
         slots: Slots that are hit.
-        channels: Channels of such a slot that are read.
+        parts: Channels that are read, summed over these slots.
     """
 
     is_missing: int
     slots: int
-    channels: int
+    parts: int
 
 
 def find_data(low: Lowering, choice: PageChoice) -> int:
@@ -50,18 +50,18 @@ def expect(block: Block, choice: PageChoice, is_missing: int) -> Density:
     low, emit = block.low, block.low.emitter.emit
     density = Density(is_missing, low.emitter.register(), low.emitter.register())
     emit("li", density.slots, Indexed(0, block.extent.slots))
-    emit("li", density.channels, 1)
+    emit("li", density.parts, 0)
     emit("sub", is_missing, is_missing, 1)
     with low.emitter.unless_zero(is_missing):
         with low.emitter.unless_zero(choice.beyond):
             _expect_slots(block, choice, density.slots)
-        _expect_channels(block, choice, density)
+        _expect_parts(block, choice, density.parts)
     return density
 
 
 def _expect_slots(block: Block, choice: PageChoice, slots: int) -> None:
     low, emit = block.low, block.low.emitter.emit
-    tries = choice.rooms.chosen.count * block.rooms.keys.groups
+    tries = (choice.rooms.chosen.count - 1) * block.rooms.keys.groups + 1
     most = low.emitter.scalar("add", choice.complete, 1)
     emit("min", most, most, Indexed(0, slots))
     emit("max", most, most, 1)
@@ -92,17 +92,12 @@ def _power(low: Lowering, base: int, result: int, exponent: int) -> None:
             emit("shr", base, base, _ONE_BITS)
 
 
-def _expect_channels(block: Block, choice: PageChoice, density: Density) -> None:
-    """The groups of banks that hold chosen tokens, over the slots."""
+def _expect_parts(block: Block, choice: PageChoice, parts: int) -> None:
+    """As many as the chosen tokens of a head of each group fill."""
     low, keys, emit = block.low, block.rooms.keys, block.low.emitter.emit
     held = ceil_div(low, block.extent.end, keys.banks)
     emit("min", held, held, choice.rooms.chosen.count * choice.rooms.groups_of_banks)
-    emit("mul", held, held, keys.groups)
-    emit("add", held, held, Indexed(0, density.slots))
-    emit("sub", held, held, 1)
-    emit("divu", density.channels, held, Indexed(0, density.slots))
-    emit("max", density.channels, density.channels, 1)
-    emit("min", density.channels, density.channels, keys.groups * keys.channels_per_group)
+    emit("mul", parts, held, keys.groups)
     low.emitter.release(held)
 
 
@@ -132,23 +127,37 @@ def expect_run(low: Lowering, density: Density, run: tuple[int, int, int], most:
         low.emitter.release(before)
 
 
-def expect_channels(block: Block, density: Density, slot: int, channels: int) -> None:
-    """Emit the mask of the channels that are read of the slot in a register, in runs without data: others by turns."""
-    low, emit, keys = block.low, block.low.emitter.emit, block.rooms.keys
+def expect_channels(block: Block, density: Density, begin: int, place: int, channels: int) -> None:
+    """Emit the mask of the channels that are read of a slot, in runs without data: others by turns.
+
+    Args:
+        block: The attention block.
+        density: What is expected.
+        begin: Register with the slots that were hit before those of the run.
+        place: Register with those of the run.
+        channels: Register that is set.
+    """
+    low, emit = block.low, block.low.emitter.emit
+    most = block.rooms.keys.groups * block.rooms.keys.channels_per_group
     with low.emitter.unless_zero(density.is_missing):
-        turn, choices = low.emitter.register(), low.emitter.register()
-        emit("li", choices, keys.groups * keys.channels_per_group + 1)
-        emit("sub", choices, choices, Indexed(0, density.channels))
-        emit("max", choices, choices, 1)
-        emit("mul", turn, slot, Indexed(0, density.channels))
-        emit("remu", turn, turn, Indexed(0, choices))
+        before, after = (low.emitter.scalar("add", begin, Indexed(0, place)) for _ in range(2))
+        emit("add", after, after, 1)
+        for parts in (before, after):
+            emit("mul", parts, parts, Indexed(0, density.parts))
+            emit("divu", parts, parts, Indexed(0, density.slots))
+        emit("sub", after, after, Indexed(0, before))
+        emit("max", after, after, 1)
+        emit("min", after, after, most)
         emit("li", channels, 1)
-        emit("shl", channels, channels, Indexed(0, density.channels))
+        emit("shl", channels, channels, Indexed(0, after))
         emit("sub", channels, channels, 1)
-        emit("shl", channels, channels, Indexed(0, turn))
-        low.emitter.release(turn, choices)
+        emit("sub", after, after, most + 1)
+        emit("mul", after, after, -1)
+        emit("remu", before, before, Indexed(0, after))
+        emit("shl", channels, channels, Indexed(0, before))
+        low.emitter.release(before, after)
 
 
 def release(low: Lowering, density: Density) -> None:
     """Give the registers back."""
-    low.emitter.release(density.is_missing, density.slots, density.channels)
+    low.emitter.release(density.is_missing, density.slots, density.parts)

@@ -185,7 +185,7 @@ class PageHits:
                 emit("max", place, place, 0)
                 emit("add", run.found, run.found, 1)
                 column = column_of(block, slot)
-                expect_channels(block, self.density, slot, channels)
+                expect_channels(block, self.density, run.begin, place, channels)
                 emit("and", channels, channels, Indexed(0, self.everyone))
                 with low.emitter.unless_zero(channels):
                     yield column, place, channels
