@@ -28,6 +28,7 @@ POLICIES = (
     "pyramidkv:budget=256",
     "window:sink=4,budget=256 + kivi:bits=4",
     "topk:k=64",
+    "quest:pages=16",
     "cam:k=64",
 )
 """What is compared with the plain cache."""

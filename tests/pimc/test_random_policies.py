@@ -46,11 +46,14 @@ def cascades(draw: st.DrawFn) -> str:
 
 @st.composite
 def selections(draw: st.DrawFn) -> str:
-    """Of the best keys, alone or of a window; by signs."""
+    """Of the best keys, alone or of a window; by signs; of the best pages."""
     tile = draw(st.integers(2, 40))
     best = f"topk:k={draw(small)}"
     signs = f"cam:k={draw(small)},tile={tile},tile_top={draw(st.integers(1, tile))},bits={draw(st.integers(1, 8))}"
-    return draw(st.sampled_from([best, signs, f"{draw(windows())} + {best}", f"{draw(windows())} + {signs}"]))
+    page, dense = draw(st.sampled_from([16, 32])), draw(st.integers(0, 1))
+    pages = f"quest:page={page},pages={draw(st.integers(1, 4))},dense={dense}"
+    window = draw(windows())
+    return draw(st.sampled_from([best, signs, pages, f"{window} + {best}", f"{window} + {signs}"]))
 
 
 policies = st.one_of(

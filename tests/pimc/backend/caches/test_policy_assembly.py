@@ -29,6 +29,7 @@ POLICIES = {
     "snapkv": "snapkv:budget=64,window=16",
     "pyramidkv": "pyramidkv:budget=64,window=16",
     "topk": "topk:k=16",
+    "quest": "quest:pages=4,dense=0",
     "cam": "cam:k=16",
     "window_kivi": "window:sink=4,budget=128 + kivi:bits=2,residual=32",
 }
