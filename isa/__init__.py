@@ -18,6 +18,8 @@ from isa.costs import (
     vector_cycles,
     vector_function,
 )
+from isa.digital_cim_instructions import FULL_ACTIVITY
+from isa.digital_cim_instructions import MATRICES as DIGITAL_CIM_MATRICES
 from isa.errors import (
     AssemblyError,
     EncodingError,
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
     from isa.assembly.disassembler import disassemble, save_assembly
     from isa.assembly.instruction_text import InstructionFormat, format_instruction, labels_of
     from isa.container import load_program, save_program
+    from isa.digital_cim import DigitalCim
     from isa.dram_device import AttaccController, DramDevice, HbmPimController
     from isa.encoding import decode_instructions, encode_instructions
     from isa.instruction_manual import EXTENSIONS, manual, syntax
@@ -93,6 +96,7 @@ _LAZY = {
     "AttaccController": "isa.dram_device",
     "DramDevice": "isa.dram_device",
     "HbmPimController": "isa.dram_device",
+    "DigitalCim": "isa.digital_cim",
     "KvCodec": "isa.kv_codec",
     "Machine": "isa.machine",
     "NearBank": "isa.near_bank",
@@ -120,7 +124,9 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "CACHE_LAYOUTS",
     "COMPARISONS",
+    "DIGITAL_CIM_MATRICES",
     "EXTENSIONS",
+    "FULL_ACTIVITY",
     "INSTRUCTIONS",
     "REGISTER_COUNT",
     "UNITS",
@@ -129,6 +135,7 @@ __all__ = [
     "AssemblyError",
     "AttaccController",
     "Diagnostic",
+    "DigitalCim",
     "DramDevice",
     "Duration",
     "EncodingError",

@@ -21,8 +21,10 @@ Channels that read the same words are a broadcast; channels that write the same 
 
 from __future__ import annotations
 
+from isa.digital_cim_instructions import DIGITAL_CIM
 from isa.kv_codec_instructions import KV_CODEC
 from isa.near_bank_instructions import NEAR_BANK
+from isa.off_chip_instructions import OFF_CHIP
 from isa.operands import COMPARISONS, VECTOR_FUNCTIONS, WORD_TYPES, register, signed, step, stride, value, words
 from isa.spec import InstructionSpec, InstructionTable, Kind, Operand
 
@@ -183,4 +185,4 @@ _VECTOR = (
     _reduction("rmin", 0x34, "dst = smallest element of each row", _TYPE),
 )
 
-INSTRUCTIONS = InstructionTable((*_CONTROL, *_SCALAR, *_VECTOR, *NEAR_BANK, *KV_CODEC))
+INSTRUCTIONS = InstructionTable((*_CONTROL, *_SCALAR, *_VECTOR, *NEAR_BANK, *KV_CODEC, *DIGITAL_CIM, *OFF_CHIP))

@@ -10,9 +10,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from isa.costs import vector_function
+from isa.digital_cim import DigitalCim
 from isa.dram_device import DramDevice
 from isa.kv_codec import KvCodec
 from isa.near_bank import NearBank
+from isa.off_chip import OffChipMemory
 from isa.units import Duration
 
 _Count = Annotated[int, Field(ge=1)]
@@ -31,13 +33,17 @@ class Sequencer(Component):
 
     Attributes:
         cycles_per_instruction: Cycles between two instructions handed over.
-        queue_depth: Instructions that each unit may have waiting.
+        control_cycles: Cycles of a control or scalar instruction, and of handing over one to a unit with a queue of its
+            own; as `cycles_per_instruction` unless given, 0 where loops are counters beside the units.
+        queue_depth: Instructions that each unit may have waiting; with 0 an instruction waits in the sequencer for its
+            unit and its operands, and so does everything behind it.
         energy_pj_per_instruction: Fetch and decode of one 32-byte word.
         area_mm2: Silicon area, when known.
     """
 
     cycles_per_instruction: _Count
-    queue_depth: _Count
+    control_cycles: Annotated[int, Field(ge=0)] | None = None
+    queue_depth: Annotated[int, Field(ge=0)]
     energy_pj_per_instruction: _Number = 0.0
     area_mm2: _Number | None = None
 
@@ -130,7 +136,9 @@ class Machine(Component):
         shared_buffer: Memory space `sb` (extension I).
         vector_unit: Vector instructions (extension I).
         near_bank: DRAM channels with compute units at the banks (extension B), or `None`.
-        kv_codec: Unit that compresses keys and values (extension K, with `near_bank`), or `None`.
+        kv_codec: Unit that compresses keys and values (extension K), or `None`.
+        digital_cim: Core of digital CIM arrays with the units around them (extension X), or `None`.
+        off_chip: Memory behind the shared buffer (extension L), or `None`.
         dram: DRAM channels that are driven by command streams of their own, or `None`.
         sources: For a dotted path of this description, where its numbers were read; a path covers what is below it.
     """
@@ -144,6 +152,8 @@ class Machine(Component):
     vector_unit: VectorUnit
     near_bank: NearBank | None = None
     kv_codec: KvCodec | None = None
+    digital_cim: DigitalCim | None = None
+    off_chip: OffChipMemory | None = None
     dram: DramDevice | None = None
     sources: dict[str, str] = Field(default_factory=dict[str, str])
 
@@ -152,7 +162,13 @@ class Machine(Component):
         """Letters of the ISA extensions that the components bring; a codec that needs banks brings none without."""
         codec = self.kv_codec
         has_codec = codec is not None and (self.near_bank is not None or not codec.bank_decode)
-        brought = {"I": True, "B": self.near_bank is not None, "K": has_codec}
+        brought = {
+            "I": True,
+            "B": self.near_bank is not None,
+            "K": has_codec,
+            "X": self.digital_cim is not None,
+            "L": self.off_chip is not None,
+        }
         return tuple(letter for letter, is_there in brought.items() if is_there)
 
     @model_validator(mode="after")
@@ -163,10 +179,18 @@ class Machine(Component):
             raise ValueError("kv_codec.bank_decode needs mac_gb_column: free; beats of a column meet different columns")
         return self
 
+    @model_validator(mode="after")
+    def _one_clock(self) -> Machine:
+        if self.digital_cim is not None and self.digital_cim.clock_ns != self.clock_ns:
+            raise ValueError("digital_cim.clock_ns and clock_ns differ; the units run at the clock of the machine")
+        return self
+
     @cached_property
     def sha256(self) -> str:
         """Hash of the resolved description without its prose (`description`, `sources`) and absent devices."""
         absent = {name for name in type(self).model_fields if name != "near_bank" and getattr(self, name) is None}
         facts = self.model_dump(mode="json", exclude={"description", "sources"} | absent)
+        if self.sequencer.control_cycles is None:
+            del facts["sequencer"]["control_cycles"]
         text = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast, runtime_checkable
 
 if TYPE_CHECKING:
     from isa.machine import Machine
@@ -43,6 +43,15 @@ class UnitComponent(Protocol):
         ...
 
 
+@runtime_checkable
+class PublishedComponent(Protocol):
+    """A component whose authors account for it in a way of their own."""
+
+    def published(self) -> UnitComponent:
+        """The component in the accounting `paper`."""
+        ...
+
+
 @dataclass(frozen=True)
 class Unit:
     """A row of the table.
@@ -62,9 +71,19 @@ class Unit:
     component: str = ""
     is_serial: bool = False
 
-    def component_of(self, machine: Machine) -> UnitComponent | None:
-        """Its description; `None` when the machine lacks the unit, and for the sequencer and the channels."""
-        return cast("UnitComponent | None", getattr(machine, self.component)) if self.component else None
+    def component_of(self, machine: Machine, accounting: str = "faithful") -> UnitComponent | None:
+        """Its description; `None` when the machine lacks the unit, and for the sequencer and the channels.
+
+        Args:
+            machine: The machine.
+            accounting: With `paper` the component as its authors account for it, where that differs.
+        """
+        if not self.component:
+            return None
+        component = cast("UnitComponent | None", getattr(machine, self.component))
+        if accounting == "paper" and isinstance(component, PublishedComponent):
+            return component.published()
+        return component
 
 
 UNITS = (
@@ -72,5 +91,14 @@ UNITS = (
     Unit("vector", "vector unit", "I", "vector_unit", is_serial=True),
     Unit("channel", "channel instructions", "B"),
     Unit("codec", "kv codec", "K", "kv_codec", is_serial=True),
+    Unit("arrays", "digital CIM arrays", "X", "digital_cim"),
+    Unit("engines", "dot product engines", "X", "digital_cim", is_serial=True),
+    Unit("softmax", "softmax units", "X", "digital_cim", is_serial=True),
+    Unit("norm", "layer normalisation lanes", "X", "digital_cim", is_serial=True),
+    Unit("relu", "ReLU unit", "X", "digital_cim", is_serial=True),
+    Unit("prune", "pruning units", "X", "digital_cim", is_serial=True),
+    Unit("quantise", "quantisation units", "X", "digital_cim", is_serial=True),
+    Unit("dequantise", "dequantisation units", "X", "digital_cim", is_serial=True),
+    Unit("memory", "off-chip memory", "L", "off_chip"),
 )
 """All units; programs that run know them by their place."""

@@ -9,11 +9,18 @@ from isa.operands import VECTOR_FUNCTIONS
 from isa.program import Program, Region
 from isa.verification.access_ranges import Access, Operands
 from isa.verification.accesses import counts
+from isa.verification.array_accesses import ARRAY_RULES, array_errors
 from isa.verification.codec_accesses import codec_errors
 from isa.verification.linear import Linear
 from isa.verification.register_state import bounds_of
 
-_UNITS = {"sb": "word", "bank": "bank column", "gb": "global buffer column", "acc": "accumulator"}
+_UNITS = {
+    "sb": "word",
+    "bank": "bank column",
+    "gb": "global buffer column",
+    "acc": "accumulator",
+    "off": "off-chip byte",
+}
 _NO_ACCUMULATOR_FUNCTIONS = ("from_int", "to_int")
 
 
@@ -37,6 +44,8 @@ def check_operands(operands: Operands) -> tuple[list[str], Operands | None]:
         errors += _channel_errors(working)
     if operands.built.spec.extension == "K":
         errors += codec_errors(working)
+    if operands.built.mnemonic in ARRAY_RULES:
+        errors += array_errors(working)
     return errors, working
 
 

@@ -12,6 +12,7 @@ from isa.verification.register_state import State, bounds_of
 from isa.verification.unknowns import Unknowns
 
 if TYPE_CHECKING:
+    from isa.digital_cim import DigitalCim
     from isa.kv_codec import KvCodec
     from isa.near_bank import NearBank
 
@@ -24,7 +25,7 @@ class Access:
 
     Attributes:
         operand: Operand with the first address.
-        space: `sb`, `bank`, `gb` or `acc`.
+        space: `sb`, `bank`, `gb`, `acc` or `off`.
         start: First address.
         size: Addresses from the first to the last, gaps included.
         solid: Whether there are no gaps.
@@ -52,6 +53,7 @@ class Operands:
         values: Integer of each operand, by name; choices and floats are left out.
         near_bank: The near-bank component, `None` when the machine has none (and so no instruction needs it).
         kv_codec: The KV codec, `None` when the machine has none.
+        digital_cim: The digital CIM core, `None` when the machine has none.
     """
 
     built: Instruction
@@ -60,12 +62,19 @@ class Operands:
     values: Mapping[str, Linear]
     near_bank: NearBank | None
     kv_codec: KvCodec | None = None
+    digital_cim: DigitalCim | None = None
 
     @property
     def device(self) -> NearBank:
         """The near-bank component of an instruction of extension B."""
         assert self.near_bank is not None
         return self.near_bank
+
+    @property
+    def core(self) -> DigitalCim:
+        """The core of an instruction of the digital half of extension X."""
+        assert self.digital_cim is not None
+        return self.digital_cim
 
     def value(self, name: str) -> Linear:
         """The integer of an operand."""

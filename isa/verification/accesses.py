@@ -15,6 +15,7 @@ from isa.verification.access_ranges import (
     transfer,
     words,
 )
+from isa.verification.array_accesses import ARRAY_COUNTS, ARRAY_RULES
 from isa.verification.codec_accesses import CODEC_RULES
 from isa.verification.linear import Linear
 
@@ -23,7 +24,7 @@ def accesses(operands: Operands) -> list[Access]:
     """Everything that the instruction touches when none of its counts is zero."""
     if operands.built.spec.unit == "vector":
         return list(_vector(operands))
-    rule = CODEC_RULES.get(operands.built.mnemonic) or _CHANNEL_RULES[operands.built.mnemonic]
+    rule = {**_CHANNEL_RULES, **CODEC_RULES, **ARRAY_RULES}[operands.built.mnemonic]
     return list(rule(operands))
 
 
@@ -36,6 +37,8 @@ def counts(operands: Operands) -> list[str]:
     is_reduction = vector and operands.has("len") and operands.has("dst") and not operands.has("dst_step")
     if is_reduction:
         return ["rows"]
+    if operands.built.mnemonic in ARRAY_RULES:
+        return [name for name in ARRAY_COUNTS if operands.has(name)]
     sizes = ["rows", "len", "cols", "outs", "count", "beats"]
     if operands.built.mnemonic == "kselect":
         sizes.remove("count")

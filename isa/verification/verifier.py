@@ -18,6 +18,7 @@ from isa.errors import Place, ProgramError, joined
 from isa.program import Program
 from isa.sections import section_errors
 from isa.spec import Kind
+from isa.units import UNITS
 from isa.verification.access_checks import check_access, check_operands, reach
 from isa.verification.access_ranges import Access, Operands
 from isa.verification.accesses import accesses
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from isa.machine import Machine
 
 _MOST_FINDINGS = 50
+_UNITS = {unit.name: unit for unit in UNITS}
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ def _extension_errors(program: Program, machine: Machine) -> Iterator[Diagnostic
         if built.spec.extension not in machine.extensions:
             message = f"the machine '{machine.name}' has no extension {built.spec.extension}"
             yield _diagnostic(program, index, message)
+        elif (unit := _UNITS[built.spec.unit]).component and unit.component_of(machine) is None:
+            yield _diagnostic(program, index, f"the machine '{machine.name}' has no {unit.title}")
 
 
 class _Checker:
@@ -92,7 +96,10 @@ class _Checker:
         self.events: list[Event] = []
         self.walk = Walk(program, self._visit, self._report)
         device = machine.near_bank
+        memory = machine.off_chip
         self.capacity = {"sb": machine.shared_buffer.capacity_words}
+        if memory is not None:
+            self.capacity["off"] = memory.capacity_bytes
         if device is not None:
             self.capacity["bank"] = device.columns_per_bank
             self.capacity["gb"] = device.global_buffer_columns
@@ -139,7 +146,9 @@ class _Checker:
         }
         if built.mnemonic == "sts":
             self.walk.register(index, state, int(str(built["ra"])))
-        return Operands(built, state, self.walk.unknowns, values, self.machine.near_bank, self.machine.kv_codec)
+        machine = self.machine
+        components = (machine.near_bank, machine.kv_codec, machine.digital_cim)
+        return Operands(built, state, self.walk.unknowns, values, *components)
 
 
 def _mask(operands: Operands, access: Access) -> Linear:

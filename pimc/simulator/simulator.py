@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from isa import Entry, InputError, Machine, MachineError, Program, RegisterSymbol, ResourceLimitError
+from isa import UNITS, Entry, InputError, Machine, MachineError, Program, RegisterSymbol, ResourceLimitError
 from pimc.simulator.accounting.energy import Accounting
 from pimc.simulator.accounting.record_statistics import RecordReader
 from pimc.simulator.accounting.run_statistics import Accountant, RunFacts
@@ -62,7 +62,7 @@ class Simulator:
         """
         _check_machine(self.machine, program)
         self._channels = channels_of_machine(self.machine)
-        self._engine = Engine(self.machine, program, self._channels)
+        self._engine = Engine(self.machine, program, self._channels, self._accounting)
         self._accountant = Accountant(
             self.machine, program, self._engine.operations, self._channels.command_names, self._accounting
         )
@@ -230,3 +230,7 @@ def _check_machine(machine: Machine, program: Program) -> None:
             f"the machine '{machine.name}' lacks the extension {', '.join(lacking)}",
             notes=[f"it has {', '.join(machine.extensions)}"],
         )
+    used = {instruction.spec.unit for instruction in program.code}
+    absent = [unit for unit in UNITS if unit.name in used and unit.component and unit.component_of(machine) is None]
+    if absent:
+        raise MachineError(f"the machine '{machine.name}' has no {', '.join(unit.title for unit in absent)}")

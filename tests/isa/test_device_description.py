@@ -64,7 +64,9 @@ def test_power_limit_stretches_the_multiplications_alone() -> None:
 
 def test_devices_leave_the_hashes_of_other_machines_alone() -> None:
     machine = isa.load_machine("gddr6-aim")
-    facts = machine.model_dump(mode="json", exclude={"description", "sources", "dram"})
+    absent = {name for name in type(machine).model_fields if getattr(machine, name) is None}
+    facts = machine.model_dump(mode="json", exclude={"description", "sources"} | absent)
+    del facts["sequencer"]["control_cycles"]
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
     assert machine.sha256 == hashlib.sha256(text.encode()).hexdigest()
     hashes = {isa.load_machine(name).sha256 for name in isa.machine_names()}

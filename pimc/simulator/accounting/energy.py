@@ -13,6 +13,9 @@ Two accountings. `paper` repeats CENT's published one (github.com/Yufeng98/CENT 
 `faithful`, the default, adds what that leaves out: refresh, the accesses of global buffer and accumulators (a MAC
 contains its own), and the standby power of every channel. It never charges less for the same counts.
 
+Components whose authors account for them in another way say so themselves (`isa.PublishedComponent`): `paper` then asks
+them for durations, energies and leakage.
+
 Both charge the KV codec for each element, and `beat_energy_pj` for a MAC16 of `kmac` that takes a further beat of a
 column already read.
 """
@@ -101,10 +104,12 @@ def _command_table(near_bank: NearBank, accounting: Accounting) -> NDArray[np.fl
     return table
 
 
-def powered_components(machine: Machine, extensions: Container[str] = ()) -> list[UnitComponent]:
+def powered_components(
+    machine: Machine, extensions: Container[str] = (), accounting: Accounting = "faithful"
+) -> list[UnitComponent]:
     """Components of the units that are switched on: those of extension I, and of the `extensions` that are used."""
     units = {unit.component: unit for unit in UNITS if unit.extension == "I" or unit.extension in extensions}
-    return [each for unit in units.values() if (each := unit.component_of(machine)) is not None]
+    return [each for unit in units.values() if (each := unit.component_of(machine, accounting)) is not None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,16 +125,19 @@ class ElementEnergies:
     table_pj: NDArray[np.float64]
 
 
-def element_energies(machine: Machine, operations: Sequence[Operation], extensions: Container[str]) -> ElementEnergies:
+def element_energies(
+    machine: Machine, operations: Sequence[Operation], extensions: Container[str], accounting: Accounting = "faithful"
+) -> ElementEnergies:
     """Energies of the elements of each instruction, for a program that uses these extensions."""
-    found = [_element_energies(machine, each) for each in operations]
-    parts = [part for component in powered_components(machine, extensions) for part in component.leakages_mw()]
+    found = [_element_energies(machine, each, accounting) for each in operations]
+    powered = powered_components(machine, extensions, accounting)
+    parts = [part for component in powered for part in component.leakages_mw()]
     table = [[energies.get(part, 0.0) for part in parts] for energies in found]
     return ElementEnergies(tuple(parts), np.array(table, np.float64).reshape(len(found), len(parts)))
 
 
-def _element_energies(machine: Machine, operation: Operation) -> Mapping[str, float]:
-    component = UNITS[operation.unit].component_of(machine)
+def _element_energies(machine: Machine, operation: Operation, accounting: Accounting) -> Mapping[str, float]:
+    component = UNITS[operation.unit].component_of(machine, accounting)
     return {} if component is None else component.energies_pj(operation.mnemonic, operation.function)
 
 
@@ -194,7 +202,7 @@ class EnergyModel:
         machine = self._machine
         seconds = machine.clock_ns * 1e-9
         powers_mw = {"shared_buffer": machine.shared_buffer.leakage_mw}
-        for component in powered_components(machine, extensions):
+        for component in powered_components(machine, extensions, self._accounting):
             powers_mw |= component.leakages_mw()
         leakage = {f"{part}_leakage": power * 1e-3 * cycles * seconds for part, power in powers_mw.items()}
         near_bank = machine.near_bank

@@ -16,7 +16,7 @@ from pimc.simulator.accounting.floors import peak_floor_cycles, row_cycled_floor
 from pimc.simulator.accounting.record_statistics import Records
 from pimc.simulator.accounting.stats import InstructionStatistics, NodeStatistics, Statistics
 from pimc.simulator.engine.counters import Counters
-from pimc.simulator.engine.decoding import Operation
+from pimc.simulator.engine.decoding import MEMORY, SEQUENCER, Operation
 
 STANDBY_NODE = "(standby)"
 """Name among the graph nodes of what no node causes: standby, leakage, refreshes of idle channels."""
@@ -75,7 +75,7 @@ class Accountant:
         self._energy = EnergyModel(machine, accounting)
         self._accounting = accounting
         self._extensions = {row.spec.extension for row in program.code}
-        self._elements = element_energies(machine, operations, self._extensions)
+        self._elements = element_energies(machine, operations, self._extensions, accounting)
         self._element_pj = self._elements.table_pj.sum(axis=1)
         self._sources = np.array(program.debug if program.debug else [0] * len(program.code), np.int64)
         self._cache = CacheAccountant(machine, program, self._commands)
@@ -110,9 +110,18 @@ class Accountant:
             for unit, cycles in zip(UNITS, counters.unit_cycles, strict=True)
             if unit.extension in always or unit.extension in self._extensions
         }
-        busy["sequencer"] = sum(counters.executed) * self._machine.sequencer.cycles_per_instruction
+        busy["sequencer"] = self._sequencer_cycles(counters)
         busy["mac"] = peak_floor_cycles(self._machine, counters.mac_work)
         return busy
+
+    def _sequencer_cycles(self, counters: Counters) -> int:
+        """Cycles of control and scalar instructions, and of handing over the others."""
+        sequencer = self._machine.sequencer
+        if sequencer.control_cycles is None:
+            return sum(counters.executed) * sequencer.cycles_per_instruction
+        pairs = zip(self._operations, counters.executed, strict=True)
+        issued = sum(count for operation, count in pairs if operation.unit not in (SEQUENCER, MEMORY))
+        return issued * sequencer.cycles_per_instruction + (sum(counters.executed) - issued) * sequencer.control_cycles
 
     def energy_by_unit_j(self, counters: Counters, cycles: int, row_open_cycles: int) -> dict[str, float]:
         """Energy of a run, cut by unit, in joules.

@@ -19,14 +19,18 @@ from isa import (
     control_flow_errors,
     vector_function,
 )
+from pimc.simulator.footprints.digital_cim import DIGITAL_CIM_FOOTPRINTS
 from pimc.simulator.footprints.kv_codec import KV_CODEC_FOOTPRINTS
 from pimc.simulator.footprints.kv_records import KV_RECORD_FOOTPRINTS
 from pimc.simulator.footprints.near_bank import NEAR_BANK_FOOTPRINTS
+from pimc.simulator.footprints.off_chip import OFF_CHIP_FOOTPRINTS
 from pimc.simulator.footprints.vector import VECTOR_FOOTPRINTS, Footprint
+from pimc.simulator.semantics.digital_cim import DIGITAL_CIM_SEMANTICS
 from pimc.simulator.semantics.kv_banks import KV_BANK_SEMANTICS
 from pimc.simulator.semantics.kv_codec import KV_CODEC_SEMANTICS
 from pimc.simulator.semantics.kv_records import KV_RECORD_SEMANTICS
 from pimc.simulator.semantics.near_bank import NEAR_BANK_SEMANTICS
+from pimc.simulator.semantics.off_chip import OFF_CHIP_SEMANTICS
 from pimc.simulator.semantics.reduction import REDUCTION_SEMANTICS
 from pimc.simulator.semantics.scalar import SCALAR_SEMANTICS
 from pimc.simulator.semantics.vector import VECTOR_SEMANTICS
@@ -39,6 +43,8 @@ SEMANTICS: Mapping[str, Callable[..., Any]] = {
     **KV_CODEC_SEMANTICS,
     **KV_BANK_SEMANTICS,
     **KV_RECORD_SEMANTICS,
+    **DIGITAL_CIM_SEMANTICS,
+    **OFF_CHIP_SEMANTICS,
 }
 """What every instruction does, by mnemonic: f(state, *operands)."""
 
@@ -47,17 +53,25 @@ FOOTPRINTS: Mapping[str, Callable[..., Footprint | None]] = {
     **NEAR_BANK_FOOTPRINTS,
     **KV_CODEC_FOOTPRINTS,
     **KV_RECORD_FOOTPRINTS,
+    **DIGITAL_CIM_FOOTPRINTS,
+    **OFF_CHIP_FOOTPRINTS,
 }
 """What every instruction of a unit touches, by mnemonic: f(state, *operands)."""
 
 UNITS = tuple(unit.name for unit in isa.UNITS)
 """Names of the units by number, as the instruction table spells them."""
 
-SEQUENCER, VECTOR, CHANNEL = (UNITS.index(name) for name in ("sequencer", "vector", "channel"))
-"""Numbers of units that are unlike the others: of numbers, of words, of channels."""
+SEQUENCER, VECTOR, CHANNEL, MEMORY = (UNITS.index(name) for name in ("sequencer", "vector", "channel", "memory"))
+"""Numbers of units that are unlike the others: of numbers, of words, of channels, of bytes off chip."""
 
 RETURNING = ("lds", "kappend", "kfetch")
 """Instructions of units that return a register."""
+
+_LENGTHS = ("len", "tiles", "bytes")
+"""Operands that say how much an instruction of a unit works on in a row."""
+
+_FUNCTIONS = ("engine", "activity")
+"""Operands that tell a component what an instruction other than one of the vector unit does."""
 
 _NOWHERE = -1
 
@@ -77,9 +91,10 @@ class Operation:
         registers: Registers that it reads or writes.
         loads: Register that the unit returns (`lds`, `kappend`, `kfetch`), or -1.
         rows_at: Position of the operand `rows`, or -1.
-        length_at: Position of the operand `len`, or -1.
-        function: What the vector unit computes: a key of its `special_passes`, or a plain function. Of other units,
-            the mnemonic.
+        length_at: Position of the operand `len`, `tiles` or `bytes`, or -1.
+        function: What the vector unit computes: a key of its `special_passes`, or a plain function. Of other units
+            their operand `engine` or `activity`, or else the mnemonic.
+        engine: Part of the unit that works, beside other parts; empty where a unit has but one.
         fixed: Footprint of an instruction without indexed operands, once known.
     """
 
@@ -95,6 +110,7 @@ class Operation:
     rows_at: int
     length_at: int
     function: str
+    engine: str
     fixed: Footprint | None = None
 
 
@@ -120,8 +136,9 @@ def _operation(index: int, instruction: Instruction) -> Operation:
         registers=(*named, *(register for _, _, register in patches)),
         loads=int(str(instruction["rd"])) if row.mnemonic in RETURNING else _NOWHERE,
         rows_at=names.index("rows") if "rows" in names else _NOWHERE,
-        length_at=names.index("len") if "len" in names else _NOWHERE,
+        length_at=next((names.index(name) for name in _LENGTHS if name in names), _NOWHERE),
         function=_function(instruction),
+        engine=str(instruction["engine"]) if "engine" in names else "",
     )
 
 
@@ -138,7 +155,8 @@ def _resolved(operand: Operand, value: OperandValue) -> int | float:
 def _function(instruction: Instruction) -> str:
     row = instruction.spec
     if row.unit != UNITS[VECTOR]:
-        return row.mnemonic
+        named = [operand.name for operand in row.operands if operand.name in _FUNCTIONS]
+        return str(instruction[named[0]]) if named else row.mnemonic
     has_function = any(operand.name == "fn" for operand in row.operands)
     return vector_function(row.mnemonic, str(instruction["fn"]) if has_function else "copy")
 

@@ -11,6 +11,7 @@ from pimc.simulator.dram.channel_timing import ChannelTiming, beat_work
 from pimc.simulator.engine.counters import Counters
 from pimc.simulator.engine.decoding import (
     CHANNEL,
+    MEMORY,
     RETURNING,
     SEQUENCER,
     Operation,
@@ -34,6 +35,21 @@ _ALWAYS_EXECUTED = (*RETURNING, "sts")
 """What a run without data executes, too, so that registers have values."""
 
 
+def _queue_depths(machine: Machine) -> tuple[int, ...]:
+    """Instructions that each unit may have waiting: those of the sequencer's description, or of the unit's own."""
+    own = {MEMORY: machine.off_chip.queue_depth} if machine.off_chip is not None else {}
+    return tuple(own.get(number, machine.sequencer.queue_depth) for number in range(len(UNITS)))
+
+
+def _hand_over_cycles(machine: Machine) -> tuple[int, ...]:
+    """Cycles of the sequencer for an instruction of each unit."""
+    sequencer = machine.sequencer
+    control = sequencer.cycles_per_instruction if sequencer.control_cycles is None else sequencer.control_cycles
+    return tuple(
+        control if number in (SEQUENCER, MEMORY) else sequencer.cycles_per_instruction for number in range(len(UNITS))
+    )
+
+
 class Engine:
     """A loaded program on a machine, and its position in time.
 
@@ -45,12 +61,15 @@ class Engine:
         recorder: Gets what units do, while there is one.
     """
 
-    def __init__(self, machine: Machine, program: Program, channels: ChannelTiming) -> None:
+    def __init__(
+        self, machine: Machine, program: Program, channels: ChannelTiming, accounting: str = "faithful"
+    ) -> None:
         self.state = MachineState(machine, program, loop_ends(program))
         self._program = program
         self._machine = machine
         self.operations = decode(program)
-        self._period = machine.sequencer.cycles_per_instruction
+        self._accounting = accounting
+        self._periods = _hand_over_cycles(machine)
         self._computes = True
         self._timing: TimingEngine | None = None
         self.recorder: Recorder | None = None
@@ -60,9 +79,9 @@ class Engine:
         """Go back to cycle 0, with `channels` that have done nothing yet."""
         self.cycle = 0
         self._channels = channels
-        components = enumerate(unit.component_of(self._machine) for unit in UNITS)
+        components = enumerate(unit.component_of(self._machine, self._accounting) for unit in UNITS)
         self._word_units = {number: WordUnit(each) for number, each in components if each is not None}
-        self._board = Scoreboard(self._machine, len(UNITS), _SERIAL)
+        self._board = Scoreboard(_queue_depths(self._machine), _SERIAL)
         self.counters = self._new_counters()
 
     def _new_counters(self) -> Counters:
@@ -109,7 +128,7 @@ class Engine:
             self.cycle, self.counters = found
 
     def _execute(self) -> None:
-        state, board, period = self.state, self._board, self._period
+        state, board, periods = self.state, self._board, self._periods
         operations, executed, registers = self.operations, self.counters.executed, state.registers
         index = state.program_counter
         operands: list[Any] = []
@@ -130,7 +149,7 @@ class Engine:
                     operation.semantics(state, *operands)
                 else:
                     self._hand_over(operation, operands)
-                board.clock += period
+                board.clock += periods[operation.unit]
                 if self.recorder is not None:
                     self.recorder.dispatched(index, board.clock)
         except FaultError as fault:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right, insort
+from collections.abc import Sequence
 
-from isa import Machine
 from pimc.simulator.footprints.vector import Footprint, Span
 
 _PRUNE_AT = 24
@@ -32,29 +32,28 @@ class Scoreboard:
     end of an earlier one that writes words it reads (RAW), reads words it writes (WAR) or writes words it writes (WAW);
     two-dimensional ranges count as their hull. An instruction that reads or writes a register which a unit has yet to
     return waits in the sequencer, and so does everything behind it. A unit holds `queue_depth` instructions that have
-    not started.
+    not started; with a depth of 0 an instruction is handed over when it starts.
 
     Attributes:
         clock: Cycle at which the sequencer hands over the next instruction.
         pending: For registers that a unit has yet to return, the cycle at which it does.
     """
 
-    def __init__(self, machine: Machine, units: int, serial_units: frozenset[int] = frozenset()) -> None:
+    def __init__(self, depths: Sequence[int], serial_units: frozenset[int] = frozenset()) -> None:
         """Start at cycle 0.
 
         Args:
-            machine: Gives the depth of the queues.
-            units: Number of units.
+            depths: Depth of the queue of each unit.
             serial_units: Units that never start an instruction before the end of their previous one; hazards between
                 two instructions of such a unit need no check.
         """
         self.clock = 0
         self.pending: dict[int, int] = {}
-        self._depth = machine.sequencer.queue_depth
-        self._units = tuple(_UnitRecord() for _ in range(units))
+        self._depths = tuple(depths)
+        self._units = tuple(_UnitRecord() for _ in depths)
         self._rivals = tuple(
             tuple(each for other, each in enumerate(self._units) if other != unit or unit not in serial_units)
-            for unit in range(units)
+            for unit in range(len(self._depths))
         )
 
     def wait_for_registers(self, registers: tuple[int, ...]) -> None:
@@ -66,11 +65,11 @@ class Scoreboard:
 
     def wait_for_queue(self, unit: int) -> None:
         """Stall the sequencer until the queue of `unit` has a free place."""
-        waiting = self._units[unit].waiting
-        if len(waiting) < self._depth:
+        waiting, depth = self._units[unit].waiting, self._depths[unit]
+        if len(waiting) < depth or not depth:
             return
         del waiting[: bisect_right(waiting, self.clock)]
-        surplus = len(waiting) - self._depth
+        surplus = len(waiting) - depth
         if surplus >= 0:
             self.clock = waiting[surplus]
             del waiting[: surplus + 1]
@@ -89,7 +88,9 @@ class Scoreboard:
     def record(self, unit: int, footprint: Footprint, start: int, end: int) -> None:
         """Remember an instruction that `unit` executes from `start` to `end`."""
         record = self._units[unit]
-        if start > self.clock:
+        if start > self.clock and not self._depths[unit]:
+            self.clock = start
+        elif start > self.clock:
             waiting = record.waiting
             if waiting and start < waiting[-1]:
                 insort(waiting, start)

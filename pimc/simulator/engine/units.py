@@ -10,16 +10,15 @@ from pimc.simulator.engine.decoding import Operation
 
 
 class WordUnit:
-    """A unit that takes one instruction after another, in order.
+    """A unit that takes one instruction after another, in order; one after another of each of its engines.
 
     Attributes:
-        free: Cycle at which the unit can begin its next instruction.
         finished: Cycle at which the results of all its instructions are there.
     """
 
     def __init__(self, component: UnitComponent) -> None:
         """A unit that is free at cycle 0; `component` says how long its instructions take."""
-        self.free = 0
+        self._free: dict[str, int] = {}
         self.finished = 0
         self._component = component
         self._durations: dict[tuple[str, str, int, int], Duration] = {}
@@ -30,8 +29,8 @@ class WordUnit:
         duration = self._durations.get(key)
         if duration is None:
             duration = self._durations[key] = self._component.duration(*key)
-        start = ready if ready > self.free else self.free
-        self.free = start + duration.occupied
+        start = max(ready, self._free.get(operation.engine, 0))
+        self._free[operation.engine] = start + duration.occupied
         end = start + duration.latency
         if end > self.finished:
             self.finished = end

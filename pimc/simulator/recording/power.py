@@ -45,7 +45,7 @@ def curves(recording: Recording, program: Program, machine: Machine, accounting:
     windows = _windows(recording.begin, recording.end)
     energy, occupancy = _channel_shares(recording.runs, windows, machine, accounting)
     energy["dram_compute"] = energy["dram_compute"] + _beat_energy(recording, program, machine, windows)
-    energy |= _controller_energy(recording, program, machine, windows)
+    energy |= _controller_energy(recording, program, machine, windows, accounting)
     for number, unit in enumerate(UNITS):
         if unit.component and (unit.extension == "I" or (recording.unit == number).any()):
             occupancy |= {unit.title: windows.shares(recording, number)}
@@ -118,11 +118,12 @@ def _commands(runs: Integers) -> tuple[Integers, Integers, Integers]:
 
 
 def _controller_energy(
-    recording: Recording, program: Program, machine: Machine, windows: _Windows
+    recording: Recording, program: Program, machine: Machine, windows: _Windows, accounting: Accounting
 ) -> dict[str, Floats]:
     """Energy of the units that are no channels, of shared buffer and sequencer; an instruction's when it starts."""
     buffer = machine.shared_buffer
-    found = element_energies(machine, decode(program), {row.spec.extension for row in program.code})
+    extensions = {row.spec.extension for row in program.code}
+    found = element_energies(machine, decode(program), extensions, accounting)
     parts_pj = recording.elements[:, np.newaxis] * found.table_pj[recording.index]
     words_pj = recording.words_read * buffer.read_energy_pj_per_word
     words_pj = words_pj + recording.words_written * buffer.write_energy_pj_per_word

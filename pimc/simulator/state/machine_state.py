@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from isa import REGISTER_COUNT, InputError, Machine, Program, Region
 from pimc.simulator.state.banks import BankRegion, near_bank_geometry
+from pimc.simulator.state.cim_arrays import CimArrays
 
 ZERO_REGISTER = REGISTER_COUNT
 """Index in `MachineState.registers` of a register that is always zero."""
@@ -51,6 +52,7 @@ class MachineState:
         global_buffer: float32 [channels, columns * lanes].
         accumulators: float32 [channels, accumulators, banks].
         activation: float32 [channels, banks], the activation registers.
+        cim: Weights of a digital CIM core, and the off-chip memory.
         program_counter: Index of the next instruction.
         loops: Running loops, the innermost last.
         loop_ends: For the index of each `loop` instruction the index of its `end`.
@@ -73,6 +75,7 @@ class MachineState:
         self.loop_ends = loop_ends
         self.halted = False
         self.computes = True
+        self.cim = CimArrays(machine)
         self._program = program
         self._allocate_near_bank()
         self._load_regions()
@@ -122,6 +125,7 @@ class MachineState:
         self.global_buffer[:] = 0
         self.accumulators[:] = 0
         self.activation[:] = 0
+        self.cim.reset()
         for region in self.regions:
             region.reset()
 

@@ -15,7 +15,7 @@ RANGES = st.tuples(st.integers(0, 30), st.integers(1, 10)).map(lambda pair: (pai
 
 
 def board(**sequencer):
-    return Scoreboard(machine_with("sequencer", **sequencer), 3)
+    return Scoreboard((machine_with("sequencer", **sequencer).sequencer.queue_depth,) * 3)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_hazards_against_all_earlier_accesses(accesses, read, written):
 
 
 def test_a_unit_that_works_serially_needs_no_check_against_itself():
-    made = Scoreboard(machine(), 3, frozenset({VECTOR}))
+    made = Scoreboard((machine().sequencer.queue_depth,) * 3, frozenset({VECTOR}))
     made.record(VECTOR, Footprint(writes=(FIRST,)), 0, 50)
     assert made.earliest_start(VECTOR, Footprint(reads=(FIRST,))) == 0
     assert made.earliest_start(CHANNEL, Footprint(reads=(FIRST,))) == 50
