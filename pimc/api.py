@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from isa import Machine, MissingPackageError, Program, load_machine, load_program, program_machine
 from pimc.compiler import compile_model
+from pimc.folder_policies import verify_folder_policies
 from pimc.folder_verification import verify_folder
 from pimc.model_folder import load_folder
 from pimc.observing import Record
@@ -149,7 +150,7 @@ def verify(
         inputs: Arrays by ONNX input name, of a folder by `ENTRY/NAME`; default: seeded ones of several shapes.
         max_context: Longest attended length.
         numerics: `fp32` proves the compilation right; `machine` shows what the hardware's rounding does.
-        rtol: Largest error allowed, relative to the largest magnitude of the output; default: 1e-4 for `fp32` (1e-3
+        rtol: Largest error allowed, relative to the largest magnitude of the output; default: 1e-4 for `fp32` (5e-3
             with policies that encode or select), and for `machine` none, but a cosine of at least 0.999.
         seed: Of the inputs.
         bind: Values by name of the inputs that become constants.
@@ -168,7 +169,10 @@ def verify(
     program = compile_model(model, target, dims, max_context, numerics, observers=[record], bind=bind, kv=kv)
     session = Session(program, target)
     if kv is not None:
-        return verify_policies(program, session, record.graphs, inputs, rtol, seed)
+        if program.stages:
+            folder = load_folder(str(model))
+            return verify_folder_policies(program, session, folder, record.graphs, inputs, rtol, seed)
+        return verify_policies(program, session, record.graphs[0], inputs, rtol, seed)
     rtol = default_tolerance(numerics) if rtol is None else rtol
     if program.stages:
         return verify_folder(program, session, load_folder(str(model)), inputs, rtol, seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,6 @@ from pimc.model_inputs import is_mask
 from pimc.verification import OutputError, Verification, output_error
 
 if TYPE_CHECKING:
-    from pimc.reference import Reference
     from pimc.simulator import Session
 
 Array = NDArray[Any]
@@ -80,6 +79,19 @@ def _fits(program: Program, case: Case) -> bool:
     return is_short and (masks or not case.padding)
 
 
+class EntryReference(Protocol):
+    """What the outputs of one entry should be."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the inputs that it takes."""
+        ...
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Outputs by name; inputs with other names are passed over."""
+        ...
+
+
 @dataclass
 class FolderComparison:
     """Runs a program and its models side by side and keeps the worst error of every output.
@@ -87,14 +99,14 @@ class FolderComparison:
     Attributes:
         program: The program.
         session: The program on the simulator.
-        references: The models on ONNX Runtime, by entry.
+        references: The models by entry, on ONNX Runtime or in numpy.
         folder: The models' files.
         errors: Worst errors so far, by `ENTRY/NAME`.
     """
 
     program: Program
     session: Session
-    references: Mapping[str, Reference]
+    references: Mapping[str, EntryReference]
     folder: ModelFolder
     errors: dict[str, OutputError] = field(default_factory=dict[str, OutputError])
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isa import Program, UnsupportedError
+from isa import Program
 from passes import Caches, Compression, Graph, cached_tokens, first_effect, interpret, thorough_length
 from pimc.model_inputs import Step, fixed_tokens, step_inputs, with_defaults
 from pimc.verification import OutputError, Verification, consecutive, default_tolerance, describe, output_error
@@ -49,14 +49,9 @@ class PolicyReference:
         """
         self.graph = graph
         self.outputs = tuple(graph.outputs)
-        self._stored = _bfloat16 if numerics == "machine" else _as_it_is
+        self._stored = storing(numerics)
         self._caches: Caches = {}
         self.longest = 0
-
-    @property
-    def compressions(self) -> list[Compression]:
-        """Of the compressed caches."""
-        return [cache.compression for cache in self.graph.caches.values() if cache.compression is not None]
 
     def reset(self) -> None:
         """Empty the caches."""
@@ -74,7 +69,7 @@ class PolicyReference:
 def verify_policies(
     program: Program,
     session: Session,
-    graphs: Sequence[Graph],
+    graph: Graph,
     inputs: Mapping[str, Array] | None = None,
     rtol: float | None = None,
     seed: int = 0,
@@ -85,30 +80,22 @@ def verify_policies(
     Args:
         program: The compiled program.
         session: The program, loaded into the simulator.
-        graphs: What the passes left of the model, or of each model of a folder.
+        graph: What the passes left of the model.
         inputs: Arrays by ONNX input name for one run from an empty cache; `None` makes seeded ones that are long
             enough for every policy to act, as far as the context allows.
         rtol: Largest error allowed, relative to the largest magnitude of the reference output; default:
             `policy_tolerance`.
         seed: Of the inputs.
         show: Gets one line about the progress before every case.
-
-    Raises:
-        UnsupportedError: the program comes from several models.
     """
-    if len(graphs) != 1:
-        raise UnsupportedError(
-            "policies of a folder of models cannot be verified step by step",
-            help="verify the folder without --kv, and the policies on a model of one file",
-        )
-    rtol = policy_tolerance(program.numerics, graphs) if rtol is None else rtol
-    reference = PolicyReference(graphs[0], program.numerics)
+    rtol = policy_tolerance(program.numerics, [graph]) if rtol is None else rtol
+    reference = PolicyReference(graph, program.numerics)
     errors: dict[str, OutputError] = {}
     if inputs is not None:
         _compare(session, reference, [with_defaults(program.ports, inputs)], errors)
         lines = ["the given inputs"]
     else:
-        cases = policy_cases(program, reference.compressions)
+        cases = policy_cases(program, compressions_of(graph))
         generator, rows = np.random.default_rng(seed), program.metadata["table_rows"]
         lines = [describe(case) for case in cases]
         for case, line in zip(cases, lines, strict=True):
@@ -116,7 +103,7 @@ def verify_policies(
             show(f"running {line}")
             _compare(session, reference, [step_inputs(program.ports, step, generator, rows) for step in case], errors)
     found = tuple(errors[name] for name in reference.outputs)
-    return Verification(found, rtol, tuple(lines), MEANING, (_reach(reference),))
+    return Verification(found, rtol, tuple(lines), MEANING, (reach(compressions_of(graph), reference.longest),))
 
 
 def policy_tolerance(numerics: str, graphs: Sequence[Graph]) -> float | None:
@@ -124,16 +111,25 @@ def policy_tolerance(numerics: str, graphs: Sequence[Graph]) -> float | None:
 
     An element on the border of two codes, or a token on that of a selection, may fall on the other side.
     """
-    compressions = [cache.compression for graph in graphs for cache in graph.caches.values() if cache.compression]
+    compressions = [each for graph in graphs for each in compressions_of(graph)]
     has_borders = any(each.encoding or each.selection for each in compressions)
     return _BORDER_TOLERANCE if numerics == "fp32" and has_borders else default_tolerance(numerics)
+
+
+def compressions_of(graph: Graph) -> list[Compression]:
+    """Of the compressed caches."""
+    return [cache.compression for cache in graph.caches.values() if cache.compression is not None]
+
+
+def policy_length(compressions: Sequence[Compression]) -> int:
+    """Tokens of a sequence over which every policy acts several times."""
+    return max((thorough_length(each) for each in compressions), default=1)
 
 
 def policy_cases(program: Program, compressions: Sequence[Compression]) -> list[tuple[Step, ...]]:
     """Runs over which every policy acts several times, whole and in pieces, as far as the context allows."""
     longest = int(program.metadata["max_context"])
-    wanted = max((thorough_length(each) for each in compressions), default=1)
-    total = min(wanted, longest - len(_LAST_STEPS))
+    total = min(policy_length(compressions), longest - len(_LAST_STEPS))
     fixed = fixed_tokens(program.ports)
     if fixed is not None:
         return [tuple(consecutive((fixed,) * -(-total // fixed), longest, (0, 0), fixed))]
@@ -154,15 +150,25 @@ def _compare(
             errors[name] = errors.get(name, error).worst(error)
 
 
-def _reach(reference: PolicyReference) -> str:
-    """How long the sequences were, and from which token on policies change what queries see."""
-    acting = [first_effect(each) for each in reference.compressions]
-    acted = [tokens for tokens in acting if tokens <= reference.longest]
-    counted = f"the policies of {len(acted)} of {len(acting)} layers act within these {reference.longest} tokens"
+def reach(compressions: Sequence[Compression], longest: int) -> str:
+    """How long the sequences were, and from which token on policies change what queries see.
+
+    Args:
+        compressions: Of the compressed caches.
+        longest: Tokens of the longest sequence.
+    """
+    acting = [first_effect(each) for each in compressions]
+    acted = [tokens for tokens in acting if tokens <= longest]
+    counted = f"the policies of {len(acted)} of {len(acting)} layers act within these {longest} tokens"
     if not acted:
         return f"{counted}: they change nothing"
     first, last = min(acted), max(acted)
     return f"{counted}, from token {first} on" + (f" (the last from token {last} on)" if last > first else "")
+
+
+def storing(numerics: str) -> Callable[[Array], Array]:
+    """What storing keys and values does to them: `machine` rounds to bfloat16."""
+    return _bfloat16 if numerics == "machine" else _as_it_is
 
 
 def _as_it_is(x: Array) -> Array:

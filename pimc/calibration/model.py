@@ -64,21 +64,6 @@ class Elements:
     values: Array
 
 
-def rounding(numerics: str) -> Rounding:
-    """What storing does to elements under `machine` or `fp32` numerics."""
-    return _bfloat16 if numerics == "machine" else _as_it_is
-
-
-def _bfloat16(x: Array) -> Array:
-    from ml_dtypes import bfloat16
-
-    return x.astype(bfloat16).astype(np.float32)
-
-
-def _as_it_is(x: Array) -> Array:
-    return x
-
-
 def collect(model: Model, windows: Windows, layers: Iterable[int], stepped: Stepped) -> dict[int, Elements]:
     """Exact keys and values of layers over a text.
 

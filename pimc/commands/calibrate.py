@@ -97,10 +97,11 @@ def _goal(options: Namespace) -> Goal:
 def _model(options: Namespace) -> Model:
     """The model with exact caches; raises `UnsupportedError` unless it is a language model with a cache."""
     from isa import load_machine
-    from pimc.calibration.model import Model, rounding
+    from pimc.calibration.model import Model
     from pimc.compiler import compile_model
     from pimc.evaluation.runner import check_language_model
     from pimc.observing import Record
+    from pimc.policy_verification import storing
 
     record = Record()
     chosen = (options.max_context or options.window, options.numerics, options.pipeline, options.optimize)
@@ -108,7 +109,7 @@ def _model(options: Namespace) -> Model:
     machine = load_machine(options.machine)
     program = compile_model(options.model, machine, dims, *chosen, (record,), weights=False, bind=bind)
     check_language_model(program)
-    return Model(record.graphs[0], program, rounding(options.numerics))
+    return Model(record.graphs[0], program, storing(options.numerics))
 
 
 def _windows(options: Namespace) -> Windows:

@@ -54,6 +54,7 @@ def _verified(options: Namespace, show: Callable[[str], None]) -> Verification:
     """The comparison that the options ask for; `show` gets a line about the progress."""
     from isa import load_machine
     from pimc.arrays import read_arrays
+    from pimc.folder_policies import verify_folder_policies
     from pimc.folder_verification import verify_folder
     from pimc.model_folder import is_folder, load_folder
     from pimc.observing import Record
@@ -67,7 +68,10 @@ def _verified(options: Namespace, show: Callable[[str], None]) -> Verification:
     program = compile_with(options, machine, [record], options.inputs)
     session = Session(program, machine)
     if options.kv is not None:
-        return verify_policies(program, session, record.graphs, inputs, options.rtol, options.seed, show)
+        given = (inputs, options.rtol, options.seed, show)
+        if is_folder(options.model):
+            return verify_folder_policies(program, session, load_folder(options.model), record.graphs, *given)
+        return verify_policies(program, session, record.graphs[0], *given)
     rtol = default_tolerance(options.numerics) if options.rtol is None else options.rtol
     chosen = (inputs, rtol, options.seed, show)
     if is_folder(options.model):

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import pimc
-from isa import Segment, UnsupportedError, load_machine, load_program
+from isa import Segment, load_machine, load_program
 from passes import POLICIES
 from pimc import cli
 from pimc.observing import Record
-from pimc.policy_verification import PolicyReference, policy_cases, verify_policies
+from pimc.policy_verification import compressions_of, policy_cases, verify_policies
 from pimc.simulator import Session
 
 ROOT = Path(__file__).parents[2]
@@ -134,7 +134,7 @@ def test_another_policy_is_not_accepted() -> None:
     machine, record = load_machine("gddr6-aim"), Record()
     program = pimc.compile(LLAMA, machine, max_context=48, numerics="fp32", kv="window:sink=0,budget=9")
     pimc.compiler.compile_model(LLAMA, machine, max_context=48, observers=[record], kv="window:sink=0,budget=8")
-    found = verify_policies(program, Session(program, machine), record.graphs)
+    found = verify_policies(program, Session(program, machine), record.graphs[0])
     assert not found.ok
 
 
@@ -147,13 +147,7 @@ def test_a_wrong_weight_is_found() -> None:
     data = weights.data.copy()
     data[tuple(int(axis[0]) for axis in np.nonzero(data))] += 1
     broken = replace(program, segments=tuple(Segment(s.region, data) if s is weights else s for s in program.segments))
-    assert not verify_policies(broken, Session(broken, machine), record.graphs).ok
-
-
-def test_folders_are_refused() -> None:
-    folder = ROOT / "models" / "corpus" / "encoder-decoders" / "bart-dynamo"
-    with pytest.raises(UnsupportedError, match="policies of a folder of models cannot be verified"):
-        pimc.verify(folder, kv="window:budget=16", max_context=48)
+    assert not verify_policies(broken, Session(broken, machine), record.graphs[0]).ok
 
 
 def test_cases_reach_beyond_the_first_effect() -> None:
@@ -161,6 +155,6 @@ def test_cases_reach_beyond_the_first_effect() -> None:
     program = pimc.compiler.compile_model(
         TINY, load_machine("gddr6-aim"), max_context=256, observers=[record], kv="window:budget=40 ; h2o:budget=60 @ 1"
     )
-    for case in policy_cases(program, PolicyReference(record.graphs[0], "fp32").compressions):
+    for case in policy_cases(program, compressions_of(record.graphs[0])):
         assert sum(step.tokens for step in case) > 60 + 1
         assert [step.past for step in case[1:]] == list(np.cumsum([step.tokens for step in case[:-1]]))
