@@ -11,7 +11,6 @@ from passes.ir import Cache
 from passes.kv_policies.mechanisms import (
     MECHANISMS,
     BestPages,
-    BinaryKeys,
     Compression,
     Levelled,
     Quantized,
@@ -112,15 +111,10 @@ def _levels(encoding: Levelled, tokens: int) -> float:
 
 
 def _selection_bits(cache: Cache, chosen: Compression, tokens: int, element_bits: int) -> int:
-    """What selection keeps beside the keys: extremes of pages, or one sign an element."""
-    channels = cache.kv_heads * cache.head_dim
-    match chosen.selection:
-        case BestPages(page=page):
-            return -(-tokens // page) * 2 * channels * element_bits
-        case BinaryKeys():
-            return tokens * channels
-        case _:
-            return 0
+    """What selection keeps beside the keys: extremes of pages. Signs take the place of keys, as whole elements."""
+    if not isinstance(chosen.selection, BestPages):
+        return 0
+    return -(-tokens // chosen.selection.page) * 2 * cache.kv_heads * cache.head_dim * element_bits
 
 
 def cache_facts(cache: Cache) -> dict[str, Any]:

@@ -92,10 +92,10 @@ def test_levels_are_estimated_from_the_declared_survivors() -> None:
     assert stored(cache(levelled), 800).bits == 800 * record + ELEMENTS * 32 * 4
 
 
-def test_selection_keeps_something_beside_the_keys() -> None:
+def test_pages_keep_extremes_beside_the_keys_and_signs_take_their_place() -> None:
     plain = stored(cache(), 33).bits
     assert stored(cache(BestPages(16, 4)), 33).bits == plain + 3 * 2 * 16 * 16
-    assert stored(cache(BinaryKeys(8, 16, 2, 6)), 33).bits == plain + 33 * 16
+    assert stored(cache(BinaryKeys(8, 16, 2, 6)), 33).bits == plain
 
 
 @pytest.mark.parametrize(
