@@ -48,7 +48,8 @@ def runs_around(places: int, interval: int) -> list[int]:
 
 def assert_places(test: AttentionUnderTest) -> Slots:
     """The tokens of all places and the free places are numpy's, and so are the statistics but for rounding."""
-    slots: Slots = test.caches["cache"].sequences[0].tokens  # type: ignore[union-attr]
+    slots = test.caches["cache"].sequences[0].tokens  # type: ignore[union-attr]
+    assert isinstance(slots, Slots)
     assert isinstance(slots.retention, Scored)
     rows, places = len(slots.positions), slots.retention.budget + slots.retention.interval
     state, program = test.session.simulator.state, test.program
