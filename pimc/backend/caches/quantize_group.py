@@ -11,6 +11,7 @@ from pimc.backend.cache_append import group_channels, head_column, key_address, 
 from pimc.backend.caches.code_rooms import CodeRooms, Codes
 from pimc.backend.caches.keep_all import CacheIndex
 from pimc.backend.emitter import Words, indexed
+from pimc.backend.nest import LARGEST_STEP
 
 if TYPE_CHECKING:
     from passes import Quantized
@@ -132,11 +133,22 @@ def _quantize_channels(block: Block, chosen: Quantized, codes: Codes, words: Wor
         low.storage.scratch(width, "smallest elements") as least,
         low.storage.scratch(width, "largest elements") as largest,
     ):
-        for mnemonic, place in (("rmin", least), ("rmax", largest)):
-            emit(mnemonic, place.operand, words.operand, chosen.group, width, a_row=1, a_step=width)
+        for name, place in (("min", least), ("max", largest)):
+            _extremes_of_channels(low, name, place, words, width, chosen.group)
         emit("kscale", meta.operand, least.operand, largest.operand, width, steps=steps)
     strides = {"dst_row": width, "a_row": width}
     emit("kquant", words.operand, words.operand, meta.operand, width, chosen.group, steps=steps, **strides)
+
+
+def _extremes_of_channels(low: Lowering, name: str, target: Words, elements: Words, width: int, tokens: int) -> None:
+    """target[channel] = `min` or `max` of elements[token, channel]; token by token where no step reaches the next."""
+    emit, place = low.emitter.emit, target.operand
+    if width <= LARGEST_STEP:
+        emit(f"r{name}", place, elements.operand, tokens, width, a_row=1, a_step=width)
+        return
+    emit("vmap", place, elements.operand, "copy", width)
+    later = (elements + width).operand
+    emit(f"v{name}", place, place, later, width, tokens - 1, dst_row=0, a_row=0, b_row=width)
 
 
 def _quantize_tokens(

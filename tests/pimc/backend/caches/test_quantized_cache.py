@@ -41,6 +41,9 @@ SHAPES = {
     "heads share a group of channels, per token": Attention(
         Compression(encoding=Quantized(8, 8, "token", 16, 16, 0)), heads=12, kv_heads=12, head_dim=16, context=600
     ),
+    "keys of more channels than a step goes over": Attention(
+        Compression(encoding=Quantized(4, 4, "channel", 16, 16, 0)), heads=16, kv_heads=16, head_dim=128, value_dim=16
+    ),
     "capped scores": Attention(Compression(encoding=Quantized(8, 8, "token", 16, 32, 16)), softcap=1.5),
     "channels that do not divide the units": Attention(
         Compression(encoding=Quantized(4, 4, "channel", 48, 32, 0)), heads=3, kv_heads=3
