@@ -1,8 +1,8 @@
 """What runs without data read of a cache whose pages are chosen: the pages that the policy declares, spread evenly.
 
 Every key/value head chooses the latest page, and `count` - 1 others independently of other heads. Of S slots and P
-pages the heads that lie side by side in groups of channels hit S (1 - (1 - 1/M)^n) slots in the mean, with M = min(S, P) and
-n = (count - 1) groups + 1 pages. The channels with tokens of the chosen pages are spread over these slots.
+pages the heads that lie side by side in groups of channels hit S (1 - (1 - 1/M)^n) slots in the mean, with
+M = min(S, P) and n = (count - 1) groups + 1. The channels with tokens of the chosen pages are spread over these slots.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from isa import Symbol
+from isa import Symbol, UnsupportedError
 from pimc.backend.cache_append import store_key
 from pimc.backend.caches.conditions import if_zero
 from pimc.backend.caches.keep_all import CacheIndex
@@ -68,10 +68,19 @@ def state_words(cache: Cache) -> int:
 
 
 def page_rooms(rooms: CacheRooms, chosen: BestPages) -> PageRooms | None:
-    """The places of a cache's extremes; `None` when its context never has more pages than are attended to."""
+    """The places of a cache's extremes; `None` when its context never has more pages than are attended to.
+
+    Raises:
+        UnsupportedError: a channel has another number of banks than pages, which are multiples of 16 tokens, can fill.
+    """
     keys, pages = rooms.keys, -(-rooms.context // chosen.page)
     if pages <= chosen.count:
         return None
+    if COLUMN_WORDS % keys.banks:
+        raise UnsupportedError(
+            f"pages of {chosen.page} tokens do not fill the {keys.banks} banks of a channel",
+            help=f"choose a machine whose channels have {COLUMN_WORDS} banks, or another policy",
+        )
     groups, width = choose_groups(keys.kv_heads, rooms.channels, pages)
     elements = extreme_elements(keys.head_dim)
     layout = replace(keys, head_dim=elements, groups=groups, channels_per_group=width, max_tokens=pages)
