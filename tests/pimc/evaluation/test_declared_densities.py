@@ -14,6 +14,7 @@ from benchmarks.declared_densities import POLICIES, Differences, differences, fi
 from isa import load_machine
 from passes import KvSpecification, parse_kv
 from pimc.compiler import compile_model
+from pimc.simulator import Session
 
 MODELS = Path(__file__).parents[3] / "models"
 CHARACTERS = MODELS / "tiny-shakespeare.onnx"
@@ -56,6 +57,18 @@ def test_a_wrong_density_shows() -> None:
     assert wrong.count("survivors=0.33") == 3
     found = measured(CHARACTERS, parse_kv(wrong), SHAKESPEARE, 128)
     assert min(abs(found.bytes_moved), abs(found.bytes_held)) > 2 * BOUND
+
+
+@pytest.mark.parametrize("policy", ["kivi:bits=4,residual=32", "h2o:budget=24", "snapkv:budget=24,window=8", "topk"])
+def test_the_same_tokens_take_the_same_time(policy: str) -> None:
+    """What differs above is which rows of the embedding are read, so these policies need no densities."""
+    program = compile_model(CHARACTERS, MACHINE, max_context=72, kv=parse_kv(policy))
+    real, without_data = Session(program, MACHINE), Session(program, MACHINE, timing_only=True)
+    for token in first_tokens(CHARACTERS, SHAKESPEARE, 72):
+        for session in (real, without_data):
+            session.step([int(token)])
+    assert without_data.total.cycles == real.total.cycles
+    assert without_data.total.energy_j == pytest.approx(real.total.energy_j, rel=1e-4)
 
 
 @pytest.mark.smollm2
