@@ -14,6 +14,7 @@ from passes.canonicalize import Canonicalize
 from passes.common_subexpressions import CommonSubexpressions
 from passes.constant_folding import ConstantFolding
 from passes.dead_code import DeadCode
+from passes.decompose_attention import DecomposeAttention
 from passes.expand_attention import ExpandAttention
 from passes.fuse_activation import FuseActivation
 from passes.fuse_attention import FuseAttention
@@ -36,6 +37,7 @@ _PASS_TYPES: tuple[type[Pass], ...] = (
     CommonSubexpressions,
     ConstantFolding,
     DeadCode,
+    DecomposeAttention,
     ExpandAttention,
     FuseActivation,
     FuseAttention,

@@ -12,7 +12,7 @@ from passes import PASSES, PassManager, parse_graph, parse_pipeline, print_graph
 
 FOLDER = Path(__file__).parent.parent / "golden" / "passes"
 SEPARATOR = "---\n"
-OPTIONS = {"kv_compression": "{policies=window:sink=2 + kivi}"}
+OPTIONS = {"kv_compression": "{policies=window:sink=2 + kivi}", "decompose_attention": "{choose=all}"}
 PAIRS = sorted(FOLDER.glob("*.txt"))
 
 
