@@ -33,8 +33,8 @@ class CascadePruneQuantize:
     bits_v: int = whole(4, 2, 8, "bits of a value's code")
     tau_k: float = real(0.0, 0, 1e4, "magnitude below which keys are pruned")
     tau_v: float = real(0.0, 0, 1e4, "magnitude below which values are pruned")
-    warmup: int = whole(32, 1, 4096, "first tokens, whose range opens the first level")
-    levels: int = whole(16, 1, 256, "levels of a channel at most")
+    warmup: int = whole(32, 1, 2032, "first tokens, whose range opens the first level")
+    levels: int = whole(16, 1, 255, "levels of a channel at most")
     survivors: float | None = real(
         None, 0, 1, "share that survives in runs without data (default: 1 without thresholds, else 0.66)"
     )

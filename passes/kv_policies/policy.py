@@ -163,5 +163,5 @@ def require_divides(width: int, layer: Layer, source: str) -> None:
 def suggestion(wish: str, known: Iterable[str], what: str) -> str:
     """Help for a name that does not exist: a similar one, or all there are."""
     names = sorted(known)
-    close = difflib.get_close_matches(wish, names, n=1)
+    close = difflib.get_close_matches(wish.lower(), names, n=1)
     return f"did you mean '{close[0]}'?" if close else f"{what}: {', '.join(names) or 'none'}"

@@ -21,9 +21,11 @@ class SnapKV:
     )
     source: ClassVar[str] = "SnapKV: Li et al., LLM Knows What You are Looking for Before Generation (2024)"
     differences: ClassVar[str] = (
-        "Means and average pooling are sums, which order tokens alike. The paper compresses the prompt once and keeps"
-        " what is generated; here every `interval` tokens beyond the budget are evicted at once, prompt or not, so that"
-        " up to budget + interval tokens are held. After the first eviction pooling runs over neighbours in memory."
+        "Means and average pooling are sums, which order tokens alike. Query heads that share a key head are summed,"
+        " where the paper's keep tokens of their own. The paper compresses the prompt once and keeps what is generated;"
+        " here every `interval` tokens beyond the budget are evicted at once, prompt or not, so that up to budget +"
+        " interval tokens are held. Pooling looks at tokens of the window, too, where the paper's ends before them, and"
+        " after the first eviction it runs over neighbours in memory."
     )
 
     budget: int = whole(256, 2, 1 << 20, "tokens kept after an eviction")

@@ -87,6 +87,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     ("text", "column", "message"),
     [
         ("kivy", 1, "there is no policy 'kivy'\nhelp: did you mean 'kivi'?"),
+        ("KIVI", 1, "there is no policy 'KIVI'\nhelp: did you mean 'kivi'?"),
         ("kivi:bit=4", 6, "the policy 'kivi' has no parameter 'bit'\nhelp: did you mean 'bits'?"),
         ("topk:width=4", 6, "the policy 'topk' has no parameter 'width'\nhelp: parameters of topk: k"),
         ("kivi:bits=3", 11, "'bits' cannot be 3\nnote: bits: bits of a code; 4 or 2 or 8"),
