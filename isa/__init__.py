@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from isa.assembly.assembler import assemble
     from isa.assembly.disassembler import disassemble, save_assembly
     from isa.assembly.instruction_text import InstructionFormat, format_instruction, labels_of
+    from isa.cam import Cam, CamModule
     from isa.container import load_program, save_program
     from isa.digital_cim import DigitalCim
     from isa.dram_device import AttaccController, DramDevice, HbmPimController
@@ -94,6 +95,8 @@ _LAZY = {
     "save_program": "isa.container",
     "section_errors": "isa.sections",
     "AttaccController": "isa.dram_device",
+    "Cam": "isa.cam",
+    "CamModule": "isa.cam",
     "DramDevice": "isa.dram_device",
     "HbmPimController": "isa.dram_device",
     "DigitalCim": "isa.digital_cim",
@@ -134,6 +137,8 @@ __all__ = [
     "WORD_TYPES",
     "AssemblyError",
     "AttaccController",
+    "Cam",
+    "CamModule",
     "Diagnostic",
     "DigitalCim",
     "DramDevice",

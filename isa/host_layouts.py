@@ -24,9 +24,12 @@ _CACHE_NUMBERS = (
 )
 _LARGEST = 2**31 - 1
 _PORT_SPACES = {
-    **dict.fromkeys(("tokens", "keys", "whole"), "sb"),
-    **dict.fromkeys(("token_rows", "past", "given", "present"), "bank"),
+    **dict.fromkeys(("tokens", "keys", "whole"), ("sb",)),
+    "token_rows": ("bank",),
+    "given": ("bank",),
+    **dict.fromkeys(("past", "present"), ("bank", "key", "value")),
 }
+_CAM_NUMBERS = ("kv_heads", "head_dim", "max_tokens", "sequences")
 
 
 def host_errors(program: Program) -> Iterator[str]:
@@ -73,8 +76,11 @@ def _type_errors(port: Port) -> Iterator[str]:
 
 
 def _place_errors(program: Program, port: Port, symbol: Symbol, chunk: int) -> Iterator[str]:
-    if symbol.space != _PORT_SPACES[port.kind]:
-        yield f"a port of kind '{port.kind}' lies in space {_PORT_SPACES[port.kind]}, not {symbol.space}"
+    allowed = _PORT_SPACES[port.kind]
+    if symbol.space not in allowed:
+        yield f"a port of kind '{port.kind}' lies in space {' or '.join(allowed)}, not {symbol.space}"
+    elif symbol.space in ("key", "value"):
+        yield from _cam_errors(port, symbol)
     elif port.kind in ("whole", "keys"):
         yield from _whole_errors(port, symbol)
     elif port.kind in ("past", "given", "present"):
@@ -178,6 +184,17 @@ def cache_columns(layout: Mapping[str, Any]) -> int:
     slots_per_row = layout["row_columns"] // -(-layout["head_dim"] // layout["banks"])
     rows: int = layout["kv_heads"] // layout["groups"] * -(-slots // slots_per_row)
     return rows * int(layout["row_columns"]) * int(layout["sequences"])
+
+
+def _cam_errors(port: Port, symbol: Symbol) -> Iterator[str]:
+    """Keys or values in a CAM: a row for each token, the heads one behind the other."""
+    layout = symbol.layout
+    if not all(_is_count(layout.get(key)) for key in _CAM_NUMBERS) or layout["sequences"] != 1:
+        yield f"the layout of symbol '{symbol.name}' needs {', '.join(_CAM_NUMBERS)}, and one sequence"
+    elif layout["kv_heads"] * layout["max_tokens"] > symbol.size:
+        yield f"the layout of symbol '{symbol.name}' takes {layout['kv_heads'] * layout['max_tokens']} rows"
+    else:
+        yield from _row_errors(port, layout["kv_heads"] * layout["head_dim"])
 
 
 def _in_one_region(program: Program, symbol: Symbol) -> bool:

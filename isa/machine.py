@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from isa.cam import Cam
 from isa.costs import vector_function
 from isa.digital_cim import DigitalCim
 from isa.dram_device import DramDevice
@@ -32,7 +33,7 @@ class Sequencer(Component):
     """Fetches instructions, runs control and scalar instructions, hands the rest to the units in order.
 
     Attributes:
-        cycles_per_instruction: Cycles between two instructions handed over.
+        cycles_per_instruction: Cycles between two instructions handed over; 0 for hard-wired control beside the units.
         control_cycles: Cycles of a control or scalar instruction, and of handing over one to a unit with a queue of its
             own; as `cycles_per_instruction` unless given, 0 where loops are counters beside the units.
         queue_depth: Instructions that each unit may have waiting; with 0 an instruction waits in the sequencer for its
@@ -41,7 +42,7 @@ class Sequencer(Component):
         area_mm2: Silicon area, when known.
     """
 
-    cycles_per_instruction: _Count
+    cycles_per_instruction: Annotated[int, Field(ge=0)]
     control_cycles: Annotated[int, Field(ge=0)] | None = None
     queue_depth: Annotated[int, Field(ge=0)]
     energy_pj_per_instruction: _Number = 0.0
@@ -138,6 +139,7 @@ class Machine(Component):
         near_bank: DRAM channels with compute units at the banks (extension B), or `None`.
         kv_codec: Unit that compresses keys and values (extension K), or `None`.
         digital_cim: Core of digital CIM arrays with the units around them (extension X), or `None`.
+        cam: Associative memory with the units around it (extension C), or `None`.
         off_chip: Memory behind the shared buffer (extension L), or `None`.
         dram: DRAM channels that are driven by command streams of their own, or `None`.
         sources: For a dotted path of this description, where its numbers were read; a path covers what is below it.
@@ -154,6 +156,7 @@ class Machine(Component):
     kv_codec: KvCodec | None = None
     digital_cim: DigitalCim | None = None
     off_chip: OffChipMemory | None = None
+    cam: Cam | None = None
     dram: DramDevice | None = None
     sources: dict[str, str] = Field(default_factory=dict[str, str])
 
@@ -167,6 +170,7 @@ class Machine(Component):
             "B": self.near_bank is not None,
             "K": has_codec,
             "X": self.digital_cim is not None,
+            "C": self.cam is not None,
             "L": self.off_chip is not None,
         }
         return tuple(letter for letter, is_there in brought.items() if is_there)

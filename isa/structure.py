@@ -12,7 +12,7 @@ from isa.host_layouts import host_errors
 from isa.program import PORT_KINDS, Program, Region, Segment
 from isa.spec import REGISTER_COUNT
 
-SPACES = ("sb", "bank", "gb", "acc")
+SPACES = ("sb", "bank", "gb", "acc", "key", "value")
 REGION_SPACES = ("sb", "bank")
 ROLES = ("weights", "cache", "output", "constants", "inputs", "scratch")
 ELEMENTS = ("number", "code")

@@ -1,6 +1,7 @@
 """The dataflow graph and everything that rewrites it."""
 
 from passes.assign_storage import Storage
+from passes.binarize_attention import BinarizeAttention
 from passes.cache_storage import Stored, cache_facts, cache_from_facts, stored
 from passes.dims import Affine, Dim, bind, product, symbol
 from passes.dims import parse as parse_dim
@@ -35,7 +36,7 @@ from passes.kv_policies import (
 from passes.manager import Observer, Pass, PassManager, PassReport
 from passes.matrix_layout import MatrixLayout, Tile, matrix_layout
 from passes.ops import EXCLUDED_BELOW, FLOAT_DTYPES, OPS, OpSpec
-from passes.pipelines import PASSES, PIPELINES, compressing, parse_pipeline, pipeline
+from passes.pipelines import PASSES, PIPELINES, binarizing, compressing, parse_pipeline, pipeline
 from passes.place_weights import PlacedMatrix, Placement, PlaceWeights, is_bank_table, place_together
 from passes.text import large_constants, parse_graph, print_graph
 from passes.verifier import LEVELS, verify
@@ -51,6 +52,7 @@ __all__ = [
     "Affine",
     "BestKeys",
     "BestPages",
+    "BinarizeAttention",
     "BinaryKeys",
     "Cache",
     "Caches",
@@ -83,6 +85,7 @@ __all__ = [
     "Tile",
     "Value",
     "apply_operation",
+    "binarizing",
     "bind",
     "bind_symbols",
     "cache_facts",

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from isa import InputError
 from passes.assign_storage import AssignStorage
+from passes.binarize_attention import BinarizeAttention
 from passes.canonicalize import Canonicalize
 from passes.common_subexpressions import CommonSubexpressions
 from passes.constant_folding import ConstantFolding
@@ -33,6 +34,7 @@ from passes.select_columns import SelectColumns
 
 _PASS_TYPES: tuple[type[Pass], ...] = (
     AssignStorage,
+    BinarizeAttention,
     Canonicalize,
     CommonSubexpressions,
     ConstantFolding,
@@ -130,12 +132,25 @@ def compressing(passes: Sequence[Pass], policies: KvSpecification | str) -> list
     compression = KVCompression(policies)
     if any(step.name == compression.name for step in passes):
         return [compression if step.name == compression.name else step for step in passes]
+    return _behind_caches(passes, compression, "policies could compress")
+
+
+def binarizing(passes: Sequence[Pass], added: BinarizeAttention) -> list[Pass]:
+    """Passes with `binarize_attention`: as they are where they have it, else `added` right behind `kv_cache`.
+
+    Raises:
+        InputError: there is no `kv_cache` among the passes.
+    """
+    if any(step.name == BinarizeAttention.name for step in passes):
+        return list(passes)
+    return _behind_caches(passes, added, "an associative memory could hold")
+
+
+def _behind_caches(passes: Sequence[Pass], added: Pass, purpose: str) -> list[Pass]:
     positions = [index for index, step in enumerate(passes) if step.name == KVCache.name]
     if not positions:
-        raise InputError(
-            "this pipeline keeps no KV cache that policies could compress", help="add the pass kv_cache to --pipeline"
-        )
-    return [*passes[: positions[0] + 1], compression, *passes[positions[0] + 1 :]]
+        raise InputError(f"this pipeline keeps no KV cache that {purpose}", help="add the pass kv_cache to --pipeline")
+    return [*passes[: positions[0] + 1], added, *passes[positions[0] + 1 :]]
 
 
 def _suggestion(wish: str, names: list[str], kind: str) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from isa import Machine, Place, Program, ResourceLimitError, UnsupportedError, machine_metadata
 from passes import (
     Affine,
+    BinarizeAttention,
     Graph,
     KvSpecification,
     Node,
@@ -19,13 +20,14 @@ from passes import (
     PassReport,
     PlaceWeights,
     Value,
+    binarizing,
     compressing,
     load_kv,
     parse_pipeline,
     pipeline,
     place_together,
 )
-from pimc.backend import ProgramOptions, Stage, build_program, build_stages
+from pimc.backend import ProgramOptions, Stage, build_cam_program, build_program, build_stages
 from pimc.frontend import LoadedModel, import_model, load_model, wrap_model
 from pimc.model_folder import ModelFile, ModelFolder, file_dimensions, is_folder, load_folder
 from pimc.model_inputs import table_rows
@@ -96,14 +98,14 @@ def compile_model(
             named, max_context, lambda context: build_stages(_stages(folder, graphs, options, context), machine)
         )
     model = load_model(source) if isinstance(source, str | Path) else wrap_model(source)
-    graph = fuse_model(model, dims, pipeline_text, optimize, observers, bind, policies)
-    PassManager([PlaceWeights(machine)], observers).run(graph)
+    search = _search(machine)
+    graph = fuse_model(model, dims, pipeline_text, optimize, observers, bind, policies, search)
+    if search is None:
+        PassManager([PlaceWeights(machine)], observers).run(graph)
     metadata = {**_metadata(model.name, model.sha256), "table_rows": table_rows(graph), **chosen}
     options = ProgramOptions(0, chunk, numerics, metadata, weights, optimize)
-    named = [(model.name, graph)]
-    return _longest(
-        named, max_context, lambda context: build_program(graph, machine, replace(options, max_context=context))
-    )
+    named, build = [(model.name, graph)], build_program if search is None else build_cam_program
+    return _longest(named, max_context, lambda context: build(graph, machine, replace(options, max_context=context)))
 
 
 def _longest(graphs: Sequence[tuple[str, Graph]], max_context: int | None, build: Callable[[int], Program]) -> Program:
@@ -119,6 +121,14 @@ def _longest(graphs: Sequence[tuple[str, Graph]], max_context: int | None, build
     raise AssertionError("the last context either builds or raises")
 
 
+def _search(machine: Machine) -> BinarizeAttention | None:
+    """How a machine whose attention is a search finds keys; `None` for other machines."""
+    cam = machine.cam
+    if cam is None or machine.near_bank is not None:
+        return None
+    return BinarizeAttention(cam.kept, cam.rows, cam.tile_top, cam.code_bits)
+
+
 def fuse_model(
     model: LoadedModel,
     dims: Mapping[str, int] | None = None,
@@ -127,11 +137,20 @@ def fuse_model(
     observers: Sequence[Observer] = (),
     bind: Mapping[str, Any] | None = None,
     kv: KvSpecification | None = None,
+    search: BinarizeAttention | None = None,
 ) -> Graph:
-    """Import a model and run the machine-independent passes; arguments as for `compile_model`."""
+    """Import a model and run the machine-independent passes.
+
+    Arguments as for `compile_model`; `search` is how attention looks for its keys in an associative memory, unless
+    policies or a pass of the pipeline say it.
+    """
     graph = import_model(model, dims, bind)
-    passes = parse_pipeline(pipeline_text) if pipeline_text else pipeline("default" if optimize else "O0")
-    PassManager(passes if kv is None else compressing(passes, kv), observers).run(graph)
+    passes = list(parse_pipeline(pipeline_text) if pipeline_text else pipeline("default" if optimize else "O0"))
+    if kv is not None:
+        passes = compressing(passes, kv)
+    elif search is not None:
+        passes = binarizing(passes, search)
+    PassManager(passes, observers).run(graph)
     return graph
 
 

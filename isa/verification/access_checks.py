@@ -10,6 +10,7 @@ from isa.program import Program, Region
 from isa.verification.access_ranges import Access, Operands
 from isa.verification.accesses import counts
 from isa.verification.array_accesses import ARRAY_RULES, array_errors
+from isa.verification.cam_accesses import cam_errors
 from isa.verification.codec_accesses import codec_errors
 from isa.verification.linear import Linear
 from isa.verification.register_state import bounds_of
@@ -19,6 +20,10 @@ _UNITS = {
     "bank": "bank column",
     "gb": "global buffer column",
     "acc": "accumulator",
+    "key": "key",
+    "value": "value",
+    "candidate": "candidate",
+    "value_row": "value buffer row",
     "off": "off-chip byte",
 }
 _NO_ACCUMULATOR_FUNCTIONS = ("from_int", "to_int")
@@ -44,6 +49,8 @@ def check_operands(operands: Operands) -> tuple[list[str], Operands | None]:
         errors += _channel_errors(working)
     if operands.built.spec.extension == "K":
         errors += codec_errors(working)
+    if operands.built.spec.extension == "C":
+        errors += cam_errors(working)
     if operands.built.mnemonic in ARRAY_RULES:
         errors += array_errors(working)
     return errors, working

@@ -12,6 +12,7 @@ from isa.verification.register_state import State, bounds_of
 from isa.verification.unknowns import Unknowns
 
 if TYPE_CHECKING:
+    from isa.cam import Cam
     from isa.digital_cim import DigitalCim
     from isa.kv_codec import KvCodec
     from isa.near_bank import NearBank
@@ -25,7 +26,7 @@ class Access:
 
     Attributes:
         operand: Operand with the first address.
-        space: `sb`, `bank`, `gb`, `acc` or `off`.
+        space: `sb`, `bank`, `gb`, `acc` or `off`; of the CAM `key`, `value`, `candidate` or `value_row`.
         start: First address.
         size: Addresses from the first to the last, gaps included.
         solid: Whether there are no gaps.
@@ -54,6 +55,7 @@ class Operands:
         near_bank: The near-bank component, `None` when the machine has none (and so no instruction needs it).
         kv_codec: The KV codec, `None` when the machine has none.
         digital_cim: The digital CIM core, `None` when the machine has none.
+        cam: The CAM, `None` when the machine has none.
     """
 
     built: Instruction
@@ -63,6 +65,7 @@ class Operands:
     near_bank: NearBank | None
     kv_codec: KvCodec | None = None
     digital_cim: DigitalCim | None = None
+    cam: Cam | None = None
 
     @property
     def device(self) -> NearBank:

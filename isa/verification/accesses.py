@@ -16,6 +16,7 @@ from isa.verification.access_ranges import (
     words,
 )
 from isa.verification.array_accesses import ARRAY_COUNTS, ARRAY_RULES
+from isa.verification.cam_accesses import CAM_RULES
 from isa.verification.codec_accesses import CODEC_RULES
 from isa.verification.linear import Linear
 
@@ -24,7 +25,7 @@ def accesses(operands: Operands) -> list[Access]:
     """Everything that the instruction touches when none of its counts is zero."""
     if operands.built.spec.unit == "vector":
         return list(_vector(operands))
-    rule = {**_CHANNEL_RULES, **CODEC_RULES, **ARRAY_RULES}[operands.built.mnemonic]
+    rule = {**_CHANNEL_RULES, **CODEC_RULES, **ARRAY_RULES, **CAM_RULES}[operands.built.mnemonic]
     return list(rule(operands))
 
 

@@ -22,6 +22,7 @@ from isa.units import UNITS
 from isa.verification.access_checks import check_access, check_operands, reach
 from isa.verification.access_ranges import Access, Operands
 from isa.verification.accesses import accesses
+from isa.verification.cam_accesses import cam_capacities
 from isa.verification.control_flow import control_flow_errors
 from isa.verification.initialization import TRACKED, Event, uninitialised_reads
 from isa.verification.linear import Linear
@@ -104,6 +105,8 @@ class _Checker:
             self.capacity["bank"] = device.columns_per_bank
             self.capacity["gb"] = device.global_buffer_columns
             self.capacity["acc"] = device.accumulators
+        if machine.cam is not None:
+            self.capacity |= cam_capacities(machine.cam)
 
     def run(self) -> list[Diagnostic]:
         """Walk through all entries."""
@@ -147,7 +150,7 @@ class _Checker:
         if built.mnemonic == "sts":
             self.walk.register(index, state, int(str(built["ra"])))
         machine = self.machine
-        components = (machine.near_bank, machine.kv_codec, machine.digital_cim)
+        components = (machine.near_bank, machine.kv_codec, machine.digital_cim, machine.cam)
         return Operands(built, state, self.walk.unknowns, values, *components)
 
 

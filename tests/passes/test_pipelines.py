@@ -66,4 +66,5 @@ def test_every_pass_says_what_it_does(name: str) -> None:
         assert part in documentation
     assert dataclasses.is_dataclass(kind)
     assert kind.name == name
-    assert any(step.name == name for step in PIPELINES["default"]) != (name in ("kv_compression", "decompose_attention"))
+    further = ("binarize_attention", "decompose_attention", "kv_compression")
+    assert any(step.name == name for step in PIPELINES["default"]) != (name in further)

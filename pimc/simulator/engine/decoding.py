@@ -19,12 +19,14 @@ from isa import (
     control_flow_errors,
     vector_function,
 )
+from pimc.simulator.footprints.cam import CAM_FOOTPRINTS
 from pimc.simulator.footprints.digital_cim import DIGITAL_CIM_FOOTPRINTS
 from pimc.simulator.footprints.kv_codec import KV_CODEC_FOOTPRINTS
 from pimc.simulator.footprints.kv_records import KV_RECORD_FOOTPRINTS
 from pimc.simulator.footprints.near_bank import NEAR_BANK_FOOTPRINTS
 from pimc.simulator.footprints.off_chip import OFF_CHIP_FOOTPRINTS
 from pimc.simulator.footprints.vector import VECTOR_FOOTPRINTS, Footprint
+from pimc.simulator.semantics.cam import CAM_SEMANTICS
 from pimc.simulator.semantics.digital_cim import DIGITAL_CIM_SEMANTICS
 from pimc.simulator.semantics.kv_banks import KV_BANK_SEMANTICS
 from pimc.simulator.semantics.kv_codec import KV_CODEC_SEMANTICS
@@ -43,6 +45,7 @@ SEMANTICS: Mapping[str, Callable[..., Any]] = {
     **KV_CODEC_SEMANTICS,
     **KV_BANK_SEMANTICS,
     **KV_RECORD_SEMANTICS,
+    **CAM_SEMANTICS,
     **DIGITAL_CIM_SEMANTICS,
     **OFF_CHIP_SEMANTICS,
 }
@@ -53,6 +56,7 @@ FOOTPRINTS: Mapping[str, Callable[..., Footprint | None]] = {
     **NEAR_BANK_FOOTPRINTS,
     **KV_CODEC_FOOTPRINTS,
     **KV_RECORD_FOOTPRINTS,
+    **CAM_FOOTPRINTS,
     **DIGITAL_CIM_FOOTPRINTS,
     **OFF_CHIP_FOOTPRINTS,
 }

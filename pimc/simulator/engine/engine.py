@@ -166,15 +166,13 @@ class Engine:
             return
         board = self._board
         board.wait_for_queue(operation.unit)
-        ready = board.earliest_start(operation.unit, footprint)
         if operation.unit == CHANNEL:
+            ready = board.earliest_start(operation.unit, footprint)
             start, end = self._channels.issue(operation.mnemonic, operands, ready)
+            board.record(operation.unit, footprint, start, end)
             self._count_commands(operation, operands)
         else:
-            rows, length = elements(operation, operands)
-            start, end = self._word_units[operation.unit].issue(operation, rows, length, ready)
-            self.counters.elements[operation.index] += rows * length
-        board.record(operation.unit, footprint, start, end)
+            start, end = self._issue(operation, operands, footprint)
         self.counters.add(operation, footprint, start, end)
         if self.recorder is not None:
             self.recorder.executed(operation, operands, footprint, (start, end), self._channels.logged_runs)
@@ -182,6 +180,18 @@ class Engine:
             operation.semantics(self.state, *operands)
         if operation.loads >= 0:
             board.pending[operation.loads] = end
+
+    def _issue(self, operation: Operation, operands: list[Any], footprint: Footprint) -> tuple[int, int]:
+        """Execute an instruction on a unit other than the channels; gives start and end."""
+        board, unit = self._board, self._word_units[operation.unit]
+        rows, length = elements(operation, operands)
+        duration = unit.duration(operation, rows, length)
+        reading = min(duration.occupied, duration.latency)
+        ready = board.earliest_start(operation.unit, footprint, duration.latency - max(reading, 1))
+        start, end = unit.issue(operation, duration, ready)
+        board.record(operation.unit, footprint, start, end, start + reading)
+        self.counters.elements[operation.index] += rows * length
+        return start, end
 
     def _footprint(self, operation: Operation, operands: list[Any]) -> Footprint | None:
         if operation.fixed is not None:

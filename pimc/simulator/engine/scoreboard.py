@@ -30,7 +30,8 @@ class Scoreboard:
 
     The sequencer hands over one instruction every `cycles_per_instruction`. An instruction starts no earlier than the
     end of an earlier one that writes words it reads (RAW), reads words it writes (WAR) or writes words it writes (WAW);
-    two-dimensional ranges count as their hull. An instruction that reads or writes a register which a unit has yet to
+    two-dimensional ranges count as their hull. A pipelined unit reads while it is occupied with an instruction, and
+    writes as long before its end. An instruction that reads or writes a register which a unit has yet to
     return waits in the sequencer, and so does everything behind it. A unit holds `queue_depth` instructions that have
     not started; with a depth of 0 an instruction is handed over when it starts.
 
@@ -74,19 +75,25 @@ class Scoreboard:
             self.clock = waiting[surplus]
             del waiting[: surplus + 1]
 
-    def earliest_start(self, unit: int, footprint: Footprint) -> int:
-        """First cycle at which no hazard on the shared buffer stands against an instruction handed over now."""
+    def earliest_start(self, unit: int, footprint: Footprint, before_writing: int = 0) -> int:
+        """First cycle at which no hazard on the shared buffer stands against an instruction handed over now.
+
+        Args:
+            unit: Number of its unit.
+            footprint: What it touches.
+            before_writing: Cycles from its start until it writes for the first time.
+        """
         cycle = self.clock
         for rival in self._rivals[unit]:
             for span in footprint.reads:
                 cycle = _after(rival.writes, span, cycle)
             for span in footprint.writes:
-                cycle = _after(rival.writes, span, cycle)
-                cycle = _after(rival.reads, span, cycle)
+                cycle = _after(rival.writes, span, cycle + before_writing) - before_writing
+                cycle = _after(rival.reads, span, cycle + before_writing) - before_writing
         return cycle
 
-    def record(self, unit: int, footprint: Footprint, start: int, end: int) -> None:
-        """Remember an instruction that `unit` executes from `start` to `end`."""
+    def record(self, unit: int, footprint: Footprint, start: int, end: int, read: int | None = None) -> None:
+        """Remember an instruction that `unit` executes from `start` to `end`, and that has read all by `read`."""
         record = self._units[unit]
         if start > self.clock and not self._depths[unit]:
             self.clock = start
@@ -97,7 +104,7 @@ class Scoreboard:
             else:
                 waiting.append(start)
         for low, high in footprint.reads:
-            self._remember(record.reads, (end, low, high))
+            self._remember(record.reads, (end if read is None else read, low, high))
         for low, high in footprint.writes:
             self._remember(record.writes, (end, low, high))
 

@@ -23,12 +23,16 @@ class WordUnit:
         self._component = component
         self._durations: dict[tuple[str, str, int, int], Duration] = {}
 
-    def issue(self, operation: Operation, rows: int, length: int, ready: int) -> tuple[int, int]:
-        """Execute an instruction on `rows` x `length` elements no earlier than `ready`; gives start and end."""
+    def duration(self, operation: Operation, rows: int, length: int) -> Duration:
+        """Time of an instruction on `rows` x `length` elements."""
         key = (operation.mnemonic, operation.function, rows, length)
         duration = self._durations.get(key)
         if duration is None:
             duration = self._durations[key] = self._component.duration(*key)
+        return duration
+
+    def issue(self, operation: Operation, duration: Duration, ready: int) -> tuple[int, int]:
+        """Execute an instruction no earlier than `ready`; gives start and end."""
         start = max(ready, self._free.get(operation.engine, 0))
         self._free[operation.engine] = start + duration.occupied
         end = start + duration.latency

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from isa import REGISTER_COUNT, InputError, Machine, Program, Region
 from pimc.simulator.state.banks import BankRegion, near_bank_geometry
+from pimc.simulator.state.cam import CamState
 from pimc.simulator.state.cim_arrays import CimArrays
 
 ZERO_REGISTER = REGISTER_COUNT
@@ -52,6 +53,7 @@ class MachineState:
         global_buffer: float32 [channels, columns * lanes].
         accumulators: float32 [channels, accumulators, banks].
         activation: float32 [channels, banks], the activation registers.
+        cam: Memories of the CAM, `None` where the machine has none.
         cim: Weights of a digital CIM core, and the off-chip memory.
         program_counter: Index of the next instruction.
         loops: Running loops, the innermost last.
@@ -70,6 +72,7 @@ class MachineState:
         self.registers = [0] * (REGISTER_COUNT + 1)
         self.shared = np.zeros(machine.shared_buffer.capacity_words, np.float32)
         self.shared_integers = self.shared.view(np.int32)
+        self.cam = None if machine.cam is None else CamState(machine.cam, self.shared.size)
         self.program_counter = 0
         self.loops: list[Loop] = []
         self.loop_ends = loop_ends
@@ -125,6 +128,8 @@ class MachineState:
         self.global_buffer[:] = 0
         self.accumulators[:] = 0
         self.activation[:] = 0
+        if self.cam is not None:
+            self.cam.reset()
         self.cim.reset()
         for region in self.regions:
             region.reset()
