@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from isa.assembly.instruction_text import InstructionFormat, format_instruction, labels_of
     from isa.cam import Cam, CamModule
     from isa.container import load_program, save_program
-    from isa.digital_cim import DigitalCim
+    from isa.digital_cim import DigitalCim, PublishedCim
     from isa.dram_device import AttaccController, DramDevice, HbmPimController
     from isa.encoding import decode_instructions, encode_instructions
     from isa.instruction_manual import EXTENSIONS, manual, syntax
@@ -100,6 +100,7 @@ _LAZY = {
     "DramDevice": "isa.dram_device",
     "HbmPimController": "isa.dram_device",
     "DigitalCim": "isa.digital_cim",
+    "PublishedCim": "isa.digital_cim",
     "KvCodec": "isa.kv_codec",
     "Machine": "isa.machine",
     "NearBank": "isa.near_bank",
@@ -166,6 +167,7 @@ __all__ = [
     "Port",
     "Program",
     "ProgramError",
+    "PublishedCim",
     "Region",
     "RegisterLimit",
     "RegisterSymbol",

@@ -210,6 +210,9 @@ class DigitalCim(_Part):
 class PublishedCim:
     """The accounting of the published simulator.
 
+    Its operations wait for their unit and for what the off-chip memory brings, not for results of other units: phase
+    follows phase, so that nearly all are there, but a product may begin before the last tile of a normalisation ends.
+
     Attributes:
         core: What it accounts for.
     """

@@ -24,6 +24,7 @@ class OffChipMemory(BaseModel):
         block_bytes: Bytes that `block_energy_nj` moves.
         block_energy_nj: Energy of reading or writing a block.
         queue_depth: Transfers that may wait for the memory without holding up the sequencer.
+        area_mm2: Silicon area, when it counts.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -34,6 +35,7 @@ class OffChipMemory(BaseModel):
     block_bytes: _Count
     block_energy_nj: _Number
     queue_depth: _Count
+    area_mm2: _Number | None = None
 
     @property
     def energy_pj_per_byte(self) -> float:

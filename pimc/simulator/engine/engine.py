@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isa import UNITS, Machine, Program, ProgramError
+from isa import UNITS, Machine, Program, ProgramError, PublishedCim
 from pimc.simulator.dram.channel_timing import ChannelTiming, beat_work
 from pimc.simulator.engine.counters import Counters
 from pimc.simulator.engine.decoding import (
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from pimc.simulator.timing_only.engine import TimingEngine
 
 _SERIAL = frozenset(number for number, unit in enumerate(UNITS) if unit.is_serial)
+_LOADERS = frozenset({MEMORY})
+"""Units for whose results a core waits in the accounting of its authors."""
+
 _SIZED_BY_DATA = ("kappend", "kfetch")
 _ALWAYS_EXECUTED = (*RETURNING, "sts")
 """What a run without data executes, too, so that registers have values."""
@@ -79,9 +82,10 @@ class Engine:
         """Go back to cycle 0, with `channels` that have done nothing yet."""
         self.cycle = 0
         self._channels = channels
-        components = enumerate(unit.component_of(self._machine, self._accounting) for unit in UNITS)
-        self._word_units = {number: WordUnit(each) for number, each in components if each is not None}
-        self._board = Scoreboard(_queue_depths(self._machine), _SERIAL)
+        components = [unit.component_of(self._machine, self._accounting) for unit in UNITS]
+        self._word_units = {number: WordUnit(each) for number, each in enumerate(components) if each is not None}
+        heedless = {number: _LOADERS for number, each in enumerate(components) if isinstance(each, PublishedCim)}
+        self._board = Scoreboard(_queue_depths(self._machine), _SERIAL, heedless)
         self.counters = self._new_counters()
 
     def _new_counters(self) -> Counters:

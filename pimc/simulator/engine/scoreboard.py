@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pimc.simulator.footprints.vector import Footprint, Span
 
@@ -40,20 +40,32 @@ class Scoreboard:
         pending: For registers that a unit has yet to return, the cycle at which it does.
     """
 
-    def __init__(self, depths: Sequence[int], serial_units: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self,
+        depths: Sequence[int],
+        serial_units: frozenset[int] = frozenset(),
+        awaited_units: Mapping[int, frozenset[int]] | None = None,
+    ) -> None:
         """Start at cycle 0.
 
         Args:
             depths: Depth of the queue of each unit.
             serial_units: Units that never start an instruction before the end of their previous one; hazards between
                 two instructions of such a unit need no check.
+            awaited_units: For units that heed only hazards with some units, these units; for others all count.
         """
         self.clock = 0
         self.pending: dict[int, int] = {}
         self._depths = tuple(depths)
         self._units = tuple(_UnitRecord() for _ in depths)
+        awaited = awaited_units or {}
+        everyone = frozenset(range(len(self._depths)))
         self._rivals = tuple(
-            tuple(each for other, each in enumerate(self._units) if other != unit or unit not in serial_units)
+            tuple(
+                each
+                for other, each in enumerate(self._units)
+                if other in awaited.get(unit, everyone) and (other != unit or unit not in serial_units)
+            )
             for unit in range(len(self._depths))
         )
 

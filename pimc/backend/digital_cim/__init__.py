@@ -1,0 +1,1 @@
+"""Programs for cores of digital CIM arrays."""
