@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from isa import NearBank, Place, UnsupportedError
 from passes import Affine, Graph, Node, Value, explain
 from pimc.backend.caches.choice import compression_problem
+from pimc.backend.key_masks import input_masks
 from pimc.backend.row_axes import RowMap, is_token_integer
 from pimc.backend.scalars import scalar_problem
 
@@ -70,7 +71,9 @@ def _problem(graph: Graph, node: Node, lowered: Mapping[str, object]) -> Problem
     if node.op == "cached_attention" and node.attributes["window"] and not node.attributes["causal"]:
         return "a window needs a causal mask"
     if node.op == "cached_attention":
-        return compression_problem(node, graph.caches[str(node.attributes["cache"])])
+        mask = node.optional(3)
+        is_computed = mask is not None and mask not in input_masks(graph)
+        return compression_problem(node, graph.caches[str(node.attributes["cache"])], is_computed)
     return None
 
 

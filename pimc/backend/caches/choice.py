@@ -20,8 +20,14 @@ _MOST_WARMUP = 2032
 _MOST_CHANNELS = 65535
 
 
-def compression_problem(node: Node, cache: Cache) -> str | None:
-    """Why there is no code for an attention over a compressed cache, `None` when there is."""
+def compression_problem(node: Node, cache: Cache, has_computed_mask: bool) -> str | None:
+    """Why there is no code for an attention over a compressed cache, `None` when there is.
+
+    Args:
+        node: The attention.
+        cache: Its cache.
+        has_computed_mask: Whether the model computes a key mask, so that the host cannot tell that it excludes nothing.
+    """
     if not cache.is_compressed:
         return None
     if not node.attributes["causal"] or node.optional(1) is None:
@@ -32,6 +38,8 @@ def compression_problem(node: Node, cache: Cache) -> str | None:
         return "its bias says something about positions that a compressed cache does not keep"
     if node.operand(0).shape[0] != 1:
         return "a compressed cache takes one sequence: give --dim batch=1"
+    if has_computed_mask and not _keeps_positions(cache):
+        return "the model computes its mask, and the compressed cache does not keep positions in order"
     problem = _selection_problem(node, cache)
     if problem is not None:
         return problem
@@ -41,6 +49,15 @@ def compression_problem(node: Node, cache: Cache) -> str | None:
     if isinstance(encoding, Quantized):
         return _quantized_problem(cache, encoding)
     return None
+
+
+def _keeps_positions(cache: Cache) -> bool:
+    """Whether scores stand in the order of positions, as masks do."""
+    match cache.compression:
+        case None | Compression(None, None, None | BestKeys() | BinaryKeys()):
+            return True
+        case _:
+            return False
 
 
 def _selection_problem(node: Node, cache: Cache) -> str | None:

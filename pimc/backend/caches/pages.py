@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from isa import UnsupportedError
 from pimc.backend.caches.page_choice import page_choice
 from pimc.backend.caches.page_extremes import extreme_elements, note_key, page_rooms, state_words
 from pimc.backend.caches.page_hits import TABLE, page_hits
@@ -61,21 +60,11 @@ class BestPagesSelection(AllTokens):
 
     @contextmanager
     def narrowed(self, block: Block) -> Iterator[Block]:
-        """Choose pages, and find the slots and channels that hold tokens of them.
-
-        Raises:
-            UnsupportedError: the model computes its mask, so that the host cannot tell that it excludes nothing.
-        """
+        """Choose pages, and find the slots and channels that hold tokens of them."""
         pages = page_rooms(block.rooms, self.chosen)
         if pages is None:
             yield block
             return
-        mask = block.node.optional(3)
-        if mask is not None and block.low.masks[mask].source is None:
-            raise UnsupportedError(
-                f"the model computes the mask of '{block.node.name}', and attention to pages does not keep positions",
-                help="export the model with a mask as input, or choose another policy",
-            )
         with page_choice(block, pages) as choice, page_hits(block, choice) as hits:
             yield replace(block, hits=hits, extent=hits.extent)
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isa import ResourceLimitError, UnsupportedError
-from passes import BestPages, Compression, PlaceWeights, Quantized, TensorType, symbol
+from passes import BestPages, Compression, PlaceWeights, Quantized
 from pimc.backend import ProgramOptions, build_program
 from pimc.simulator import Session, Statistics
 
@@ -143,21 +143,4 @@ def test_heads_whose_extremes_fill_more_than_a_row() -> None:
     graph = Attention(pages(16, 2), head_dim=528).graph()
     PlaceWeights(MACHINE).run(graph)
     with pytest.raises(ResourceLimitError, match="do not fit the banks"):
-        build_program(graph, MACHINE, ProgramOptions(200, 64, "fp32", {}))
-
-
-def test_a_mask_that_the_model_computes_is_refused() -> None:
-    graph = Attention(pages(16, 2)).graph()
-    tokens = symbol("past") + symbol("seq")
-    kind = TensorType("bool", (1, tokens))
-    graph.signature["mask"] = kind
-    given_mask = graph.add_input("mask", kind)
-    (node,) = graph.nodes
-    excluded = graph.add_node("not", [given_mask], [kind], {})
-    operands = [*node.inputs, excluded.output]
-    masked = graph.add_node("cached_attention", operands, [node.output.type], node.attributes)
-    graph.outputs["result"] = masked.output
-    graph.remove(node)
-    PlaceWeights(MACHINE).run(graph)
-    with pytest.raises(UnsupportedError, match="computes the mask"):
         build_program(graph, MACHINE, ProgramOptions(200, 64, "fp32", {}))
