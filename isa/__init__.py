@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from isa.assembly.instruction_text import InstructionFormat, format_instruction, labels_of
     from isa.cam import Cam, CamModule
     from isa.container import load_program, save_program
+    from isa.crossbar import Crossbar
     from isa.digital_cim import DigitalCim, PublishedCim
     from isa.dram_device import AttaccController, DramDevice, HbmPimController
     from isa.encoding import decode_instructions, encode_instructions
@@ -99,6 +100,7 @@ _LAZY = {
     "CamModule": "isa.cam",
     "DramDevice": "isa.dram_device",
     "HbmPimController": "isa.dram_device",
+    "Crossbar": "isa.crossbar",
     "DigitalCim": "isa.digital_cim",
     "PublishedCim": "isa.digital_cim",
     "KvCodec": "isa.kv_codec",
@@ -140,6 +142,7 @@ __all__ = [
     "AttaccController",
     "Cam",
     "CamModule",
+    "Crossbar",
     "Diagnostic",
     "DigitalCim",
     "DramDevice",

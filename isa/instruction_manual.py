@@ -21,7 +21,7 @@ from isa.spec import (
 EXTENSIONS = {
     "I": "base: control, scalar registers, shared buffer, vector unit",
     "B": "near bank: DRAM channels with a compute unit at every bank",
-    "X": "crossbar arrays",
+    "X": "crossbars: resistive ones, and digital ones with the units around them",
     "K": "KV codec",
     "C": "CAM arrays",
     "L": "links and off-chip memory",

@@ -22,6 +22,7 @@ Channels that read the same words are a broadcast; channels that write the same 
 from __future__ import annotations
 
 from isa.cam_instructions import CAM
+from isa.crossbar_instructions import CROSSBAR
 from isa.digital_cim_instructions import DIGITAL_CIM
 from isa.kv_codec_instructions import KV_CODEC
 from isa.near_bank_instructions import NEAR_BANK
@@ -186,4 +187,6 @@ _VECTOR = (
     _reduction("rmin", 0x34, "dst = smallest element of each row", _TYPE),
 )
 
-INSTRUCTIONS = InstructionTable((*_CONTROL, *_SCALAR, *_VECTOR, *NEAR_BANK, *KV_CODEC, *DIGITAL_CIM, *CAM, *OFF_CHIP))
+INSTRUCTIONS = InstructionTable(
+    (*_CONTROL, *_SCALAR, *_VECTOR, *NEAR_BANK, *KV_CODEC, *CROSSBAR, *DIGITAL_CIM, *CAM, *OFF_CHIP)
+)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from isa.cam import Cam
 from isa.costs import vector_function
+from isa.crossbar import Crossbar
 from isa.digital_cim import DigitalCim
 from isa.dram_device import DramDevice
 from isa.kv_codec import KvCodec
@@ -138,6 +139,7 @@ class Machine(Component):
         vector_unit: Vector instructions (extension I).
         near_bank: DRAM channels with compute units at the banks (extension B), or `None`.
         kv_codec: Unit that compresses keys and values (extension K), or `None`.
+        crossbar: Groups of resistive arrays that hold matrices (extension X), or `None`.
         digital_cim: Core of digital CIM arrays with the units around them (extension X), or `None`.
         cam: Associative memory with the units around it (extension C), or `None`.
         off_chip: Memory behind the shared buffer (extension L), or `None`.
@@ -154,6 +156,7 @@ class Machine(Component):
     vector_unit: VectorUnit
     near_bank: NearBank | None = None
     kv_codec: KvCodec | None = None
+    crossbar: Crossbar | None = None
     digital_cim: DigitalCim | None = None
     off_chip: OffChipMemory | None = None
     cam: Cam | None = None
@@ -169,7 +172,7 @@ class Machine(Component):
             "I": True,
             "B": self.near_bank is not None,
             "K": has_codec,
-            "X": self.digital_cim is not None,
+            "X": self.crossbar is not None or self.digital_cim is not None,
             "C": self.cam is not None,
             "L": self.off_chip is not None,
         }

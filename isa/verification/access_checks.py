@@ -12,6 +12,7 @@ from isa.verification.accesses import counts
 from isa.verification.array_accesses import ARRAY_RULES, array_errors
 from isa.verification.cam_accesses import cam_errors
 from isa.verification.codec_accesses import codec_errors
+from isa.verification.crossbar_accesses import CROSSBAR_RULES, crossbar_errors
 from isa.verification.linear import Linear
 from isa.verification.register_state import bounds_of
 
@@ -25,6 +26,7 @@ _UNITS = {
     "candidate": "candidate",
     "value_row": "value buffer row",
     "off": "off-chip byte",
+    "xb": "crossbar column",
 }
 _NO_ACCUMULATOR_FUNCTIONS = ("from_int", "to_int")
 
@@ -53,6 +55,8 @@ def check_operands(operands: Operands) -> tuple[list[str], Operands | None]:
         errors += cam_errors(working)
     if operands.built.mnemonic in ARRAY_RULES:
         errors += array_errors(working)
+    if operands.built.mnemonic in CROSSBAR_RULES:
+        errors += crossbar_errors(working)
     return errors, working
 
 

@@ -13,6 +13,7 @@ from isa.verification.unknowns import Unknowns
 
 if TYPE_CHECKING:
     from isa.cam import Cam
+    from isa.crossbar import Crossbar
     from isa.digital_cim import DigitalCim
     from isa.kv_codec import KvCodec
     from isa.near_bank import NearBank
@@ -26,7 +27,7 @@ class Access:
 
     Attributes:
         operand: Operand with the first address.
-        space: `sb`, `bank`, `gb`, `acc` or `off`; of the CAM `key`, `value`, `candidate` or `value_row`.
+        space: `sb`, `bank`, `gb`, `acc`, `xb` or `off`; of the CAM `key`, `value`, `candidate` or `value_row`.
         start: First address.
         size: Addresses from the first to the last, gaps included.
         solid: Whether there are no gaps.
@@ -56,6 +57,7 @@ class Operands:
         kv_codec: The KV codec, `None` when the machine has none.
         digital_cim: The digital CIM core, `None` when the machine has none.
         cam: The CAM, `None` when the machine has none.
+        crossbar: The crossbars, `None` when the machine has none.
     """
 
     built: Instruction
@@ -66,6 +68,7 @@ class Operands:
     kv_codec: KvCodec | None = None
     digital_cim: DigitalCim | None = None
     cam: Cam | None = None
+    crossbar: Crossbar | None = None
 
     @property
     def device(self) -> NearBank:
@@ -78,6 +81,12 @@ class Operands:
         """The core of an instruction of the digital half of extension X."""
         assert self.digital_cim is not None
         return self.digital_cim
+
+    @property
+    def arrays(self) -> Crossbar:
+        """The crossbars of an instruction of the resistive half of extension X."""
+        assert self.crossbar is not None
+        return self.crossbar
 
     def value(self, name: str) -> Linear:
         """The integer of an operand."""

@@ -18,6 +18,7 @@ from isa.verification.access_ranges import (
 from isa.verification.array_accesses import ARRAY_COUNTS, ARRAY_RULES
 from isa.verification.cam_accesses import CAM_RULES
 from isa.verification.codec_accesses import CODEC_RULES
+from isa.verification.crossbar_accesses import CROSSBAR_COUNTS, CROSSBAR_RULES
 from isa.verification.linear import Linear
 
 
@@ -25,7 +26,7 @@ def accesses(operands: Operands) -> list[Access]:
     """Everything that the instruction touches when none of its counts is zero."""
     if operands.built.spec.unit == "vector":
         return list(_vector(operands))
-    rule = {**_CHANNEL_RULES, **CODEC_RULES, **ARRAY_RULES, **CAM_RULES}[operands.built.mnemonic]
+    rule = {**_CHANNEL_RULES, **CODEC_RULES, **ARRAY_RULES, **CAM_RULES, **CROSSBAR_RULES}[operands.built.mnemonic]
     return list(rule(operands))
 
 
@@ -40,6 +41,8 @@ def counts(operands: Operands) -> list[str]:
         return ["rows"]
     if operands.built.mnemonic in ARRAY_RULES:
         return [name for name in ARRAY_COUNTS if operands.has(name)]
+    if operands.built.mnemonic in CROSSBAR_RULES:
+        return [name for name in CROSSBAR_COUNTS if operands.has(name)]
     sizes = ["rows", "len", "cols", "outs", "count", "beats"]
     if operands.built.mnemonic == "kselect":
         sizes.remove("count")

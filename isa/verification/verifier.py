@@ -105,6 +105,8 @@ class _Checker:
             self.capacity["bank"] = device.columns_per_bank
             self.capacity["gb"] = device.global_buffer_columns
             self.capacity["acc"] = device.accumulators
+        if machine.crossbar is not None:
+            self.capacity["xb"] = machine.crossbar.groups * machine.crossbar.columns
         if machine.cam is not None:
             self.capacity |= cam_capacities(machine.cam)
 
@@ -150,7 +152,7 @@ class _Checker:
         if built.mnemonic == "sts":
             self.walk.register(index, state, int(str(built["ra"])))
         machine = self.machine
-        components = (machine.near_bank, machine.kv_codec, machine.digital_cim, machine.cam)
+        components = (machine.near_bank, machine.kv_codec, machine.digital_cim, machine.cam, machine.crossbar)
         return Operands(built, state, self.walk.unknowns, values, *components)
 
 

@@ -20,6 +20,7 @@ from isa import (
     vector_function,
 )
 from pimc.simulator.footprints.cam import CAM_FOOTPRINTS
+from pimc.simulator.footprints.crossbar import CROSSBAR_FOOTPRINTS
 from pimc.simulator.footprints.digital_cim import DIGITAL_CIM_FOOTPRINTS
 from pimc.simulator.footprints.kv_codec import KV_CODEC_FOOTPRINTS
 from pimc.simulator.footprints.kv_records import KV_RECORD_FOOTPRINTS
@@ -27,6 +28,7 @@ from pimc.simulator.footprints.near_bank import NEAR_BANK_FOOTPRINTS
 from pimc.simulator.footprints.off_chip import OFF_CHIP_FOOTPRINTS
 from pimc.simulator.footprints.vector import VECTOR_FOOTPRINTS, Footprint
 from pimc.simulator.semantics.cam import CAM_SEMANTICS
+from pimc.simulator.semantics.crossbar import CROSSBAR_SEMANTICS
 from pimc.simulator.semantics.digital_cim import DIGITAL_CIM_SEMANTICS
 from pimc.simulator.semantics.kv_banks import KV_BANK_SEMANTICS
 from pimc.simulator.semantics.kv_codec import KV_CODEC_SEMANTICS
@@ -46,6 +48,7 @@ SEMANTICS: Mapping[str, Callable[..., Any]] = {
     **KV_BANK_SEMANTICS,
     **KV_RECORD_SEMANTICS,
     **CAM_SEMANTICS,
+    **CROSSBAR_SEMANTICS,
     **DIGITAL_CIM_SEMANTICS,
     **OFF_CHIP_SEMANTICS,
 }
@@ -57,6 +60,7 @@ FOOTPRINTS: Mapping[str, Callable[..., Footprint | None]] = {
     **KV_CODEC_FOOTPRINTS,
     **KV_RECORD_FOOTPRINTS,
     **CAM_FOOTPRINTS,
+    **CROSSBAR_FOOTPRINTS,
     **DIGITAL_CIM_FOOTPRINTS,
     **OFF_CHIP_FOOTPRINTS,
 }
@@ -76,6 +80,9 @@ _LENGTHS = ("len", "tiles", "bytes")
 
 _FUNCTIONS = ("engine", "activity")
 """Operands that tell a component what an instruction other than one of the vector unit does."""
+
+_ENGINES = ("engine", "group")
+"""Operands that name the part of a unit that works, beside its other parts."""
 
 _NOWHERE = -1
 
@@ -142,7 +149,7 @@ def _operation(index: int, instruction: Instruction) -> Operation:
         rows_at=names.index("rows") if "rows" in names else _NOWHERE,
         length_at=next((names.index(name) for name in _LENGTHS if name in names), _NOWHERE),
         function=_function(instruction),
-        engine=str(instruction["engine"]) if "engine" in names else "",
+        engine=next((str(instruction[name]) for name in _ENGINES if name in names), ""),
     )
 
 

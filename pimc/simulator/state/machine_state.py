@@ -13,6 +13,7 @@ from isa import REGISTER_COUNT, InputError, Machine, Program, Region
 from pimc.simulator.state.banks import BankRegion, near_bank_geometry
 from pimc.simulator.state.cam import CamState
 from pimc.simulator.state.cim_arrays import CimArrays
+from pimc.simulator.state.crossbar_arrays import CrossbarArrays
 
 ZERO_REGISTER = REGISTER_COUNT
 """Index in `MachineState.registers` of a register that is always zero."""
@@ -54,6 +55,7 @@ class MachineState:
         accumulators: float32 [channels, accumulators, banks].
         activation: float32 [channels, banks], the activation registers.
         cam: Memories of the CAM, `None` where the machine has none.
+        crossbar: Matrices in crossbars.
         cim: Weights of a digital CIM core, and the off-chip memory.
         program_counter: Index of the next instruction.
         loops: Running loops, the innermost last.
@@ -79,6 +81,7 @@ class MachineState:
         self.halted = False
         self.computes = True
         self.cim = CimArrays(machine)
+        self.crossbar = CrossbarArrays(machine, is_machine)
         self._program = program
         self._allocate_near_bank()
         self._load_regions()
@@ -131,6 +134,7 @@ class MachineState:
         if self.cam is not None:
             self.cam.reset()
         self.cim.reset()
+        self.crossbar.reset()
         for region in self.regions:
             region.reset()
 
