@@ -8,7 +8,10 @@ from isa import InputError
 from passes.kv_policies.mechanisms import BestPages, Compression, Levelled, Quantized, Ring, Scored
 from passes.kv_policies.policy import Layer, Policy, require
 
-_WHAT_GOES = "one policy each that evicts (window), quantises (int, kivi) and selects (topk, cam) go together"
+_WHAT_GOES = (
+    "one policy each that evicts (window), quantises (int, kivi) and selects (topk) go together; topk and cam also go"
+    " with any that evicts"
+)
 
 
 def check_policies(policies: Sequence[Policy]) -> None:
