@@ -25,8 +25,8 @@ from passes.kv_policies import (
 
 KIVI = Quantized(4, 4, "channel", 32, 32, 128)
 GOES = (
-    "help: one policy each that evicts (window), quantises (int, kivi) and selects (topk) go together; topk and cam also"
-    " go with any that evicts"
+    "help: one policy each that evicts (window), quantises (int, kivi) and selects (topk) go together; topk and cam"
+    " also go with any that evicts"
 )
 
 
