@@ -2,8 +2,20 @@
 
 from pimc.backend.cache_rooms import cache_stem
 from pimc.backend.cam.program import build_cam_program
+from pimc.backend.digital_cim import CimLayer, DeclaredCache, Workload, build_cim_layer
 from pimc.backend.entry_builder import Stage
 from pimc.backend.options import ProgramOptions
 from pimc.backend.program_builder import build_program, build_stages
 
-__all__ = ["ProgramOptions", "Stage", "build_cam_program", "build_program", "build_stages", "cache_stem"]
+__all__ = [
+    "CimLayer",
+    "DeclaredCache",
+    "ProgramOptions",
+    "Stage",
+    "Workload",
+    "build_cam_program",
+    "build_cim_layer",
+    "build_program",
+    "build_stages",
+    "cache_stem",
+]

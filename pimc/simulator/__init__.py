@@ -1,5 +1,6 @@
 """Instruction-level simulation: outputs, cycles and energy from one execution."""
 
+from pimc.simulator.accounting.layer_pipeline import ScaledModel
 from pimc.simulator.accounting.stats import (
     CacheStatistics,
     InstructionStatistics,
@@ -24,6 +25,7 @@ __all__ = [
     "InstructionStatistics",
     "NodeStatistics",
     "Recording",
+    "ScaledModel",
     "Session",
     "Simulator",
     "Statistics",

@@ -10,6 +10,9 @@ from isa import DigitalCim, Indexed, Source
 from pimc.backend.digital_cim.layer import Activities, CimLayer, Rooms, Tiling
 from pimc.backend.emitter import Emitter, indexed
 
+RECORDS = "records"
+"""Origin of transfers of codes, whose phase is that of quantisation."""
+
 
 @dataclass(frozen=True)
 class Block:
@@ -163,7 +166,8 @@ class Phases:
         if first:
             self._quantise_tokens(first, 0)
         for number, cached in enumerate(block.cached):
-            self._load_records(cached)
+            with self.emitter.origin(Source(RECORDS)):
+                self._load_records(cached)
             self._quantise_tokens(1, first + number)
 
     def _quantise_tokens(self, tokens: int, first: int) -> None:
@@ -178,7 +182,7 @@ class Phases:
                     meta = Indexed(places.meta, channel)
                     emitter.emit("dquant", *operands, meta, tiles.code_channels, steps, activity=self.shares.quantise)
                     emitter.release(place)
-                with self._offset((position, places.slot)) as record:
+                with emitter.origin(Source(RECORDS)), self._offset((position, places.slot)) as record:
                     address = Indexed(places.records_at, record)
                     emitter.emit("stnz", address, Indexed(places.codes, row), *self._record(1))
 

@@ -23,6 +23,8 @@ STANDBY_NODE = "(standby)"
 
 _WORD_BYTES = 4
 _PICO = 1e-12
+_STORES = ("stoff", "stnz")
+"""Instructions that write off-chip memory."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,7 @@ class Accountant:
     def _bytes_by_space(self, counters: Counters, commands: NDArray[np.int64]) -> dict[str, int]:
         near_bank = self._machine.near_bank
         if near_bank is None:
-            return {}
+            return self._bytes_beside_banks(counters)
         count = dict(zip(self._commands, commands.tolist(), strict=True))
         column = near_bank.lanes * near_bank.element_bits // 8
         one_bank_reads = sum(count[name] for name in ("RD", "RDA", "RDCP", "MAC"))
@@ -204,6 +206,16 @@ class Accountant:
             "sb_written": sum(counters.words_written) * _WORD_BYTES,
             "dq": sum(count[name] for name in pins) * column,
         }
+
+    def _bytes_beside_banks(self, counters: Counters) -> dict[str, int]:
+        """Bytes of the shared buffer, and declared ones of the off-chip memory."""
+        words = {"sb_read": counters.words_read, "sb_written": counters.words_written}
+        moved = {space: sum(each) * _WORD_BYTES for space, each in words.items()}
+        for operation, octets in zip(self._operations, counters.elements, strict=True):
+            if operation.unit == MEMORY:
+                space = "off_written" if operation.mnemonic in _STORES else "off_read"
+                moved[space] = moved.get(space, 0) + octets
+        return moved
 
     def _provenance(self, facts: RunFacts) -> dict[str, Any]:
         metadata = self._program.metadata
