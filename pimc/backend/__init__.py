@@ -2,7 +2,7 @@
 
 from pimc.backend.cache_rooms import cache_stem
 from pimc.backend.cam.program import build_cam_program
-from pimc.backend.digital_cim import CimLayer, DeclaredCache, Workload, build_cim_layer
+from pimc.backend.digital_cim import CimLayer, DeclaredCache, LayerNumbers, Workload, build_cim_layer
 from pimc.backend.entry_builder import Stage
 from pimc.backend.options import ProgramOptions
 from pimc.backend.program_builder import build_program, build_stages
@@ -10,6 +10,7 @@ from pimc.backend.program_builder import build_program, build_stages
 __all__ = [
     "CimLayer",
     "DeclaredCache",
+    "LayerNumbers",
     "ProgramOptions",
     "Stage",
     "Workload",

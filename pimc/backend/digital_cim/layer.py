@@ -5,7 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 
-from isa import FULL_ACTIVITY, DigitalCim, Machine, MachineError, ResourceLimitError, record_bytes
+from isa import (
+    DIGITAL_CIM_MATRICES,
+    FULL_ACTIVITY,
+    DigitalCim,
+    Machine,
+    MachineError,
+    ResourceLimitError,
+    Symbol,
+    record_bytes,
+)
 
 _BYTE = 8
 
@@ -45,6 +54,21 @@ class DeclaredCache:
 
 
 @dataclass(frozen=True)
+class LayerNumbers:
+    """Factors that a calibrated model gives; time and energy do not depend on them.
+
+    Attributes:
+        scales: Factor of the sums of each matrix, in the order of `isa.DIGITAL_CIM_MATRICES`.
+        score_step: What a product of a query's and a key's INT8 step is worth in a score.
+        threshold: Magnitude from which elements of keys and values survive.
+    """
+
+    scales: tuple[float, ...] = (1.0,) * len(DIGITAL_CIM_MATRICES)
+    score_step: float = 1.0
+    threshold: float = 0.0
+
+
+@dataclass(frozen=True)
 class CimLayer:
     """A decoder layer: two normalisations, attention, a feed-forward network with ReLU.
 
@@ -53,12 +77,14 @@ class CimLayer:
         heads: Attention heads.
         feed_forward: Width of the feed-forward network.
         cache: What is declared about its keys and values.
+        numbers: Its factors.
     """
 
     hidden: int
     heads: int
     feed_forward: int
     cache: DeclaredCache
+    numbers: LayerNumbers = LayerNumbers()
 
     @property
     def head_width(self) -> int:
@@ -217,6 +243,20 @@ class Rooms:
     records_at: int
     weights_at: int
     slot: int
+
+    def symbols(self) -> tuple[Symbol, ...]:
+        """Names of the rooms in the shared buffer."""
+        names = [field.name for field in fields(self)]
+        names = names[: names.index("end") + 1]
+        starts = [int(getattr(self, name)) for name in names]
+        return tuple(
+            Symbol(name, "sb", start, behind - start)
+            for name, start, behind in zip(names, starts, starts[1:], strict=False)
+        )
+
+    def off_chip(self) -> dict[str, int]:
+        """Names and numbers of what lies off chip."""
+        return {name: int(getattr(self, name)) for name in ("inputs_at", "records_at", "weights_at", "slot")}
 
 
 def rooms(layer: CimLayer, tiles: Tiling, tokens: int, context: int, score_words: int) -> Rooms:

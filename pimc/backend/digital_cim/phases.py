@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from isa import DigitalCim, Indexed, Source
+from isa import DIGITAL_CIM_MATRICES, DigitalCim, Indexed, Source
 from pimc.backend.digital_cim.layer import Activities, CimLayer, Rooms, Tiling
 from pimc.backend.emitter import Emitter, indexed
 
@@ -122,7 +122,10 @@ class Phases:
             self._offset((token, outputs)) as result,
         ):
             vectors = (Indexed(dst, result), Indexed(self.places.normed, row), addend)
-            self.emitter.emit("dmvm", *vectors, matrix, layer.hidden, outputs, add="begin")
+            self.emitter.emit("dmvm", *vectors, matrix, layer.hidden, outputs, "begin", self._scale(matrix))
+
+    def _scale(self, matrix: str) -> float:
+        return self.layer.numbers.scales[DIGITAL_CIM_MATRICES.index(matrix)]
 
     def _addend(self, matrix: str) -> int:
         return self.places.addends + ("query", "key", "value", "up").index(matrix) * self.layer.hidden
@@ -136,7 +139,7 @@ class Phases:
             self._offset((position, self.tiles.row_words)) as result,
         ):
             vectors = (Indexed(places.cache + column, result), Indexed(places.normed, row), self._addend(matrix))
-            self.emitter.emit("dmvm", *vectors, matrix, layer.hidden, layer.hidden, add="begin")
+            self.emitter.emit("dmvm", *vectors, matrix, layer.hidden, layer.hidden, "begin", self._scale(matrix))
 
     @contextmanager
     def _tiles_of_cache(self, tokens: int | Indexed, count: int, size: int, is_block: bool) -> Iterator[int]:
@@ -157,7 +160,7 @@ class Phases:
         tiles, places = self.tiles, self.places
         with self._tiles_of_cache(self.block.tokens, tiles.prune, tiles.prune_elements, True) as place:
             vector = Indexed(places.cache, place)
-            self.emitter.emit("dprune", vector, vector, 0.0, tiles.prune_elements)
+            self.emitter.emit("dprune", vector, vector, self.layer.numbers.threshold, tiles.prune_elements)
 
     def _quantise(self) -> None:
         """Quantise and store what the block adds; read ahead what its steps need of the context before them."""
@@ -243,7 +246,7 @@ class Phases:
         ):
             vectors = (Indexed(places.scores, score), Indexed(places.query, query), Indexed(places.cache, row))
             strides = (self.block.columns, width, width, 1)
-            scale = width**-0.5
+            scale = self.layer.numbers.score_step * width**-0.5
             emitter.emit("ddot", *vectors, width, passes, layer.heads, *strides, scale, activity=self.shares.scores)
 
     def _softmax(self) -> None:
@@ -284,7 +287,7 @@ class Phases:
         ):
             residual = Indexed(places.residual, row)
             operands = (residual, Indexed(source, vector), residual, matrix, inputs, layer.hidden)
-            self.emitter.emit("dmvm", *operands, add="begin")
+            self.emitter.emit("dmvm", *operands, "begin", self._scale(matrix))
 
     def _up(self) -> None:
         layer, places = self.layer, self.places
@@ -294,7 +297,7 @@ class Phases:
             self._offset((token, self._middle_words)) as result,
         ):
             vectors = (Indexed(places.middle, result), Indexed(places.normed, row), self._addend("up"))
-            self.emitter.emit("dmvm", *vectors, "up", layer.hidden, layer.feed_forward, add="begin")
+            self.emitter.emit("dmvm", *vectors, "up", layer.hidden, layer.feed_forward, "begin", self._scale("up"))
 
     def _relu(self) -> None:
         tiles, places = self.tiles, self.places

@@ -75,6 +75,8 @@ def build_cim_layer(layer: CimLayer, machine: Machine, workload: Workload) -> Pr
         entries=entries,
         registers=(RegisterSymbol("kv_length", _KV_LENGTH, 0, workload.tokens - 1, "tokens in the cache"),),
         regions=(Region("work", "sb", 0, places.end, "cache"),),
+        symbols=places.symbols(),
+        metadata={"off_chip": places.off_chip()},
         sources=tuple(emitter.sources),
         debug=tuple(emitter.debug),
     )

@@ -1,0 +1,166 @@
+"""A layer on a digital CIM core: what it computes, how long the published instance takes, its text, what is refused."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_core import LAYER, NumpyLayer, Words, random_layer, small_core
+
+import isa
+from pimc.backend import CimLayer, DeclaredCache, Workload, build_cim_layer
+from pimc.simulator import Simulator
+
+PUBLISHED = {
+    "dcim-titanus": CimLayer(768, 12, 3072, DeclaredCache(0.338, 0.510, 0.405, 3.0, 2.17)),
+    "dcim-titanus-opt7b": CimLayer(4096, 32, 16384, DeclaredCache(0.358, 0.451, 0.372, 4.0, 3.97)),
+}
+
+
+@pytest.fixture
+def core(tmp_path: Path) -> isa.Machine:
+    return small_core(tmp_path)
+
+
+def _half(values: Words) -> np.ndarray:
+    return values.astype(np.float16).view(np.uint16).astype(np.int32)
+
+
+def _loaded(machine: isa.Machine, model: NumpyLayer, inputs: Words, workload: Workload) -> Simulator:
+    """The layer's program with weights, gains, addends, scales and the inputs of a block in place."""
+    program = build_cim_layer(LAYER, machine, workload)
+    simulator = Simulator(machine)
+    simulator.load(program)
+    state, places = simulator.state, program.metadata["off_chip"]
+    weights = np.concatenate([model.weights[name].reshape(-1) for name in isa.DIGITAL_CIM_MATRICES])
+    _give(simulator, inputs)
+    at = places["weights_at"]
+    state.cim.off_chip[at : at + weights.size] = weights.view(np.uint8)
+    for name, words in (
+        ("gains", model.gains.reshape(-1)),
+        ("addends", np.concatenate([model.addends[name] for name in ("query", "key", "value", "up")])),
+    ):
+        start = program.symbol(name).address
+        state.shared[start : start + words.size] = words
+    meta = program.symbol("meta").address
+    state.shared_integers[meta : meta + 64] = _half(model.scales) | _half(model.zeros) << 16
+    simulator.run("load")
+    return simulator
+
+
+def _give(simulator: Simulator, inputs: Words) -> None:
+    octets = inputs.astype(np.int8).view(np.uint8).reshape(-1)
+    simulator.state.cim.off_chip[: octets.size] = octets
+
+
+def _outputs(simulator: Simulator, tokens: int) -> Words:
+    start = simulator.program.symbol("residual").address
+    return simulator.state.shared[start : start + tokens * 32].reshape(tokens, 32).copy()
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_prompt_and_steps_behind_it_are_those_of_numpy(core: isa.Machine, seed: int) -> None:
+    """Five tokens together, with exact keys and values; then each of four with what codes of earlier ones are worth."""
+    model = random_layer(seed)
+    x = np.random.default_rng(seed).integers(-90, 90, (9, 32)).astype(np.float32)
+    exact = np.stack([model.key_value(row) for row in x])
+    simulator = _loaded(core, model, x[:5], Workload(5, 4))
+    simulator.run("prefill")
+    expected = np.stack([model.token(x[t], exact[: t + 1]) for t in range(5)])
+    np.testing.assert_array_equal(_outputs(simulator, 5), expected)
+    for position in range(5, 9):
+        _give(simulator, x[position : position + 1])
+        simulator.run("decode", {"kv_length": position})
+        earlier = np.stack([model.through_codes(row) for row in exact[:position]])
+        context = np.concatenate([earlier, exact[position : position + 1]])
+        np.testing.assert_array_equal(_outputs(simulator, 1)[0], model.token(x[position], context))
+
+
+def test_the_published_instance_computes_with_codes_from_the_ninth_token_on(core: isa.Machine) -> None:
+    """Its dequantisation replaces keys and values of all tokens but the last before any score is computed."""
+    model = random_layer(4)
+    x = np.random.default_rng(4).integers(-90, 90, (16, 32)).astype(np.float32)
+    simulator = _loaded(core, model, x, Workload(8, 8))
+    simulator.run("instance")
+    exact = np.stack([model.key_value(row) for row in x])
+    context = np.concatenate([np.stack([model.through_codes(row) for row in exact[:15]]), exact[15:]])
+    expected = np.stack([model.token(x[t], context[: t + 1]) for t in range(16)])
+    np.testing.assert_array_equal(_outputs(simulator, 16), expected)
+
+
+def closed_form_cycles(layer: CimLayer, core: isa.DigitalCim) -> int:
+    """Sum of operations x (cycles + 1), less what the 14 changes of unit overlap; one cycle for the inputs."""
+    tokens, cache = 16, layer.cache
+    survivors = math.ceil(math.ceil(2 * layer.hidden * (1 - cache.zeros_pruned) / core.quantise.count) / 32)
+    norm = 16 * math.ceil(math.ceil(layer.hidden / core.norm.count) / 16)
+    phases = [
+        *((norm, 189), (tokens, 9), (tokens, 9), (tokens, 9)),
+        (tokens * math.ceil(math.ceil(2 * layer.hidden / core.prune.count) / 32), 2),
+        *((tokens * survivors, 3), (92 * survivors, 2), (136, 3), (tokens, 46), (tokens * layer.head_width, 3)),
+        *((tokens, 9), (norm, 189), (tokens, 9), (tokens * layer.feed_forward // 256, 2), (tokens, 9)),
+    ]
+    overlaps = sum(cycles for _, cycles in phases[:-1])
+    return 1 + sum(count * (cycles + 1) for count, cycles in phases) - overlaps
+
+
+@pytest.mark.parametrize(("machine", "cycles"), [("dcim-titanus", 25709), ("dcim-titanus-opt7b", 58193)])
+def test_the_published_instance_takes_its_cycles(machine: str, cycles: int) -> None:
+    layer, target = PUBLISHED[machine], isa.load_machine(machine)
+    program = build_cim_layer(layer, target, Workload(8, 8))
+    simulator = Simulator(target, "paper")
+    simulator.load(program)
+    assert target.digital_cim is not None
+    assert simulator.run("instance", timing_only=True).cycles == cycles == closed_form_cycles(layer, target.digital_cim)
+
+
+def test_operands_are_awaited_outside_the_published_accounting() -> None:
+    """The last token's products wait for its normalisation: 189 - 15 x 10 cycles, twice; transfers take longer."""
+    target = isa.load_machine("dcim-titanus")
+    simulator = Simulator(target)
+    simulator.load(build_cim_layer(PUBLISHED["dcim-titanus"], target, Workload(8, 8)))
+    inputs = math.ceil(16 * 768 / 1374.389)
+    assert simulator.run("instance", timing_only=True).cycles == 25709 - 1 + inputs + 2 * (189 - 150)
+
+
+def test_programs_are_loops_with_names_and_keep_the_rules(core: isa.Machine) -> None:
+    program = build_cim_layer(LAYER, core, Workload(5, 4))
+    assert isa.check_program(program, core) == []
+    assert len(program.code) == len(build_cim_layer(LAYER, core, Workload(500 // 20, 9)).code) < 700
+    text = isa.disassemble(program)
+    assert isa.disassemble(isa.assemble(text)) == text
+
+
+def test_programs_are_stored(core: isa.Machine, tmp_path: Path) -> None:
+    program = build_cim_layer(LAYER, core, Workload(5, 4))
+    isa.save_program(program, tmp_path / "p.pim")
+    loaded = isa.load_program(tmp_path / "p.pim")
+    assert isa.encode_instructions(loaded.code) == isa.encode_instructions(program.code)
+
+
+def test_what_does_not_fit_is_refused_with_demand_and_bound(core: isa.Machine) -> None:
+    with pytest.raises(isa.ResourceLimitError) as caught:
+        build_cim_layer(replace(LAYER, hidden=64, heads=4, feed_forward=128), core, Workload(5, 4))
+    assert list(caught.value.notes) == [
+        "query: 64 x 64 of 32 x 32 weights",
+        "up: 64 x 128 of 32 x 64 weights",
+        "engines: 4 heads, 2 engines",
+        "softmax units: 4 heads, 2 softmax units",
+    ]
+    with pytest.raises(isa.ResourceLimitError, match="the values of the layer do not fit the shared buffer") as caught:
+        build_cim_layer(LAYER, core, Workload(5, 30000))
+    assert caught.value.notes[1] == "bound: 4,194,304 words"
+
+
+def test_a_machine_without_a_core_is_refused() -> None:
+    with pytest.raises(isa.MachineError, match="has no digital CIM core with off-chip memory"):
+        build_cim_layer(LAYER, isa.load_machine("gddr6-aim"), Workload(5, 4))
+
+
+def test_bytes_of_records() -> None:
+    """564 of 1,536 bytes and 3,923 of 8,192: the published densities and widths."""
+    first, second = PUBLISHED.values()
+    assert first.cache.record_bytes(first.channels) == 564
+    assert second.cache.record_bytes(second.channels) == 3923
