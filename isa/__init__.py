@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from isa.assembly.assembler import assemble
     from isa.assembly.disassembler import disassemble, save_assembly
     from isa.assembly.instruction_text import InstructionFormat, format_instruction, labels_of
-    from isa.cam import Cam, CamModule
+    from isa.cam import Cam, CamModule, CamModules
     from isa.container import load_program, save_program
     from isa.crossbar import Crossbar
     from isa.digital_cim import DigitalCim, PublishedCim
@@ -98,6 +98,7 @@ _LAZY = {
     "AttaccController": "isa.dram_device",
     "Cam": "isa.cam",
     "CamModule": "isa.cam",
+    "CamModules": "isa.cam",
     "DramDevice": "isa.dram_device",
     "HbmPimController": "isa.dram_device",
     "Crossbar": "isa.crossbar",
@@ -142,6 +143,7 @@ __all__ = [
     "AttaccController",
     "Cam",
     "CamModule",
+    "CamModules",
     "Crossbar",
     "Diagnostic",
     "DigitalCim",

@@ -76,7 +76,21 @@ An instruction of the codec takes its startup, then a pass over its lanes for ea
 together, but row by row for `klevel`, `kappend`, `kfetch` and `kexpand`; `kselect` takes several passes
 (`select_passes` of the machine).
 """
-_NOTES = {"K": _CODES}
+_SEARCH = """\
+Memories of the CAM: `key` rows with the signs of a key, `value` rows with a value, `candidate` entries with the code of
+a match, the index of its key and the row of its value in the value buffer; an entry may be empty. Value buffer and
+output buffer have two halves, so that a query is searched while the values of the one before are added up.
+
+A unit of the CAM is a pipeline: it reads what an instruction needs while it is occupied with it, and writes results in
+the last cycles of its latency. `csearch` occupies the array for one use; the candidates are there when they have passed
+converter, scaler, tile sorter and register. The next tile may be programmed as soon as the search has left the array.
+`cquery` occupies nothing, but waits for the candidates of the query before: stages hand over whole queries.
+
+Arithmetic is binary32, one rounding an operation. Machine numerics round to bf16, ties to even, what is stored: values,
+exponentials, weights, results; sums stay in binary32. An exponential is that of numpy. A code of `bits` bits never says
+that all channels match when 2^bits is a multiple of `dims`: it reads one step low.
+"""
+_NOTES = {"C": _SEARCH, "K": _CODES}
 """What holds for the rows of an extension together."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from isa import Entry, Machine, Program, Region, RegisterSymbol, ResourceLimitError, Source, Symbol, UnsupportedError
-from passes import Affine, Graph, Node, Value
+from passes import Affine, Graph, Node, Value, cache_facts
 from pimc.backend.cam.attention_code import AttentionWords, emit_attention
 from pimc.backend.cam.search_plan import SearchPlan, cam_of, search_plan
 from pimc.backend.emitter import Emitter
@@ -140,4 +140,5 @@ def _facts(graph: Graph, node: Node) -> dict[str, object]:
     symbols = dict.fromkeys(past_symbols(graph), "kv_length")
     if isinstance(tokens, Affine):
         symbols |= dict.fromkeys(tokens.symbols, "token_count")
-    return {"chunk": 1, "symbols": symbols, "tokens": str(tokens)}
+    facts = [cache_facts(cache) for cache in graph.caches.values()]
+    return {"chunk": 1, "symbols": symbols, "tokens": str(tokens), "searched_cache": facts}

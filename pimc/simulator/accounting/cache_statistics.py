@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from isa import Indexed, Instruction, Kind, Machine, Program
-from passes import Cache, cache_from_facts, stored
+from passes import Cache, Stored, cache_from_facts, stored
 from pimc.simulator.accounting.record_statistics import Records
 from pimc.simulator.accounting.stats import CacheStatistics
 from pimc.simulator.engine.counters import Counters
 
 _READS = ("RD", "RDA", "RDCP", "MAC")
 """Commands that read a column of one bank; `MAC16` reads one of every bank."""
+
+_BFLOAT16_BITS = 16
+"""Bits of an element that a CAM stores of a value."""
 
 _WRITES = ("WR", "WRA", "WRCP")
 """Commands that write a column of one bank; `WRA16` writes one of every bank."""
@@ -33,7 +37,9 @@ class CacheAccountant:
             commands: Names of the DRAM commands that are counted.
         """
         near_bank = machine.near_bank
-        self._element_bits = near_bank.element_bits if near_bank is not None else 0
+        cam_bits = _BFLOAT16_BITS if machine.cam is not None else 0
+        self._element_bits = near_bank.element_bits if near_bank is not None else cam_bits
+        self._holds_signs = machine.cam is not None and near_bank is None
         self._caches = list(_caches(program))
         self._instructions = np.flatnonzero(_touches_cache(program))
         banks = near_bank.banks if near_bank is not None else 0
@@ -52,7 +58,7 @@ class CacheAccountant:
             tokens: Tokens of the sequence so far.
             records: Records of pruned tokens, by cache, where they are known; else they are estimated.
         """
-        found = [(cache, sequences, stored(cache, tokens, self._element_bits)) for cache, sequences in self._caches]
+        found = [(cache, sequences, self._stored(cache, tokens)) for cache, sequences in self._caches]
         exact = sum(n * cache.kv_heads * (cache.head_dim + cache.value_dim) for cache, n, _ in found)
         issued = counters.commands[self._instructions].sum(axis=0)
         read_before = sum(counters.further_beats[index] for index in self._instructions)
@@ -68,6 +74,12 @@ class CacheAccountant:
             levels=sum(each.levels for each in records.values()),
             survivors=_survivors(records.values()),
         )
+
+    def _stored(self, cache: Cache, tokens: int) -> Stored:
+        """What a cache holds; a CAM has a bit for an element of a key."""
+        held = stored(cache, tokens, self._element_bits)
+        saved = tokens * cache.kv_heads * cache.head_dim * (self._element_bits - 1) if self._holds_signs else 0
+        return replace(held, bits=held.bits - saved)
 
 
 def _survivors(records: Collection[Records]) -> float | None:
@@ -98,7 +110,10 @@ def _caches(program: Program) -> Iterator[tuple[Cache, int]]:
     """The caches of a program, and how many sequences each holds."""
     listed = [program.metadata, *program.metadata.get("entries", {}).values()]
     facts: dict[str, Mapping[str, Any]] = {
-        each["name"]: each for part in listed for each in part.get("compressed_cache", ())
+        each["name"]: each
+        for part in listed
+        for key in ("compressed_cache", "searched_cache")
+        for each in part.get(key, ())
     }
     if facts:
         yield from ((cache_from_facts(each), 1) for each in facts.values())

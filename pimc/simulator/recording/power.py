@@ -91,9 +91,10 @@ class _Windows:
         return np.asarray(np.bincount(place, weights, self.count), np.float64)
 
     def shares(self, recording: Recording, unit: int) -> Floats:
-        """Share of each window in which a unit, one instruction at a time, works."""
+        """Share of each window in which a unit works on anything; instructions of a pipeline overlap."""
         own = recording.unit == unit
-        start, finish = recording.start[own], recording.finish[own]
+        finish = np.maximum.accumulate(recording.finish[own]) if own.any() else recording.finish[own]
+        start = np.maximum(recording.start[own], np.concatenate([[0], finish])[:-1])
         done = np.concatenate([[0], np.cumsum(finish - start)])
         borders = self.begin + self.length * np.arange(self.count + 1)
         behind = np.searchsorted(start, borders)
@@ -127,7 +128,7 @@ def _controller_energy(
     parts_pj = recording.elements[:, np.newaxis] * found.table_pj[recording.index]
     words_pj = recording.words_read * buffer.read_energy_pj_per_word
     words_pj = words_pj + recording.words_written * buffer.write_energy_pj_per_word
-    clock = recording.dispatched[:, 1] - 1
+    clock = np.maximum(recording.dispatched[:, 1] - 1, windows.begin)
     fetch_pj = np.full(clock.size, machine.sequencer.energy_pj_per_instruction)
     return {
         **{part: windows.sums(recording.start, parts_pj[:, n] * _PJ) for n, part in enumerate(found.parts)},

@@ -21,7 +21,7 @@ def test_text_assembles_to_the_same_file(program: isa.Program, tmp_path: Path) -
     assert (tmp_path / "a.pim").read_bytes() == (tmp_path / "b.pim").read_bytes()
 
 
-@pytest.mark.parametrize("name", ["flavour", "words", "codes"])
+@pytest.mark.parametrize("name", ["flavour", "words", "codes", "search"])
 def test_a_text_comes_out_as_it_was_written(name: str) -> None:
     text = (GOLDEN / f"{name}.pimasm").read_text()
     assert isa.disassemble(isa.assemble(text)) == text
