@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.reproduce import table
 from benchmarks.reproduce_camformer import CHANNELS, HEADS, KEYS, STAGES, Measured, measured, rows, with_tiles
 from isa import CamModules, Machine, load_machine
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "camformer.md"
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +61,7 @@ def test_every_row_keeps_to_its_class_and_the_exact_ones_are_exact() -> None:
     found = rows()
     assert [row.claim for row in found if not row.is_kept] == []
     assert sum(row.tolerance_class == "E" and row.difference == 0 for row in found) == 35
+    assert table(found) in DOCUMENT.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("winners", [8, 32])
