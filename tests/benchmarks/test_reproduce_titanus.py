@@ -1,0 +1,101 @@
+"""Titanus' rows: all of the authors' accounting are kept, closed forms agree, a changed number moves them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from benchmarks import reproduce_titanus as titanus
+from benchmarks.reproduce_rows import Row
+from isa import Machine, load_machine
+from pimc.backend import Workload
+from pimc.simulator import ScaledModel
+
+
+@pytest.fixture(scope="module")
+def published_rows() -> list[Row]:
+    """All rows but those without the authors' accounting, which take longer."""
+    parts = (titanus._instances, titanus._speeds, titanus._energies, titanus._traffic, titanus._cores)
+    return [row for part in parts for row in part()]
+
+
+def test_every_published_figure_comes_out(published_rows: list[Row]) -> None:
+    assert len(published_rows) == 2 + 21 + 7 + 2 + 4
+    for row in published_rows:
+        assert row.is_kept, row
+        if "tokens/J" in row.unit:
+            assert abs(row.difference) < 0.002, row
+
+
+def test_stages_of_opt_125m() -> None:
+    """The seven stages and the cycles of a token; without the loss of the log the last would have 55."""
+    found = titanus._paper(titanus.POINTS[1])
+    assert found.cycles_per_token == 1607
+    assert found.stage_cycles() == (238, 157, 121, 554, 242, 250, 54)
+
+
+@pytest.mark.parametrize("point", titanus.POINTS, ids=lambda point: point.title)
+def test_throughput_is_the_closed_form(point: titanus.Point) -> None:
+    """Latencies of the authors from the slowest stage and the cycles of a token."""
+    found = titanus._paper(point)
+    layers, prompt, generated = point.model.layers, point.workload.prompt, point.workload.generated
+    slowest, per_token = max(found.stage_cycles()), math.ceil(found.instance_cycles / 16)
+    intra = ((7 + prompt - 1) * slowest + per_token * generated) * layers
+    both = 7 * layers * slowest + (prompt - 1) * slowest + per_token * generated * layers
+    tokens = point.workload.tokens
+    assert found.tokens_per_s()["intra"] == pytest.approx(tokens * 200e6 / intra)
+    assert found.tokens_per_s()["intra+inter"] == pytest.approx(tokens * 200e6 / both)
+
+
+def test_cache_energy_is_the_closed_form() -> None:
+    """Blocks of 64 bytes for every record stored once and loaded for each token behind it: 69.558 mJ."""
+    found = titanus._paper(titanus.POINTS[6])
+    moved = 12 * 564 * (256 + sum(range(128, 256)))
+    assert found.cache_bytes == moved
+    assert found.cache_energy_j == pytest.approx(moved / 64 * 26.5569841e-9)
+    assert found.cache_energy_j * 1e3 == pytest.approx(69.558, abs=5e-4)
+
+
+def _scaled(machine: Machine) -> ScaledModel:
+    return titanus.scaled(titanus.OPT_125M, Workload(32, 32), machine)
+
+
+@pytest.mark.parametrize(
+    ("text", "moved"),
+    [
+        ("digital_cim: {dequantise: {cycles: 3}}", ("cycles", "speed", "compute")),
+        ("digital_cim: {macro: {dynamic_mw: 30.0}}", ("compute",)),
+        ("off_chip: {block_energy_nj: 30.0}", ("cache",)),
+        ("digital_cim: {quantise: {count: 2}}", ("cycles", "speed", "compute", "area")),
+        ("digital_cim: {assign_cycles: 2}", ("cycles", "speed", "compute")),  # the log loses other products
+    ],
+)
+def test_a_changed_number_moves_what_depends_on_it(tmp_path: Path, text: str, moved: tuple[str, ...]) -> None:
+    (tmp_path / "m.yaml").write_text(f"extends: dcim-titanus\nname: x\n{text}\n")
+    before, after = _scaled(load_machine("dcim-titanus")), _scaled(load_machine(str(tmp_path / "m.yaml")))
+    figures = {
+        "cycles": lambda found: found.instance_cycles,
+        "speed": lambda found: found.tokens_per_s()["intra+inter"],
+        "compute": lambda found: found.compute_energy_j,
+        "cache": lambda found: found.cache_energy_j,
+        "area": lambda found: found.instance.area_mm2,
+    }
+    changed = {
+        name for name, figure in figures.items() if not math.isclose(figure(before), figure(after), rel_tol=1e-9)
+    }
+    assert changed == set(moved)
+
+
+def test_without_the_accounting_a_longer_context_is_slower() -> None:
+    machine = load_machine("dcim-titanus")
+    short, long = (titanus.faithful(titanus.OPT_125M, Workload(prompt, 8), machine) for prompt in (4, 64))
+    published = _scaled(machine).tokens_per_s()
+    assert long.tokens_per_s < published["original"] < short.tokens_per_s
+    assert long.tokens_per_j < short.tokens_per_j
+
+
+def test_sums_between_samples_are_those_of_lines() -> None:
+    values = [3.0 * place + 2 for place in range(10, 31)]
+    assert titanus._sum([10, 17, 30], [values[0], values[7], values[20]]) == pytest.approx(sum(values))
