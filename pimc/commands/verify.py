@@ -67,7 +67,7 @@ def _verified(options: Namespace, show: Callable[[str], None]) -> Verification:
     machine, record = load_machine(options.machine), Record(show)
     program = compile_with(options, machine, [record], options.inputs)
     session = Session(program, machine)
-    if options.kv is not None:
+    if any(cache.is_compressed for graph in record.graphs for cache in graph.caches.values()):
         given = (inputs, options.rtol, options.seed, show)
         if is_folder(options.model):
             return verify_folder_policies(program, session, load_folder(options.model), record.graphs, *given)
@@ -84,9 +84,9 @@ COMMAND = Command(
     summary="compile, run and compare with ONNX Runtime",
     description="Compiles a model, runs it on the simulator and on ONNX Runtime with the same inputs, and compares\n"
     "every output. Without -i the inputs are seeded: several lengths, empty and filled cache, prompts whole and in\n"
-    "pieces, padding. With --kv the outputs are compared with the meaning of the policies in numpy instead, over\n"
-    "a sequence that is long enough for them to act. Ends with exit code 3 when an output differs by more than the\n"
-    "tolerance.",
+    "pieces, padding. With --kv, and on machines whose attention is a search, the outputs are compared with the\n"
+    "meaning of the policies in numpy instead, over a sequence that is long enough for them to act. Ends with\n"
+    "exit code 3 when an output differs by more than the tolerance.",
     examples=(
         "pimc verify models/tiny-shakespeare.onnx",
         "pimc verify model.onnx -i in.npz --json",

@@ -67,8 +67,13 @@ def _only_attention(graph: Graph) -> Node:
 
 
 def _problems(graph: Graph) -> Iterator[str]:
-    others = [node for node in graph.nodes if node.op != "cached_attention"]
-    yield from (f"{node.op} '{node.name}': there is no code for it without near-bank units" for node in others)
+    others: dict[str, list[str]] = {}
+    for node in graph.nodes:
+        if node.op != "cached_attention":
+            others.setdefault(node.op, []).append(node.name)
+    for operation, names in others.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        yield f"{operation} '{names[0]}'{more}: there is no code for it without near-bank units"
     found = [node for node in graph.nodes if node.op == "cached_attention"]
     if len(found) != 1:
         yield f"it has {len(found)} attentions over resident keys and values"

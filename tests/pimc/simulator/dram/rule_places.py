@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import isa
 from isa import DramDevice, NearBank, load_machine
@@ -11,7 +10,8 @@ from pimc.simulator.dram.command_timing import CommandTiming
 from pimc.simulator.dram.device_timing import DeviceTiming
 from pimc.simulator.dram.tables import BANK, GROUP, command_scope
 
-FILES = sorted(path.stem for path in (Path(isa.__file__).parent / "machines").glob("*.yaml"))
+_MACHINES = [load_machine(name) for name in isa.machine_names()]
+FILES = [each.name for each in _MACHINES if each.near_bank is not None or each.dram is not None]
 
 
 @dataclass(frozen=True)
