@@ -133,5 +133,6 @@ class Crossbar(BaseModel):
         }
 
     def leakages_mw(self) -> dict[str, float]:
-        """Static power."""
-        return {"crossbar_array": self.leakage_mw}
+        """Static power, of the arrays; the other parts have none of their own."""
+        parts = ("crossbar_array", "crossbar_dac", "crossbar_adc", "crossbar_adder", "crossbar_write")
+        return {part: self.leakage_mw if part == "crossbar_array" else 0.0 for part in parts}

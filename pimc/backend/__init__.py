@@ -2,6 +2,7 @@
 
 from pimc.backend.cache_rooms import cache_stem
 from pimc.backend.cam.program import build_cam_program
+from pimc.backend.crossbar import CrossbarOptions, build_crossbar_program
 from pimc.backend.digital_cim import CimLayer, DeclaredCache, LayerNumbers, Workload, build_cim_layer
 from pimc.backend.entry_builder import Stage
 from pimc.backend.options import ProgramOptions
@@ -9,6 +10,7 @@ from pimc.backend.program_builder import build_program, build_stages
 
 __all__ = [
     "CimLayer",
+    "CrossbarOptions",
     "DeclaredCache",
     "LayerNumbers",
     "ProgramOptions",
@@ -16,6 +18,7 @@ __all__ = [
     "Workload",
     "build_cam_program",
     "build_cim_layer",
+    "build_crossbar_program",
     "build_program",
     "build_stages",
     "cache_stem",
