@@ -53,9 +53,9 @@ class CrossbarAttention:
     kv_heads: int
     array_rows: int
 
-    def write_steps(self) -> list[Step]:
+    def write_step(self) -> Step:
         """Write a token's keys and values; nothing twice where both are the same."""
-        return [Step(self._write, (self.key, self.value))]
+        return Step(self._write, (self.key, self.value))
 
     def attend_steps(self) -> list[Step]:
         """Scores, softmax and mixed values of a token."""

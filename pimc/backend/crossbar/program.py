@@ -110,6 +110,11 @@ class _Lowering:
         """Add what happens to every token."""
         self.steps.append(Step(emit, sources, result))
 
+    def write(self, step: Step) -> None:
+        """Add a step that writes cells, as soon as its operands are there."""
+        makers = [n for n, each in enumerate(self.steps) if each.result and any(map(each.result.meets, step.sources))]
+        self.steps.insert(makers[-1] + 1 if makers else 0, step)
+
     def row(self, value: Value) -> Row:
         """The room of a value: its part of a joined value, or a new one."""
         if value not in self.rows:
@@ -236,7 +241,8 @@ def _attention(lowering: _Lowering, node: Node) -> None:
         kv_heads=int(node.attributes["kv_heads"]),
         array_rows=rooms.crossbar.array_rows,
     )
-    lowering.steps += [*block.write_steps(), *block.attend_steps()]
+    lowering.write(block.write_step())
+    lowering.steps += block.attend_steps()
 
 
 _LOWERINGS: dict[str, Callable[[_Lowering, Node], None]] = {
