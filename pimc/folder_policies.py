@@ -15,7 +15,15 @@ from pimc.backend import cache_stem
 from pimc.folder_runs import Case, given_runs, seeded_runs
 from pimc.folder_verification import FolderComparison
 from pimc.model_folder import ModelFolder
-from pimc.policy_verification import MEANING, compressions_of, policy_length, policy_tolerance, reach, storing
+from pimc.policy_verification import (
+    MEANING,
+    compressions_of,
+    policy_length,
+    policy_tolerance,
+    reach,
+    rounding_notes,
+    storing,
+)
 from pimc.verification import Verification
 
 if TYPE_CHECKING:
@@ -129,8 +137,8 @@ def verify_folder_policies(
             show(f"case {number} of {len(cases)}: {line}")
             comparison.run(seeded_runs(program, case, generator))
     rtol = policy_tolerance(program.numerics, graphs) if rtol is None else rtol
-    note = reach(compressions, shared.longest)
-    return Verification(tuple(comparison.errors.values()), rtol, tuple(lines), MEANING, (note,))
+    notes = (reach(compressions, shared.longest), *rounding_notes(program.numerics, graphs))
+    return Verification(tuple(comparison.errors.values()), rtol, tuple(lines), MEANING, notes)
 
 
 def _cases(program: Program, compressions: Sequence[Compression]) -> list[Case]:

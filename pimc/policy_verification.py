@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from isa import Program
-from passes import Caches, Compression, Graph, cached_tokens, first_effect, interpret, thorough_length
+from passes import Caches, Compression, Graph, Scored, cached_tokens, first_effect, interpret, thorough_length
 from pimc.model_inputs import Step, fixed_tokens, step_inputs, with_defaults
 from pimc.verification import OutputError, Verification, consecutive, default_tolerance, describe, output_error
 
@@ -103,7 +103,8 @@ def verify_policies(
             show(f"running {line}")
             _compare(session, reference, [step_inputs(program.ports, step, generator, rows) for step in case], errors)
     found = tuple(errors[name] for name in reference.outputs)
-    return Verification(found, rtol, tuple(lines), MEANING, (reach(compressions_of(graph), reference.longest),))
+    notes = (reach(compressions_of(graph), reference.longest), *rounding_notes(program.numerics, [graph]))
+    return Verification(found, rtol, tuple(lines), MEANING, notes)
 
 
 def policy_tolerance(numerics: str, graphs: Sequence[Graph]) -> float | None:
@@ -111,9 +112,21 @@ def policy_tolerance(numerics: str, graphs: Sequence[Graph]) -> float | None:
 
     An element on the border of two codes, or a token on that of a selection, may fall on the other side.
     """
-    compressions = [each for graph in graphs for each in compressions_of(graph)]
-    has_borders = any(each.encoding or each.selection for each in compressions)
+    has_borders = any(each.encoding or each.selection for each in _all(graphs))
     return _BORDER_TOLERANCE if numerics == "fp32" and has_borders else default_tolerance(numerics)
+
+
+def rounding_notes(numerics: str, graphs: Sequence[Graph]) -> tuple[str, ...]:
+    """What machine rounding does to policies that compare numbers: numpy rounds what is stored, and nothing else."""
+    compares = (isinstance(each.retention, Scored) or each.encoding or each.selection for each in _all(graphs))
+    if numerics == "fp32" or not any(compares):
+        return ()
+    return ("rounding may turn codes and choices that are near a border; --numerics fp32 compares them exactly",)
+
+
+def _all(graphs: Sequence[Graph]) -> Iterator[Compression]:
+    for graph in graphs:
+        yield from compressions_of(graph)
 
 
 def compressions_of(graph: Graph) -> list[Compression]:

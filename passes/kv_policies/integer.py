@@ -26,6 +26,7 @@ class Integer:
     )
 
     bits: int = choice(8, (8, 4, 2), "bits of a code")
+    value_bits: int | None = choice(None, (8, 4, 2), "bits of a value's code (default: bits)")
     axis: Literal["token", "channel"] = choice(
         "token", ("token", "channel"), "whether keys share a scale along a token or along a channel"
     )
@@ -41,7 +42,7 @@ class Integer:
         """The same in every layer; the width of its heads is the default of `width`."""
         width = self._width(layer)
         require_divides(width, layer, "width")
-        return Compression(encoding=Quantized(self.bits, self.bits, self.axis, self.group, width, 0))
+        return Compression(encoding=Quantized(self.bits, self.value_bits or self.bits, self.axis, self.group, width, 0))
 
     def _width(self, layer: Layer) -> int:
         """The given width, or the largest that divides the heads of keys and of values."""

@@ -27,6 +27,7 @@ class Kivi:
     )
 
     bits: int = choice(4, (4, 2, 8), "bits of a code")
+    value_bits: int | None = choice(None, (4, 2, 8), "bits of a value's code (default: bits)")
     group: int = whole(32, 16, 4096, "tokens of a key group, and channels of a value group", multiple=16)
     residual: int = whole(128, 0, 65536, "latest tokens that stay exact at least, a multiple of group")
 
@@ -41,4 +42,5 @@ class Kivi:
     def compress(self, layer: Layer) -> Compression:
         """The same in every layer."""
         require_divides(self.group, layer, "group")
-        return Compression(encoding=Quantized(self.bits, self.bits, "channel", self.group, self.group, self.residual))
+        widths = self.bits, self.value_bits or self.bits
+        return Compression(encoding=Quantized(*widths, "channel", self.group, self.group, self.residual))

@@ -11,7 +11,7 @@ from passes.kv_policies.policy import Number, Policy, parameters
 from passes.kv_policies.resolution import clause_of
 from passes.kv_policies.specification import KvSpecification
 
-_KEY_WIDTHS, _VALUE_WIDTHS = ("bits_k", "bits"), ("bits_v", "bits")
+_KEY_WIDTHS, _VALUE_WIDTHS = ("bits_k", "bits"), ("bits_v", "value_bits", "bits")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class LayerEncoding:
         return self._bits(_VALUE_WIDTHS)
 
     def _bits(self, names: tuple[str, ...]) -> int:
-        return next(int(getattr(self._policy, name)) for name in names if hasattr(self._policy, name))
+        return next(int(bits) for name in names if (bits := getattr(self._policy, name, None)) is not None)
 
     @property
     def thresholds(self) -> tuple[float, float]:

@@ -121,8 +121,8 @@ def real(default: float | None, least: float, most: float, meaning: str) -> Any:
     return dataclasses.field(default=default, metadata=_described(meaning, least=least, most=most, is_whole=False))
 
 
-def choice(default: Number, choices: tuple[Number, ...], meaning: str) -> Any:
-    """A field of a policy that is one of some values of the default's type."""
+def choice(default: Number | None, choices: tuple[Number, ...], meaning: str) -> Any:
+    """A field of a policy that is one of some values."""
     return dataclasses.field(default=default, metadata=_described(meaning, choices=choices))
 
 

@@ -1,4 +1,4 @@
-"""Bits of codes for every layer, keys and values apart where the policy can: the fewest bytes for a perplexity.
+"""Bits of codes for every layer, keys and values apart: the fewest bytes for a perplexity.
 
 All codes begin as wide as they can be. Then the codes of each part (keys or values of a layer) alone are made as narrow
 as they can be, and the perplexity is evaluated: d = ln of how it grows is what that part costs. Errors of codes fall by
@@ -63,9 +63,8 @@ def parts_of(settings: Settings, codes: Mapping[int, tuple[float, float]]) -> li
     found: list[Part] = []
     for layer, encoding in settings.layers.items():
         keys, values = codes[layer]
-        counts = {"bits_k": keys, "bits_v": values}
-        widths = encoding.widths.items()
-        found += [Part(layer, name, choices, counts.get(name, keys + values)) for name, choices in widths]
+        counts = {"bits_k": keys, "bits": keys, "bits_v": values, "value_bits": values}
+        found += [Part(layer, name, choices, counts[name]) for name, choices in encoding.widths.items()]
     return found
 
 

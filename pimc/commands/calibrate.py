@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,7 +32,8 @@ def _target(text: str) -> _Target:
     try:
         if kind == "sparsity" and 0 <= float(number) < 1:
             return _Target(kind, float(number))
-        if kind == "perplexity" and number.startswith("+") and number.endswith("%"):
+        is_growth = kind == "perplexity" and number.startswith("+") and number.endswith("%")
+        if is_growth and 0 <= float(number[1:-1]) < math.inf:
             return _Target(kind, float(number[1:-1]) / 100)
     except ValueError:
         pass
@@ -129,8 +131,8 @@ COMMAND = Command(
     summary="find thresholds and bits of KV-cache policies on a text",
     description="Reads a text exactly, window by window, and finds for every layer the magnitudes below which the\n"
     "wanted share of its keys, and of its values, lies; or the largest share with which the perplexity grows by no\n"
-    "more than wanted. With --bits it also finds how many bits the codes of each layer need: of cpq for keys and\n"
-    "values apart (2 to 8), of kivi and int for both together (2, 4 or 8), whatever --kv says about them. Writes a\n"
+    "more than wanted. With --bits it also finds how many bits the codes of each layer need, keys and values\n"
+    "apart (of cpq 2 to 8, of kivi and int 2, 4 or 8), whatever --kv says about them. Writes a\n"
     "specification for --kv @FILE with the survivors that were measured.",
     examples=(
         "pimc calibrate model.onnx --text t.txt --kv cpq:bits_k=4,bits_v=4 --target sparsity=0.34 -o cpq.kv",

@@ -84,9 +84,9 @@ COMMAND = Command(
     summary="compile, run and compare with ONNX Runtime",
     description="Compiles a model, runs it on the simulator and on ONNX Runtime with the same inputs, and compares\n"
     "every output. Without -i the inputs are seeded: several lengths, empty and filled cache, prompts whole and in\n"
-    "pieces, padding. With --kv, and on machines whose attention is a search, the outputs are compared with the\n"
-    "meaning of the policies in numpy instead, over a sequence that is long enough for them to act. Ends with\n"
-    "exit code 3 when an output differs by more than the tolerance.",
+    "pieces, padding. With policies in --kv, and on machines whose attention is a search, the outputs are compared\n"
+    "with the meaning of the policies in numpy instead, over a sequence that is long enough for them to act. Ends\n"
+    "with exit code 3 when an output differs by more than the tolerance.",
     examples=(
         "pimc verify models/tiny-shakespeare.onnx",
         "pimc verify model.onnx -i in.npz --json",

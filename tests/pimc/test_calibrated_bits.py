@@ -119,3 +119,4 @@ def test_codes_of_other_policies_have_bits_too(tmp_path: Path, capsys: pytest.Ca
     assert set(bits) <= {2, 4, 8}
     assert min(bits) < 8
     assert [clause.policies[-1].bits for clause in clauses] == bits  # type: ignore[attr-defined]
+    assert all(clause.policies[-1].value_bits in (2, 4, 8) for clause in clauses)  # type: ignore[attr-defined]

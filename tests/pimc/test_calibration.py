@@ -120,7 +120,10 @@ def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments:
     assert not (tmp_path / "t.kv").exists()
 
 
-@pytest.mark.parametrize("target", ["sparsity=1", "sparsity=x", "perplexity=1", "perplexity=+x%", "size=3"])
+TARGETS = ("sparsity=1", "sparsity=x", "perplexity=1", "perplexity=+x%", "perplexity=+nan%", "size=3")
+
+
+@pytest.mark.parametrize("target", TARGETS)
 def test_targets_of_another_form_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], target: str) -> None:
     try:
         code = run(tmp_path / "t.kv", "--kv", "cpq", "--target", target)

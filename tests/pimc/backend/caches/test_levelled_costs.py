@@ -80,3 +80,20 @@ def test_what_does_not_fit_is_refused_with_levers() -> None:
     many = Compression(encoding=Levelled(4, 3, 0.6, 0.8, 32, 255, 0.5))
     with pytest.raises(ResourceLimitError, match="no room for the state of the cache 'cache'"):
         AttentionUnderTest(replace(wide, compression=many, context=100))
+
+
+def test_records_move_fewer_bytes_at_long_contexts() -> None:
+    """Heads of SmolLM2 at a context of 2,048, with Titanus' share of survivors and without any pruning."""
+
+    def moved(encoding: Levelled | None) -> int:
+        compression = encoding and Compression(encoding=encoding)
+        test = AttentionUnderTest(Attention(compression, 9, 3, 64, context=2048, numerics="machine"))
+        session = Session(test.program, MACHINE, timing_only=True)
+        session.kv_length = 2032
+        session.run(test.inputs(16))
+        kept = session.statistics.cache
+        return kept.bytes_read + kept.bytes_written
+
+    exact = moved(None)
+    assert exact > 8 * moved(Levelled(4, 4, 0.0, 0.0, 32, 16, 1.0))
+    assert exact > 11 * moved(Levelled(4, 4, 0.3, 0.02, 32, 16, 0.66))
