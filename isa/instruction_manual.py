@@ -90,7 +90,18 @@ Arithmetic is binary32, one rounding an operation. Machine numerics round to bf1
 exponentials, weights, results; sums stay in binary32. An exponential is that of numpy. A code of `bits` bits never says
 that all channels match when 2^bits is a multiple of `dims`: it reads one step low.
 """
-_NOTES = {"C": _SEARCH, "K": _CODES}
+_TILES = """\
+Instructions whose names begin with `d` are tiles of a digital core: its units take binary32 words of the shared buffer
+as INT8 (the nearest integer, halves to even, -128 to 127, 0 of NaN), sums of products are exact, and results are
+binary32. `activity` counts 4,096ths of a tile's operands that are neither padding nor zero, as the program declares
+them; only energy depends on it. A tile takes the cycles of its unit and `assign_cycles` of the machine.
+"""
+_OFF_CHIP = """\
+A byte of the off-chip memory is an INT8 of a word, or one of a record: a bitmap of the channels whose code is not 0, a bit
+for each of these, and their codes, each part from a byte on, lowest bits first, as `kappend` writes it. Time and energy
+of a transfer of records are those of `bytes` for each, in runs with data, too.
+"""
+_NOTES = {"C": _SEARCH, "K": _CODES, "X": _TILES, "L": _OFF_CHIP}
 """What holds for the rows of an extension together."""
 
 
