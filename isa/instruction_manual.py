@@ -97,9 +97,9 @@ binary32. `activity` counts 4,096ths of a tile's operands that are neither paddi
 them; only energy depends on it. A tile takes the cycles of its unit and `assign_cycles` of the machine.
 """
 _OFF_CHIP = """\
-A byte of the off-chip memory is an INT8 of a word, or one of a record: a bitmap of the channels whose code is not 0, a bit
-for each of these, and their codes, each part from a byte on, lowest bits first, as `kappend` writes it. Time and energy
-of a transfer of records are those of `bytes` for each, in runs with data, too.
+A byte of the off-chip memory is an INT8 of a word, or one of a record: a bitmap of the channels whose code is not 0, a
+bit for each of these, and their codes, each part from a byte on, lowest bits first, as `kappend` writes it. Time and
+energy of a transfer of records are those of `bytes` for each, in runs with data, too.
 """
 _NOTES = {"C": _SEARCH, "K": _CODES, "X": _TILES, "L": _OFF_CHIP}
 """What holds for the rows of an extension together."""
