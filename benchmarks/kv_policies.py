@@ -19,6 +19,8 @@ POLICIES = (
     "int:bits=4",
     "kivi:bits=4",
     "kivi:bits=2",
+    "kivi:bits=2,value_bits=8",
+    "kivi:bits=8,value_bits=2",
     "cpq",
     "cpq:tau_k=0.3,tau_v=0.02",
     "window:sink=4,budget=256",
@@ -31,7 +33,7 @@ POLICIES = (
     "quest:pages=16",
     "cam:k=64",
 )
-"""What is compared with the plain cache."""
+"""What is compared with the plain cache; keys and values of `kivi:bits=2` also alone in two bits."""
 
 _MODEL = Path("models/build/smollm2/model.onnx")
 _TEXT = Path("models/jargon-file.txt")
