@@ -75,9 +75,9 @@ def _problems(graph: Graph) -> Iterator[str]:
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         yield f"{operation} '{names[0]}'{more}: there is no code for it without near-bank units"
     found = [node for node in graph.nodes if node.op == "cached_attention"]
-    if len(found) != 1:
+    if len(found) != 1 and not others:
         yield f"it has {len(found)} attentions over resident keys and values"
-    for node in found:
+    for node in found if not others else ():
         yield from (f"attention '{node.name}' {problem}" for problem in _attention_problems(graph, node))
 
 

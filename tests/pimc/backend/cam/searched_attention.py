@@ -71,7 +71,8 @@ class SearchedAttention:
         winners = np.flatnonzero(chosen)
         winners = winners[np.argsort(-codes[winners], kind="stable")]
         signed = (2 * codes[winners] * self.width).astype(np.float32) / np.float32(2**self.selection.code_bits)
-        scores = np.float32(self.width**-0.5) * (signed - np.float32(self.width))
+        root = float(np.sqrt(np.float32(self.width)))  # as the model has it
+        scores = np.float32(1 / root) * (signed - np.float32(self.width))
         exponentials = self.rounded(np.exp(scores - scores[0]))
         total = np.float32(0)
         for each in exponentials:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from searched_attention import SearchedAttention, machine_with
 
 from benchmarks.decoder_attention import decoder_attention
@@ -54,6 +56,23 @@ def test_nothing_left_out_equals_exact_binarised_attention(past: int) -> None:
 def test_other_settings_and_odd_heads_equal_the_algorithm(selection: BinaryKeys) -> None:
     made = SearchedAttention(load_machine("cam-camformer"), selection, 3, 40, 600)
     inputs = made.inputs(555)
+    assert np.array_equal(made.session.run(inputs, ["result"])["result"], made.expected(inputs))
+
+
+@settings(max_examples=20, deadline=None)
+@given(data=st.data())
+def test_any_sizes_equal_the_algorithm(data: st.DataObject) -> None:
+    """Machines with other tiles, merges and registers; selections that ask for less than they have."""
+    rows, top = data.draw(st.sampled_from([4, 8, 12, 16, 32])), data.draw(st.integers(1, 4))
+    first, further, context = (data.draw(st.integers(*bounds)) for bounds in ((1, 9), (1, 5), (1, 300)))
+    kept, bits = data.draw(st.integers(1, 24)), data.draw(st.integers(1, 8))
+    sizes = {"rows": rows, "tile_top": top, "code_bits": bits, "kept": kept, "value_rows": 400}
+    sizes |= {"first_merge_tiles": first, "merge_tiles": further}
+    sizes["candidates"] = max(first * top, kept + further * top)
+    selection = BinaryKeys(data.draw(st.integers(1, kept)), rows, data.draw(st.integers(1, top)), bits)
+    width = data.draw(st.integers(1, 64))
+    made = SearchedAttention(machine_with(**sizes), selection, 1, width, context, "fp32")
+    inputs = made.inputs(data.draw(st.integers(0, context - 1)))
     assert np.array_equal(made.session.run(inputs, ["result"])["result"], made.expected(inputs))
 
 
