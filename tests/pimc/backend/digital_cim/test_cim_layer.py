@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -123,6 +124,19 @@ def test_operands_are_awaited_outside_the_published_accounting() -> None:
     simulator.load(build_cim_layer(PUBLISHED["dcim-titanus"], target, Workload(8, 8)))
     inputs = math.ceil(16 * 768 / 1374.389)
     assert simulator.run("instance", timing_only=True).cycles == 25709 - 1 + inputs + 2 * (189 - 150)
+
+
+@pytest.mark.parametrize("accounting", ["paper", "faithful"])
+def test_energies_of_phases_and_of_units_add_up(core: isa.Machine, accounting: Literal["paper", "faithful"]) -> None:
+    simulator = Simulator(core, accounting)
+    simulator.load(build_cim_layer(LAYER, core, Workload(8, 8)))
+    found = simulator.run("instance", timing_only=True)
+    assert sum(node.energy_j for node in found.nodes.values()) == pytest.approx(found.energy_j)
+    leaks = {part for part, joules in found.energy_by_unit_j.items() if part.endswith("_leakage") and joules}
+    assert ("engines_leakage" in leaks) == (accounting == "faithful")
+    record = LAYER.cache.record_bytes(64)
+    assert found.bytes_by_space["off_written"] == 16 * record
+    assert found.bytes_by_space["off_read"] == 92 * record + 16 * 32
 
 
 def test_programs_are_loops_with_names_and_keep_the_rules(core: isa.Machine) -> None:
