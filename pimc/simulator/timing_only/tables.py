@@ -127,9 +127,11 @@ class TimingTables(NamedTuple):
 
 
 def can_be_compiled(operations: Sequence[Operation], state: MachineState) -> bool:
-    """Whether the compiled engine knows every instruction of a program on its machine."""
+    """Whether the compiled engine knows every instruction of a program, its machine has channels and plain queues."""
     known = all(each.unit in (SEQUENCER, VECTOR) or each.mnemonic in _CHECKS for each in operations)
-    return known and not state.geometry.equal_columns
+    sequencer = state.machine.sequencer
+    is_usual = bool(sequencer.queue_depth) and sequencer.control_cycles is None and state.machine.near_bank is not None
+    return known and is_usual and not state.geometry.equal_columns
 
 
 def timing_tables(operations: Sequence[Operation], machine: Machine, state: MachineState) -> TimingTables:

@@ -170,3 +170,11 @@ def test_an_instruction_waits_in_the_sequencer_or_in_its_queue(depth: int) -> No
     made.record()
     made.run("run")
     assert made.recording().start.tolist() == [0, 3, 4 if depth == 0 else 2]
+
+
+def test_sweeps_of_a_core_are_those_of_single_runs() -> None:
+    """Also of programs without tiles, which the compiled engine would know on a machine with channels."""
+    for rows in ([("drelu", DST, A, 9)], [("li", 1, 5), ("vfill", A, 1.0, 20)]):
+        made, other = simulator(*rows), simulator(*rows)
+        (cost,) = made.sweep("run", [{}])
+        assert cost.cycles == other.run("run", timing_only=True).cycles > 0
