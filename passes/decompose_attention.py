@@ -67,7 +67,7 @@ class DecomposeAttention:
             if pays:
                 _rewrite(graph, node, found)
                 chosen += 1
-        record(graph, self.name, {"decomposed attention": chosen})
+        record(graph, self.name, {"attention on X": chosen})
         graph.facts[self.name]["details"] = decisions
         return chosen > 0
 

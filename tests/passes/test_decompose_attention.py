@@ -66,14 +66,14 @@ def test_biases_and_shared_key_heads(biases: str, kv_heads: int, joint: bool) ->
     assert attention.operand(1) is attention.operand(2) is after.inputs[0]
     assert attention.attributes["kv_heads"] == 1
     assert operations(after).count("linear") == 1 + 2 * HEADS
-    assert after.facts["decompose_attention"]["fused"] == {"decomposed attention": 1}
+    assert after.facts["decompose_attention"]["fused"] == {"attention on X": 1}
 
 
 @pytest.mark.parametrize("mask", [no_mask, causal, window(2), both(causal, key_mask)])
 def test_masks_go_on_working_through_the_pipeline(mask: Any) -> None:
     build = lambda: attention_block(mask=mask, lengths=UNCACHED, layers=2)  # noqa: E731
     after = assert_same_meaning(build, *parse_pipeline(DECOMPOSED), tolerance=1e-5)
-    assert after.facts["decompose_attention"]["fused"] == {"decomposed attention": 2}
+    assert after.facts["decompose_attention"]["fused"] == {"attention on X": 2}
     assert {(cache.kv_heads, cache.head_dim) for cache in after.caches.values()} == {(1, WIDTH)}
 
 
@@ -116,7 +116,7 @@ def test_refusals(change: Change, reason: str) -> None:
     run_passes(net.graph, ALL)
     facts = net.graph.facts["decompose_attention"]
     assert facts["details"] == {f"attention (onnx/a): not legal: {reason}": 1}
-    assert facts["fused"] == {"decomposed attention": 0}
+    assert facts["fused"] == {"attention on X": 0}
 
 
 def test_capped_scores_see_a_bias_of_the_keys() -> None:
@@ -201,7 +201,7 @@ def test_models_give_the_same_outputs(graph: CorpusGraph) -> None:
     plain, decomposed = (imported(graph) for _ in range(2))
     PassManager(parse_pipeline(DEFAULT)).run(plain)
     PassManager(parse_pipeline(DECOMPOSED), check_claims=True).run(decomposed)
-    assert decomposed.facts["decompose_attention"]["fused"] == {"decomposed attention": graph.attention_blocks}
+    assert decomposed.facts["decompose_attention"]["fused"] == {"attention on X": graph.attention_blocks}
     for seq, past in lengths_of(graph):
         case = case_of(graph, seq, past)
         expected, found = (interpret(each, taken(each, case.inputs)) for each in (plain, decomposed))
@@ -213,7 +213,7 @@ def test_a_rotary_model_is_left_alone() -> None:
     graph = imported(next(each for each in GRAPHS if each.name == "llama-dynamo"))
     PassManager(parse_pipeline(DECOMPOSED)).run(graph)
     facts = graph.facts["decompose_attention"]
-    assert facts["fused"] == {"decomposed attention": 0}
+    assert facts["fused"] == {"attention on X": 0}
     assert all("a rotary embedding stands between" in line for line in facts["details"])
 
 
