@@ -47,7 +47,9 @@ class ProgramUnderTest:
         symbol = self.program.symbol(name)
         region = self.engine.state.bank_region("kv_cache")
         layout = KvLayout.from_json(symbol.layout)
-        tokens = layout.load(region.data, symbol.address - self.program.region("kv_cache").address, self.length)
+        tokens = layout.load(
+            region.data, symbol.address - self.program.region("kv_cache").address, np.arange(self.length)
+        )
         return tokens[0]
 
 
