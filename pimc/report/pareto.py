@@ -15,17 +15,19 @@ from pimc.evaluation.results import Evaluation
 from pimc.report.axes import Scale, nice_ticks, scale_over, tick_text, unit_of
 from pimc.report.quantities import count, with_unit
 
-_WIDTH, _HEIGHT = 480, 380
+_WIDTH, _HEIGHT = 600, 460
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 24, 40, 54
 _LABEL_HEIGHT = 13
 _CHARACTER_WIDTH = 6.0
 _LONGEST_LABEL = 34
+_FAR = 2.0
+"""A policy whose perplexity is this many times the best one stands at the upper edge, with its value."""
 
 _STYLE = (
     "text{font-family:Helvetica,Arial,'DejaVu Sans','Liberation Sans','Noto Sans',sans-serif;font-size:11px;fill:#222;"
     "stroke:#fff;stroke-width:3px;paint-order:stroke}.title{font-weight:bold;font-size:13px}"
     ".grid{stroke:#ddd}.axis{stroke:#555}.front{stroke:#b3382c;stroke-width:1.5;fill:none}"
-    ".best{fill:#b3382c}.other{fill:#7f8790}"
+    ".best{fill:#b3382c}.other{fill:#7f8790}.leader{stroke:#bbb;stroke-width:.7;fill:none}"
 )
 
 
@@ -86,7 +88,7 @@ def evaluation_svg(evaluation: Evaluation) -> str:
 
 def _panel(left: int, title: str, x_name: str, points: Sequence[Point]) -> str:
     across = scale_over([point.x for point in points], _LEFT, _WIDTH - _RIGHT)
-    up = scale_over([point.y for point in points], _HEIGHT - _BOTTOM, _TOP)
+    up = scale_over([point.y for point in points if not _is_far(point, points)], _HEIGHT - _BOTTOM, _TOP)
     parts = [
         f'<g transform="translate({left} 0)">',
         f'<text class="title" x="{_LEFT}" y="20">{escape(title)}</text>',
@@ -121,37 +123,52 @@ def _front(across: Scale, up: Scale, points: Sequence[Point]) -> Iterator[str]:
         yield f'<polyline class="front" points="{" ".join(places)}"/>'
 
 
+def _is_far(point: Point, points: Sequence[Point]) -> bool:
+    return point.y > _FAR * min(each.y for each in points)
+
+
 def _marks(across: Scale, up: Scale, points: Sequence[Point]) -> Iterator[str]:
-    """A dot and a label for each point; labels that would cover another one or a dot move down."""
+    """A dot and a label for each point; a label keeps off the dots and the other labels, a line leads to its dot."""
     best = set(map(id, non_dominated(points)))
-    taken = [(across.place(point.x) - 4, up.place(point.y) + 4, 8.0) for point in points]
+    places = {
+        id(point): (across.place(point.x), _TOP if _is_far(point, points) else up.place(point.y)) for point in points
+    }
+    taken = [(x - 4, y + 4, 8.0) for x, y in places.values()]
     for point in sorted(points, key=lambda each: -each.y):
-        x, y = across.place(point.x), up.place(point.y)
+        x, y = places[id(point)]
+        label = _label(point, _is_far(point, points))
+        start, base = _free_place(taken, x, y + 4, _CHARACTER_WIDTH * len(label))
+        taken.append((start, base, _CHARACTER_WIDTH * len(label)))
+        if abs(base - y - 4) > _LABEL_HEIGHT:
+            yield f'<path class="leader" d="M{x:.1f} {y:.1f}L{max(start, x + 6):.1f} {base - 4:.1f}"/>'
         kind = "best" if id(point) in best else "other"
-        label = point.label if len(point.label) <= _LONGEST_LABEL else f"{point.label[: _LONGEST_LABEL - 1]}…"
-        width = _CHARACTER_WIDTH * len(label)
-        is_right = x + 8 + width <= _WIDTH
-        start = x + 8 if is_right else max(x - 8 - width, 0)
-        place = _free_place(taken, start, y + 4, width)
-        taken.append((start, place, width))
         yield f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{escape(point.shown)}</title></circle>'
-        anchor = f'x="{start:.1f}"' if is_right else f'x="{start + width:.1f}" text-anchor="end"'
         tip = escape(f"{point.label}: {point.shown}")
-        yield f'<text {anchor} y="{place:.1f}">{escape(label)}<title>{tip}</title></text>'
+        yield f'<text x="{start:.1f}" y="{base:.1f}">{escape(label)}<title>{tip}</title></text>'
 
 
-def _free_place(taken: Sequence[tuple[float, float, float]], x: float, y: float, width: float) -> float:
-    """The first baseline from `y` down where a label covers none of those that are placed."""
+def _label(point: Point, is_far: bool) -> str:
+    label = point.label if len(point.label) <= _LONGEST_LABEL else f"{point.label[: _LONGEST_LABEL - 1]}…"
+    return f"{label} ({point.y:,.0f})" if is_far else label
 
-    def covers(place: float) -> bool:
+
+def _free_place(taken: Sequence[tuple[float, float, float]], x: float, y: float, width: float) -> tuple[float, float]:
+    """The nearest place where a label covers nothing: beside its dot, above or below that."""
+
+    def covers(start: float, base: float) -> bool:
         return any(
-            x < left + length and left < x + width and abs(place - other) < _LABEL_HEIGHT
+            start < left + length and left < start + width and abs(base - other) < _LABEL_HEIGHT
             for left, other, length in taken
         )
 
-    while covers(y):
-        y += 2
-    return y
+    right = _WIDTH - _RIGHT / 2 - width
+    starts = [start for start in (x + 8, x - 8 - width) if _LEFT < start <= right] or [max(min(x + 8, right), 0)]
+    reach = range(0, _HEIGHT, 2)
+    for base in (y + sign * shift for shift in reach for sign in (1, -1)):
+        for start in starts:
+            if (_TOP <= base <= _HEIGHT - _BOTTOM or base > _HEIGHT) and not covers(start, base):
+                return start, base
+    return starts[0], y
 
 
 def evaluation_html(evaluation: Evaluation) -> str:

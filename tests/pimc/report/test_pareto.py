@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import combinations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,13 +58,26 @@ def test_a_picture_names_every_policy_in_both_panels() -> None:
     assert len(list(root.iter(f"{SVG}polyline"))) == 2
 
 
-def test_labels_cover_none_of_each_other() -> None:
-    svg = evaluation_svg(evaluation(*[(f"policy-{number}", 2.0, 500, 1e-3) for number in range(8)]))
+@pytest.mark.parametrize("size", [500, 5000])
+def test_labels_cover_none_of_each_other(size: int) -> None:
+    svg = evaluation_svg(evaluation(*[(f"policy-{n}", 2.0, 500 if n < 8 else size, 1e-3) for n in range(16)]))
     root = ElementTree.fromstring(svg)
-    heights = [float(each.attrib["y"]) for each in root.iter(f"{SVG}text") if (each.text or "").startswith("policy-")]
-    for panel in (heights[:8], heights[8:]):
-        ordered = sorted(panel)
-        assert min(b - a for a, b in pairwise(ordered)) >= 13
+    texts = [each for each in root.iter(f"{SVG}text") if (each.text or "").startswith("policy-")]
+    assert len(texts) == 32
+    for panel in (texts[:16], texts[16:]):
+        for a, b in combinations(panel, 2):
+            down = abs(float(a.attrib["y"]) - float(b.attrib["y"]))
+            across = abs(float(a.attrib["x"]) - float(b.attrib["x"]))
+            assert down >= 13 or across >= 6 * len("policy-1")
+
+
+def test_a_policy_far_from_the_others_does_not_hide_them() -> None:
+    near = evaluation(("none", 2.0, 1000, 2e-3), ("kivi:bits=4", 2.1, 300, 1e-3))
+    far = evaluation(("none", 2.0, 1000, 2e-3), ("kivi:bits=4", 2.1, 300, 1e-3), ("cam", 7.0, 900, 1e-3))
+    roots = [ElementTree.fromstring(evaluation_svg(which)) for which in (near, far)]
+    places = [{str(each.text): each.attrib.get("y") for each in root.iter(f"{SVG}text")} for root in roots]
+    assert places[0]["kivi:bits=4"] == places[1]["kivi:bits=4"]
+    assert "cam (1,097)" in places[1]
 
 
 def test_a_policy_without_finite_perplexity_is_left_out() -> None:
