@@ -27,9 +27,10 @@ _PORT_SPACES = {
     **dict.fromkeys(("tokens", "keys", "whole"), ("sb",)),
     "token_rows": ("bank",),
     "given": ("bank",),
-    **dict.fromkeys(("past", "present"), ("bank", "key", "value")),
+    **dict.fromkeys(("past", "present"), ("bank", "key", "value", "xb")),
 }
 _CAM_NUMBERS = ("kv_heads", "head_dim", "max_tokens", "sequences")
+_ARRAY_NUMBERS = (*_CAM_NUMBERS, "head_columns")
 
 
 def host_errors(program: Program) -> Iterator[str]:
@@ -81,6 +82,8 @@ def _place_errors(program: Program, port: Port, symbol: Symbol, chunk: int) -> I
         yield f"a port of kind '{port.kind}' lies in space {' or '.join(allowed)}, not {symbol.space}"
     elif symbol.space in ("key", "value"):
         yield from _cam_errors(port, symbol)
+    elif symbol.space == "xb":
+        yield from _array_errors(port, symbol)
     elif port.kind in ("whole", "keys"):
         yield from _whole_errors(port, symbol)
     elif port.kind in ("past", "given", "present"):
@@ -193,6 +196,17 @@ def _cam_errors(port: Port, symbol: Symbol) -> Iterator[str]:
         yield f"the layout of symbol '{symbol.name}' needs {', '.join(_CAM_NUMBERS)}, and one sequence"
     elif layout["kv_heads"] * layout["max_tokens"] > symbol.size:
         yield f"the layout of symbol '{symbol.name}' takes {layout['kv_heads'] * layout['max_tokens']} rows"
+    else:
+        yield from _row_errors(port, layout["kv_heads"] * layout["head_dim"])
+
+
+def _array_errors(port: Port, symbol: Symbol) -> Iterator[str]:
+    """Keys or values in crossbars: a column for each token, the heads one behind the other."""
+    layout = symbol.layout
+    if not all(_is_count(layout.get(key)) for key in _ARRAY_NUMBERS) or layout["sequences"] != 1:
+        yield f"the layout of symbol '{symbol.name}' needs {', '.join(_ARRAY_NUMBERS)}, and one sequence"
+    elif layout["max_tokens"] > layout["head_columns"] or layout["kv_heads"] * layout["head_columns"] > symbol.size:
+        yield f"the layout of symbol '{symbol.name}' takes more columns than it has: {symbol.size}"
     else:
         yield from _row_errors(port, layout["kv_heads"] * layout["head_dim"])
 

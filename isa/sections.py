@@ -27,6 +27,8 @@ def _extent_errors(program: Program, machine: Machine) -> Iterator[str]:
     sizes = {"sb": machine.shared_buffer.capacity_words}
     if device is not None:
         sizes |= {"bank": device.columns_per_bank, "gb": device.global_buffer_columns, "acc": device.accumulators}
+    if machine.crossbar is not None:
+        sizes["xb"] = machine.crossbar.groups * machine.crossbar.columns
     if machine.cam is not None:
         sizes |= {"key": machine.cam.keys, "value": machine.cam.values}
     for kind, named in (("region", program.regions), ("symbol", program.symbols)):

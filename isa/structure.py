@@ -12,8 +12,8 @@ from isa.host_layouts import host_errors
 from isa.program import PORT_KINDS, Program, Region, Segment
 from isa.spec import REGISTER_COUNT
 
-SPACES = ("sb", "bank", "gb", "acc", "key", "value")
-REGION_SPACES = ("sb", "bank")
+SPACES = ("sb", "bank", "gb", "acc", "key", "value", "xb")
+REGION_SPACES = ("sb", "bank", "xb")
 ROLES = ("weights", "cache", "output", "constants", "inputs", "scratch")
 ELEMENTS = ("number", "code")
 NUMERICS = ("machine", "fp32")
@@ -155,6 +155,8 @@ def _segment_errors(program: Program) -> Iterator[str]:
 def _shape_errors(region: Region, segment: Segment, numerics: str) -> Iterator[str]:
     shape, dtype = segment.data.shape, segment.data.dtype
     found = f"segment '{region.name}': {dtype} {list(shape)}"
+    if region.space == "xb":
+        yield f"{found}: arrays are written by programs"
     if region.space == "sb" and (shape != (region.size,) or dtype != np.uint32):
         yield f"{found}, expected uint32 [{region.size}]"
     if region.space == "bank":

@@ -48,7 +48,7 @@ def _attend_layout(low: Lowering, node: Node, rooms: CacheRooms, result: Words, 
         low.storage.scratch(heads * score_row, "the attention scores") as scores,
         low.storage.scratch(heads, "the statistics of a softmax") as statistics,
     ):
-        extent = _extent(low, node, rooms)
+        extent = extent_of(low, node, rooms)
         for layout in (rooms.keys, rooms.values):
             sequence_offset(low, layout)
         visited = Block(low, node, rooms, heads // keys.kv_heads, extent, scores, score_row)
@@ -76,12 +76,14 @@ def _append_waiting(block: Block) -> None:
         append_value(block.low, block.node)
 
 
-def _extent(low: Lowering, node: Node, rooms: CacheRooms) -> Extent:
+def extent_of(low: Lowering, node: Node, rooms: CacheRooms) -> Extent:
+    """Emit the numbers that say which positions the current token's queries attend to."""
     causal, window = bool(node.attributes["causal"]), int(node.attributes["window"] or 0)
     scalar, layout = low.emitter.scalar, rooms.keys
     end = rooms.mechanism.end(low, rooms, causal)
-    key = (end, layout.slot_tokens)
-    slots = low.once(("slots", *key), lambda: ceil_div(low, end, layout.slot_tokens))
+    slots = end
+    if layout.slot_tokens > 1:
+        slots = low.once(("slots", end, layout.slot_tokens), lambda: ceil_div(low, end, layout.slot_tokens))
     base = rooms.mechanism.base(low, rooms)
     if base is not None:
         total = low.once(("based end", end, base), lambda: scalar("add", end, Indexed(0, base)))

@@ -132,7 +132,13 @@ class EntryBuilder:
         self._place_inputs()
         masks = self._place_masks()
         caches = place_caches(
-            self.graph, self.near_bank, self.end_of_banks(), self.lengths.caches, self.rooms, self.shared.caches
+            self.graph,
+            self.machine,
+            self.near_bank,
+            self.end_of_banks(),
+            self.lengths.caches,
+            self.rooms,
+            self.shared.caches,
         )
         self.inputs_end = self.allocator.peak_words
         self.outputs = self._place_outputs()

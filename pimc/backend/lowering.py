@@ -20,14 +20,15 @@ from pimc.kv_layout import KvLayout
 if TYPE_CHECKING:
     from pimc.backend.caches.keep_all import KeepAll
     from pimc.backend.caches.selection import AllTokens
+    from pimc.backend.crossbar.cache_arrays import ArrayRooms
 
 
 @dataclass(frozen=True)
 class CacheRooms:
-    """Where a KV cache lies in the banks.
+    """Where a KV cache lies, in the banks unless `unit` says otherwise.
 
     Attributes:
-        keys: Layout of the keys.
+        keys: Layout of the keys; elsewhere than in the banks only its heads and tokens count.
         key_column: First linear column of the keys.
         values: Layout of the values.
         value_column: First linear column of the values.
@@ -41,6 +42,8 @@ class CacheRooms:
         code_column: First linear column of the codes.
         selection_column: First linear column of what the selection keeps.
         selection_table: First word of the constants that the selection reads.
+        unit: Where it lies and its attention runs: a name of `pimc.backend.cache_places.CACHE_PLACES`.
+        arrays: Its groups of arrays, `None` elsewhere than in crossbars.
     """
 
     keys: KvLayout
@@ -57,6 +60,8 @@ class CacheRooms:
     code_column: int = 0
     selection_column: int = 0
     selection_table: int = 0
+    unit: str = "banks"
+    arrays: ArrayRooms | None = None
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from isa import Indexed, Source, Symbol, UnsupportedError
 from passes import Affine, Dim, Value, symbol
-from pimc.backend.attention import attend
-from pimc.backend.cache_append import append_key, append_value
+from pimc.backend.cache_places import place_of
 from pimc.backend.copies import COPIES
 from pimc.backend.crossing import Crossing
 from pimc.backend.elementwise import ELEMENTWISE, emit_map
@@ -151,11 +150,11 @@ class TokenLoop:
                 help="export the model with past keys and values",
             )
         if step.part == "append":
-            append_key(self.low, node)
+            place_of(self.low, node).append_key(self.low, node)
             if not waits:
-                append_value(self.low, node)
+                place_of(self.low, node).append_value(self.low, node)
         elif step.part == "attend":
-            attend(self.low, node, waits and Step(node, "append") in group)
+            place_of(self.low, node).attend(self.low, node, waits and Step(node, "append") in group)
         else:
             LOWERINGS[node.op](self.low, node)
 

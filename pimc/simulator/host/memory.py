@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from isa import CACHE_LAYOUTS, Port, ResourceLimitError, Symbol, UnsupportedError
 from pimc.kv_layout import KvLayout
+from pimc.simulator.host.arrays import is_in_arrays, store_in_arrays
 from pimc.simulator.host.cam import is_in_cam, store_in_cam
 from pimc.simulator.host.inputs import layout_number, token_axis
 from pimc.simulator.state.machine_state import MachineState
@@ -143,10 +144,11 @@ def _rows_in_banks(state: MachineState, symbol: Symbol, first: int, end: int) ->
 
 def store_cache(state: MachineState, port: Port, symbol: Symbol, array: Array) -> None:
     """Put a `past` array into the resident cache."""
-    if is_in_cam(symbol):
+    if is_in_cam(symbol) or is_in_arrays(symbol):
         heads, width = layout_number(symbol, "kv_heads"), layout_number(symbol, "head_dim")
         rows = np.moveaxis(array, token_axis(port, symbol, array.shape), 0)
-        store_in_cam(state, symbol, np.moveaxis(rows.reshape(-1, heads, width), 0, 1))
+        store = store_in_cam if is_in_cam(symbol) else store_in_arrays
+        store(state, symbol, np.moveaxis(rows.reshape(-1, heads, width), 0, 1))
         return
     layout = KvLayout.from_json(symbol.layout)
     region = _cache_region(state, symbol)

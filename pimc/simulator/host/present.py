@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from isa import Port, Program, Symbol
 from pimc.kv_layout import KvLayout
+from pimc.simulator.host.arrays import array_elements, is_in_arrays
 from pimc.simulator.host.cam import cam_elements, is_in_cam
 from pimc.simulator.host.codes import stored_codes
 from pimc.simulator.host.memory import cache_array, cache_elements
@@ -32,6 +33,8 @@ def present_array(state: MachineState, program: Program, port: Port, exact: Symb
     """
     if is_in_cam(exact):
         return cache_array(port, exact, cam_elements(state, exact, tokens))
+    if is_in_arrays(exact):
+        return cache_array(port, exact, array_elements(state, exact, tokens))
     for read in (stored_records, stored_codes):
         found = read(state, program, exact, tokens)
         if found is not None:

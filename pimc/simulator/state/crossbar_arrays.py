@@ -84,6 +84,11 @@ class CrossbarArrays:
         factors = 1 + part.conductance_noise * self._noise.standard_normal(levels.shape)
         found.cells[:, :length, column] = levels * factors
 
+    def column(self, group: int, column: int, rows: int) -> _Array:
+        """The first numbers of a column as they were written, up to the rounding to codes; without noise."""
+        found = self._group(group)
+        return np.asarray(found.numbers[:rows, column] * found.scales[column], np.float32)
+
     def product(self, group: int, vector: _Array, results: int, transposed: bool) -> _Array:
         """A vector times the first columns of a matrix, or the first rows where it is `transposed`, as `xmvm` does."""
         found, inputs = self._group(group), len(vector)

@@ -1,0 +1,148 @@
+"""Where keys and values of a KV cache lie in groups of arrays: a token is a column of a group for each key/value head.
+
+A head has as many groups, one behind the other, as its longest context has columns; token t is column t mod columns of
+the group t div columns, so that linear columns of all groups count tokens. Keys are used from the rows, values from the
+columns. Where keys and values are the same value, both are the same groups.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from isa import Crossbar, ResourceLimitError, Symbol, UnsupportedError
+from passes import Cache, Node
+
+ARRAY_SPACE = "xb"
+"""Space of symbols and regions whose addresses are linear columns of groups."""
+
+
+@dataclass(frozen=True)
+class ArrayRooms:
+    """The groups of a cache.
+
+    Attributes:
+        crossbar: The machine's crossbars.
+        first_key: Group of the first keys of head 0.
+        first_value: Group of its first values; the same where one value is both.
+        heads: Key/value heads.
+        key_rows: Elements of a key.
+        value_rows: Elements of a value.
+        tokens: Tokens of the longest context.
+    """
+
+    crossbar: Crossbar
+    first_key: int
+    first_value: int
+    heads: int
+    key_rows: int
+    value_rows: int
+    tokens: int
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether keys and values are the same columns."""
+        return self.first_key == self.first_value
+
+    @property
+    def chain(self) -> int:
+        """Groups of a head's keys."""
+        return chain_length(self.crossbar, self.tokens)
+
+    @property
+    def groups(self) -> int:
+        """Groups of all heads, keys and values."""
+        return self.heads * self.chain * (1 if self.is_shared else 2)
+
+    def key_groups(self, head: int) -> range:
+        """Groups of a head's keys in the order of tokens."""
+        return self._groups(self.first_key, head)
+
+    def value_groups(self, head: int) -> range:
+        """Groups of a head's values in the order of tokens."""
+        return self._groups(self.first_value, head)
+
+    def _groups(self, first: int, head: int) -> range:
+        return range(first + head * self.chain, first + (head + 1) * self.chain)
+
+    def symbols(self, name: str) -> tuple[Symbol, Symbol]:
+        """Keys and values for the host, which finds the columns of token 0 of a head a chain behind those before."""
+        size = self.heads * self.chain * self.crossbar.columns
+        return (
+            Symbol(
+                f"{name}.key", ARRAY_SPACE, self.first_key * self.crossbar.columns, size, self._layout(self.key_rows)
+            ),
+            Symbol(
+                f"{name}.value",
+                ARRAY_SPACE,
+                self.first_value * self.crossbar.columns,
+                size,
+                self._layout(self.value_rows),
+            ),
+        )
+
+    def _layout(self, rows: int) -> dict[str, Any]:
+        columns = self.chain * self.crossbar.columns
+        numbers = {"kv_heads": self.heads, "head_dim": rows, "head_columns": columns, "max_tokens": self.tokens}
+        return {"kind": "columns", **numbers, "sequences": 1}
+
+
+def chain_length(crossbar: Crossbar, tokens: int) -> int:
+    """Groups whose columns hold so many tokens."""
+    return -(-tokens // crossbar.columns)
+
+
+def array_rooms(node: Node, cache: Cache, crossbar: Crossbar, first_group: int, tokens: int) -> ArrayRooms:
+    """Groups for the cache of one attention from `first_group` on.
+
+    Args:
+        node: The `cached_attention`.
+        cache: Its cache.
+        crossbar: The machine's crossbars.
+        first_group: First group that nothing else uses.
+        tokens: Tokens of the longest context.
+
+    Raises:
+        UnsupportedError: columns of arrays cannot hold this cache.
+        ResourceLimitError: a key or a value has more elements than a group has rows, or there are too few groups.
+    """
+    problem = array_problem(node, cache, crossbar)
+    if problem is not None:
+        raise UnsupportedError(f"attention '{node.name}' cannot run in crossbars: {problem}")
+    _check_rows(node, cache, crossbar)
+    is_shared = node.operand(1) is node.operand(2)
+    keys = cache.kv_heads * chain_length(crossbar, tokens)
+    first_value = first_group if is_shared else first_group + keys
+    if first_value + keys > crossbar.groups:
+        raise ResourceLimitError(
+            f"keys and values of attention '{node.name}' do not fit the crossbars",
+            notes=[
+                f"demand: {first_value + keys - first_group} groups for {tokens} tokens of {cache.kv_heads} heads",
+                f"bound: {crossbar.groups - first_group} of {crossbar.groups} groups are free",
+            ],
+            help="lower --max-context, leave attention or products in the banks, or take a machine with more groups",
+        )
+    return ArrayRooms(crossbar, first_group, first_value, cache.kv_heads, cache.head_dim, cache.value_dim, tokens)
+
+
+def array_problem(node: Node, cache: Cache, crossbar: Crossbar) -> str | None:
+    """Why columns of arrays cannot hold the cache of an attention, whatever its size; `None` when they can."""
+    if not crossbar.dual_access:
+        return "values are used from the columns, and the arrays have no dual access"
+    if node.optional(1) is None:
+        return "its keys and values are given, not written token by token"
+    if cache.is_compressed:
+        return "its cache is compressed"
+    if node.operand(0).shape[0] != 1:
+        return "columns hold the tokens of one sequence: give --dim batch=1"
+    return None
+
+
+def _check_rows(node: Node, cache: Cache, crossbar: Crossbar) -> None:
+    widest = max(cache.head_dim, cache.value_dim)
+    if widest > crossbar.rows:
+        raise ResourceLimitError(
+            f"keys and values of attention '{node.name}' do not fit a group of arrays",
+            notes=[f"demand: {widest} rows", f"bound: {crossbar.rows} rows"],
+            help="leave this attention in the banks or undecomposed, or take a machine with larger groups",
+        )
