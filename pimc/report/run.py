@@ -43,6 +43,13 @@ def summary_rows(stats: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key, name in (("peak_floor_s", "peak floor"), ("row_cycled_floor_s", "row-cycled floor")):
         yield name, floor_text(stats["time_s"], stats["bound"][key])
     yield "KV cache", f"{count(stats['kv']['tokens_kept'])} tokens, {byte_size(stats['kv']['bytes'])}"
+    cells = stats.get("cells", {})
+    if cells.get("most_writes"):
+        lives = f"cells bear {cells['lives']:,.0f} times as many"
+        yield (
+            "cells",
+            f"{count(cells['columns_written'])} columns written, one {count(cells['most_writes'])} times; {lives}",
+        )
 
 
 def floor_text(time_s: float, floor_s: float) -> str:

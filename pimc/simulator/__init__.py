@@ -1,5 +1,6 @@
 """Instruction-level simulation: outputs, cycles and energy from one execution."""
 
+from pimc.simulator.accounting.cell_wear import CellWear
 from pimc.simulator.accounting.layer_pipeline import ScaledModel
 from pimc.simulator.accounting.stats import (
     CacheStatistics,
@@ -21,6 +22,7 @@ from pimc.simulator.traces.trace_files import TraceStatistics, simulate_trace, t
 __all__ = [
     "KERNEL_FOLDER",
     "CacheStatistics",
+    "CellWear",
     "Curves",
     "InstructionStatistics",
     "NodeStatistics",

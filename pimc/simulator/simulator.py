@@ -120,6 +120,7 @@ class Simulator:
             entry=entry,
             timing_only=timing_only,
             records={} if timing_only else self._records.read(self.state),
+            most_writes=0 if timing_only else self.state.crossbar.most_writes,
         )
         return self._accountant.statistics(self._engine.counters, facts)
 

@@ -143,3 +143,25 @@ def test_layouts_must_fit_the_banks_of_the_machine(machine: isa.Machine) -> None
     ]
     long = _with(program, "spilled", {"words": 257}, shape=(1, "seq", 257))
     assert isa.section_errors(long, machine) == ["symbol 'spilled' has no room for 4 rows of 257 words"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({}, None),
+        ({"head_dim": 0}, "the layout of symbol 'cache' needs kv_heads, head_dim, max_tokens, sequences, head_columns"),
+        ({"sequences": 2}, "the layout of symbol 'cache' needs kv_heads"),
+        ({"head_columns": 39}, "the layout of symbol 'cache' takes more columns than it has: 256"),
+        ({"kv_heads": 3}, "the layout of symbol 'cache' takes more columns than it has: 256"),
+        ({"head_dim": 10}, "the shape [1, 2, 'past + seq', 20] does not have 20 elements for each token"),
+    ],
+)
+def test_columns_of_crossbars_hold_the_tokens_of_every_head(
+    machine: isa.Machine, changed: dict[str, int], message: str | None
+) -> None:
+    layout = {"kind": "columns", "kv_heads": 2, "head_dim": 20, "max_tokens": 40, "sequences": 1, "head_columns": 128}
+    program = _program(machine)
+    held = isa.Symbol("cache", "xb", 0, 256, {**layout, **changed})
+    symbols = tuple(held if each.name == "cache" else each for each in program.symbols)
+    found = structure_errors(replace(program, symbols=symbols))
+    assert [message is not None and message in each for each in found] == [True] * (message is not None)

@@ -18,6 +18,9 @@ from pimc.simulator.engine.counters import Counters
 _READS = ("RD", "RDA", "RDCP", "MAC")
 """Commands that read a column of one bank; `MAC16` reads one of every bank."""
 
+_ARRAYS = "xb"
+"""Space of keys and values in columns of crossbars."""
+
 _BFLOAT16_BITS = 16
 """Bits of an element that a CAM stores of a value."""
 
@@ -40,7 +43,10 @@ class CacheAccountant:
         cam_bits = _BFLOAT16_BITS if machine.cam is not None else 0
         self._element_bits = near_bank.element_bits if near_bank is not None else cam_bits
         self._holds_signs = machine.cam is not None and near_bank is None
+        self._array_bits = 0 if machine.crossbar is None else machine.crossbar.weight_bits
+        self._in_arrays = {symbol.name for symbol in program.symbols if symbol.space == _ARRAYS}
         self._caches = list(_caches(program))
+        self._array_writes = _array_writes(program, machine)
         self._instructions = np.flatnonzero(_touches_cache(program))
         banks = near_bank.banks if near_bank is not None else 0
         column = near_bank.lanes * self._element_bits // 8 if near_bank is not None else 0
@@ -59,7 +65,10 @@ class CacheAccountant:
             records: Records of pruned tokens, by cache, where they are known; else they are estimated.
         """
         found = [(cache, sequences, self._stored(cache, tokens)) for cache, sequences in self._caches]
-        exact = sum(n * cache.kv_heads * (cache.head_dim + cache.value_dim) for cache, n, _ in found)
+        array_elements = sum(counters.elements[index] for index in self._array_writes)
+        exact = sum(
+            n * cache.kv_heads * (cache.head_dim + cache.value_dim) * self._bits(cache) for cache, n, _ in found
+        )
         issued = counters.commands[self._instructions].sum(axis=0)
         read_before = sum(counters.further_beats[index] for index in self._instructions)
         return CacheStatistics(
@@ -68,18 +77,22 @@ class CacheAccountant:
                 records[cache.name].bytes if cache.name in records else -(-sequences * each.bits // 8)
                 for cache, sequences, each in found
             ),
-            uncompressed_bytes=tokens * exact * self._element_bits // 8,
+            uncompressed_bytes=tokens * exact // 8,
             bytes_read=int(issued @ self._read_bytes) - read_before * self._all_banks_bytes,
-            bytes_written=int(issued @ self._written_bytes),
+            bytes_written=int(issued @ self._written_bytes) + array_elements * self._array_bits // 8,
             levels=sum(each.levels for each in records.values()),
             survivors=_survivors(records.values()),
         )
 
     def _stored(self, cache: Cache, tokens: int) -> Stored:
         """What a cache holds; a CAM has a bit for an element of a key."""
-        held = stored(cache, tokens, self._element_bits)
+        held = stored(cache, tokens, self._bits(cache))
         saved = tokens * cache.kv_heads * cache.head_dim * (self._element_bits - 1) if self._holds_signs else 0
         return replace(held, bits=held.bits - saved)
+
+    def _bits(self, cache: Cache) -> int:
+        """Bits of an element that is stored exactly; in crossbars those of a code."""
+        return self._array_bits if cache.name in self._in_arrays else self._element_bits
 
 
 def _survivors(records: Collection[Records]) -> float | None:
@@ -96,6 +109,17 @@ def _touches_cache(program: Program) -> NDArray[np.bool_]:
     regions = [region for region in program.regions if region.role == "cache" and region.space == "bank"]
     spans = [range(region.address, region.address + region.size) for region in regions]
     return np.array([any(_bank_address(each) in span for span in spans) for each in program.code], np.bool_)
+
+
+def _array_writes(program: Program, machine: Machine) -> list[int]:
+    """Instructions that write columns of groups that hold keys or values."""
+    if machine.crossbar is None:
+        return []
+    regions = [region for region in program.regions if region.role == "cache" and region.space == _ARRAYS]
+    spans = [range(region.address, region.address + region.size) for region in regions]
+    writes = [number for number, each in enumerate(program.code) if each.mnemonic == "xprog"]
+    firsts = {number: int(str(program.code[number]["group"])) * machine.crossbar.columns for number in writes}
+    return [number for number, first in firsts.items() if any(first in span for span in spans)]
 
 
 def _bank_address(instruction: Instruction) -> int | None:
@@ -118,7 +142,12 @@ def _caches(program: Program) -> Iterator[tuple[Cache, int]]:
     if facts:
         yield from ((cache_from_facts(each), 1) for each in facts.values())
         return
+    arrays: set[int] = set()
     for symbol in program.symbols:
+        if symbol.space == _ARRAYS and symbol.address in arrays:
+            continue  # one value that is keys and values
+        if symbol.space == _ARRAYS:
+            arrays.add(symbol.address)
         if "kv_heads" in symbol.layout:
             heads, width = int(symbol.layout["kv_heads"]), int(symbol.layout["head_dim"])
             yield Cache(symbol.name, heads, width, 0), int(symbol.layout.get("sequences", 1))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from isa import UNITS, Machine, Program
 from pimc.simulator.accounting.cache_statistics import CacheAccountant
+from pimc.simulator.accounting.cell_wear import CellWear
 from pimc.simulator.accounting.energy import Accounting, EnergyModel, element_energies
 from pimc.simulator.accounting.floors import peak_floor_cycles, row_cycled_floor_cycles
 from pimc.simulator.accounting.record_statistics import Records
@@ -39,6 +40,7 @@ class RunFacts:
         entry: Name of the entry.
         timing_only: Whether it ran without data.
         records: Records of pruned tokens at its end, by cache; empty without data.
+        most_writes: Writes of the column of crossbars that was written most often; 0 without data.
     """
 
     cycles: int
@@ -48,6 +50,7 @@ class RunFacts:
     entry: str
     timing_only: bool
     records: Mapping[str, Records] = field(default_factory=dict[str, Records])
+    most_writes: int = 0
 
 
 class Accountant:
@@ -103,7 +106,16 @@ class Accountant:
             cache=self._cache.statistics(counters, facts.kv_length, facts.records),
             area_mm2=_area_mm2(machine),
             provenance=self._provenance(facts),
+            wear=self._wear(counters, facts),
         )
+
+    def _wear(self, counters: Counters, facts: RunFacts) -> CellWear | None:
+        crossbar = self._machine.crossbar
+        if crossbar is None:
+            return None
+        pairs = zip(self._operations, counters.executed, strict=True)
+        columns = sum(int(count) for operation, count in pairs if operation.mnemonic == "xprog")
+        return CellWear(columns, facts.most_writes, crossbar.endurance_writes)
 
     def _busy_cycles(self, counters: Counters) -> dict[str, float]:
         always = ("I", "B")

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
+from pimc.simulator.accounting.cell_wear import CellWear, summed_wear
+
 SCHEMA_VERSION = 1
 """Version of the JSON that `Statistics.to_json` gives."""
 
@@ -64,7 +66,7 @@ class CacheStatistics:
         bytes: Bytes of their keys and values as stored.
         uncompressed_bytes: Bytes that all tokens so far would take in the machine's element type.
         bytes_read: Bytes of columns read for MACs or through the data pins.
-        bytes_written: Bytes of columns written, masked ones whole.
+        bytes_written: Bytes of columns written, masked ones whole; in crossbars those of the codes.
         levels: Open levels of all channels, where tokens are pruned and quantised in levels; 0 in runs without data.
         survivors: Share of the elements of these tokens that were not pruned, `None` where nothing says it.
     """
@@ -108,6 +110,7 @@ class Statistics:
         cache: The KV cache.
         area_mm2: Silicon area of the machine where its description has areas, else `None`.
         provenance: Machine, model, numerics, versions.
+        wear: Writes of cells, on machines with crossbars.
     """
 
     clock_ns: float
@@ -126,6 +129,7 @@ class Statistics:
     cache: CacheStatistics
     area_mm2: float | None
     provenance: Mapping[str, Any]
+    wear: CellWear | None = None
 
     def __add__(self, other: Statistics) -> Statistics:
         return replace(
@@ -141,6 +145,7 @@ class Statistics:
             peak_floor_cycles=self.peak_floor_cycles + other.peak_floor_cycles,
             row_cycled_floor_cycles=self.row_cycled_floor_cycles + other.row_cycled_floor_cycles,
             cache=self.cache + other.cache,
+            wear=summed_wear(self.wear, other.wear),
         )
 
     @property
@@ -205,6 +210,7 @@ class Statistics:
                 "row_cycled_floor_s": self._seconds(self.row_cycled_floor_cycles),
             },
             "kv": _cache_json(self.cache),
+            **({} if self.wear is None else {"cells": self.wear.to_json()}),
             "commands": {name: count for name, count in self.commands.items() if count},
             "mnemonics": {
                 name: {"count": each.count, "busy_cycles": each.busy_cycles} for name, each in self.mnemonics.items()
