@@ -49,6 +49,7 @@ def _run(options: Namespace) -> int:
     with terminal.status(f"compiling {options.model}") as show:
         record = Record(show)
         program = compile_with(options, machine, [record, *_observers(options)], options.inputs)
+    _check_explained(options.explain, [report.name for report in record.reports])
     if options.time_passes:
         print_pass_times(terminal, record.reports)
     _write(options, program, record.graphs, output)
@@ -73,6 +74,18 @@ def _check_explain(options: Namespace, output: Path | None) -> None:
     if output is None:
         raise InputError(
             "standard output takes the text or the explanation, not both", help="give -o FILE for the text"
+        )
+
+
+def _check_explained(name: str | None, ran: Sequence[str]) -> None:
+    """Refuse an explanation of a pass that did not run."""
+    from isa import InputError
+
+    if name is not None and name not in ran:
+        raise InputError(
+            f"pass '{name}' did not run",
+            notes=[f"the passes of this compilation: {', '.join(dict.fromkeys(ran))}"],
+            help=f"add {name} to --pipeline, or choose a machine that it is for",
         )
 
 

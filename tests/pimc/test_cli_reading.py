@@ -125,6 +125,15 @@ def test_a_pipe_gets_the_same_width_whatever_the_terminal() -> None:
     assert max(map(len, done.stdout.splitlines())) <= COLUMNS
 
 
+def test_a_pass_that_did_not_run_is_not_explained(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    output = tmp_path / "p.pim"
+    assert cli.main(["compile", str(LLAMA), "-o", str(output), "--explain", "decompose_attention"]) == 1
+    error = capsys.readouterr().err
+    assert "pass 'decompose_attention' did not run" in error
+    assert "fuse_attention" in error
+    assert not output.exists()
+
+
 def test_compile_explains_a_pass(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     output = str(tmp_path / "p.pim")
     assert cli.main(["compile", str(LLAMA), "-o", output, "--explain", "fuse_attention"]) == 0
