@@ -80,13 +80,14 @@ def _owns(low: Lowering, position: int, columns: int, number: int) -> int:
     """Register that is 1 when the position lies in the group `number` of a chain, else 0."""
     emit = low.emitter.emit
     distance = low.emitter.scalar("divu", position, columns)
-    emit("add", distance, distance, -number)
-    below = low.emitter.scalar("mul", distance, -1)
-    emit("max", distance, distance, Indexed(0, below))
+    if number:
+        emit("sub", distance, distance, number)
+        below = low.emitter.scalar("mul", distance, -1)
+        emit("max", distance, distance, Indexed(0, below))
+        low.emitter.release(below)
     emit("min", distance, distance, 1)
     emit("mul", distance, distance, -1)
     emit("add", distance, distance, 1)
-    low.emitter.release(below)
     return distance
 
 
@@ -96,6 +97,8 @@ def _counts(block: Block, arrays: ArrayRooms) -> list[tuple[int, int]]:
     lines = arrays.crossbar.array_columns
 
     def columns_of(number: int) -> int:
+        if number == 0:
+            return low.emitter.scalar("min", end, columns)
         count = low.emitter.scalar("sub", end, number * columns)
         low.emitter.emit("max", count, count, 0)
         low.emitter.emit("min", count, count, columns)

@@ -59,12 +59,14 @@ class CachedAttention:
         kv_heads: Key/value heads.
         key_width: Elements of a key.
         value_width: Elements of a value.
+        is_shared: Whether keys are values, too.
     """
 
     heads: int
     kv_heads: int
     key_width: int
     value_width: int
+    is_shared: bool = False
 
     @property
     def widths(self) -> tuple[int, int, int]:
@@ -76,6 +78,9 @@ class CachedAttention:
         graph, tokens, past = Graph("attention"), symbol("seq"), symbol("past")
         inputs = []
         for name, width in zip(("query", "key", "value"), self.widths, strict=True):
+            if name == "value" and self.is_shared:
+                inputs.append(inputs[-1])
+                continue
             graph.signature[name] = TensorType("float32", (1, tokens, width))
             inputs.append(graph.add_input(name, graph.signature[name]))
         widths = (self.key_width, self.value_width)
