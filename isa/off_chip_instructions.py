@@ -10,7 +10,7 @@ from isa.operands import value, words
 from isa.spec import InstructionSpec, Kind, Operand
 
 _ADDRESS = value("addr", 32, "byte of the off-chip memory")
-_VALUES = (value("bytes", 20, "values, a byte each"),)
+_VALUES = (value("bytes", 24, "values, a byte each"),)
 _RECORDS = (
     Operand("channels", Kind.UNSIGNED, 15, meaning="codes of a record"),
     Operand("split", Kind.UNSIGNED, 15, meaning="codes of `bits` bits; those behind have `bits2`"),
@@ -19,6 +19,14 @@ _RECORDS = (
     value("rows", 16, "records", 1),
     Operand("slot", Kind.UNSIGNED, 16, meaning="bytes from one record to the next"),
     Operand("bytes", Kind.UNSIGNED, 16, meaning="declared bytes of a record"),
+    Operand(
+        "content",
+        Kind.CHOICE,
+        1,
+        default="codes",
+        choices=("codes", "values"),
+        meaning="values: INT8 of words instead of codes; `bits` and `bits2` are 8",
+    ),
 )
 
 
@@ -33,7 +41,7 @@ OFF_CHIP = (
         "ldnz",
         0xC2,
         "codes of records that stnz wrote; a channel without a code has 0",
-        words("dst", "codes (int32), rows of `channels` consecutive words"),
+        words("dst", "codes (int32) or values, rows of `channels` consecutive words"),
         _ADDRESS,
         *_RECORDS,
     ),
@@ -42,7 +50,7 @@ OFF_CHIP = (
         0xC3,
         "write a record for each row of codes, as kappend does with flags of 0, at slots of the memory",
         _ADDRESS,
-        words("src", "codes (int32), rows of `channels` consecutive words"),
+        words("src", "codes (int32) or values, rows of `channels` consecutive words"),
         *_RECORDS,
     ),
 )

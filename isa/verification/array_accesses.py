@@ -146,6 +146,8 @@ def _record_errors(operands: Operands) -> Iterator[str]:
     for name in ("bits", "bits2"):
         if not 1 <= operands.number(name) <= _MOST_RECORD_BITS:
             yield f"'{name}' is {operands.number(name)}; allowed: 1 to {_MOST_RECORD_BITS}"
+        elif operands.word("content") == "values" and operands.number(name) < _MOST_RECORD_BITS:
+            yield f"'{name}' is {operands.number(name)}; values have {_MOST_RECORD_BITS} bits"
     channels, split = operands.number("channels"), operands.number("split")
     if split > channels:
         yield f"'split' is {split}; allowed: 0 to {channels}"

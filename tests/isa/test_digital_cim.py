@@ -139,6 +139,10 @@ RECORD = "channels=96, split=48, bits=4, bits2=4"  # 12 to 72 bytes
         (f"ldnz [90], 67108800, {RECORD}, rows=r0, slot=72, bytes=9", "'addr' can reach off-chip bytes 67108800 to"),
         ("ldnz [90], 0, channels=9, split=10, bits=4, bits2=4, rows=1, slot=72, bytes=9", "'split' is 10; allowed: 0"),
         ("ldnz [90], 0, channels=9, split=9, bits=9, bits2=4, rows=1, slot=72, bytes=9", "'bits' is 9; allowed: 1"),
+        (
+            f"stnz 0, [90], {RECORD}, rows=1, slot=72, bytes=9, content=values",
+            "'bits' is 4; values have 8 bits",
+        ),
         ("kprune [90], [90], threshold=1, len=1", "the machine 'dcim-titanus' has no extension K"),
     ],
 )
@@ -154,6 +158,7 @@ def test_what_the_verifier_refuses_the_simulator_refuses(titanus: isa.Machine) -
         ("ddot [90], [90], [90], width=257, heads=1", "1 tiles of 256 elements"),
         ("dnorm [90], [90], [90], width=99, first=91, count=9", "'first \\+ count' is 100"),
         ("stnz 0, [90], " + RECORD + ", rows=1, slot=71, bytes=9", "'slot' is 71"),
+        ("stnz 0, [90], " + RECORD + ", rows=1, slot=72, bytes=9, content=values", "values of 4 bits"),
         ("stoff 67108864, [90], bytes=1", "'addr' covers bytes 67108864 to 67108864 of the off-chip memory"),
     ]
     for line, message in lines:

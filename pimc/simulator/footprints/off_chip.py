@@ -49,11 +49,15 @@ def _spans(
     bits2: int,
     rows: int,
     slot: int,
+    declared: int,
+    content: int,
 ) -> tuple[Span, Span] | None:
     """Words of codes, and bytes of their records in slots that must be large enough."""
     for width in (bits, bits2):
         if not 1 <= width <= _MOST_RECORD_BITS:
             raise FaultError(f"codes of {width} bits", f"allowed: 1 to {_MOST_RECORD_BITS}")
+        if content and width < _MOST_RECORD_BITS:
+            raise FaultError(f"values of {width} bits", f"allowed: {_MOST_RECORD_BITS}")
     if split > channels:
         raise FaultError(f"'split' is {split}", f"allowed: 0 to {channels}")
     most = record_bytes(channels, split, bits, bits2)[1]
@@ -65,7 +69,7 @@ def _spans(
 
 
 def _ldnz(state: MachineState, dst: int, addr: int, *operands: int) -> Footprint | None:
-    found = _spans(state, "dst", dst, addr, *operands[:-1])
+    found = _spans(state, "dst", dst, addr, *operands)
     if found is None:
         return None
     words, octets = found
@@ -73,7 +77,7 @@ def _ldnz(state: MachineState, dst: int, addr: int, *operands: int) -> Footprint
 
 
 def _stnz(state: MachineState, addr: int, src: int, *operands: int) -> Footprint | None:
-    found = _spans(state, "src", src, addr, *operands[:-1])
+    found = _spans(state, "src", src, addr, *operands)
     if found is None:
         return None
     words, octets = found

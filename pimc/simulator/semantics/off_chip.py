@@ -34,14 +34,19 @@ def ldnz(
     rows: int,
     slot: int,
     declared: int,
+    content: int,
 ) -> None:
-    """Records to codes."""
+    """Records to codes, or to values."""
     codes = np.zeros(2 * channels, np.int32)
     for row in range(rows):
         fetch_records(
             state.cim.off_chip, codes, addr + row * slot, 0, channels, channels, split, bits, bits2, 1, channels
         )
-        state.shared_integers[dst + row * channels : dst + (row + 1) * channels] = codes[:channels]
+        words = slice(dst + row * channels, dst + (row + 1) * channels)
+        if content:
+            state.shared[words] = codes[:channels].astype(np.int8)
+        else:
+            state.shared_integers[words] = codes[:channels]
 
 
 def stnz(
@@ -55,11 +60,16 @@ def stnz(
     rows: int,
     slot: int,
     declared: int,
+    content: int,
 ) -> None:
-    """Codes to records."""
+    """Codes to records, or values."""
     codes = np.zeros(2 * channels, np.int32)
     for row in range(rows):
-        codes[:channels] = state.shared_integers[src + row * channels : src + (row + 1) * channels]
+        words = slice(src + row * channels, src + (row + 1) * channels)
+        if content:
+            codes[:channels] = int8(state.shared[words]).astype(np.int8).view(np.uint8)
+        else:
+            codes[:channels] = state.shared_integers[words]
         append_records(
             state.cim.off_chip, codes, addr + row * slot, 0, channels, channels, split, bits, bits2, 1, channels
         )

@@ -139,7 +139,7 @@ def test_values_go_off_chip_and_come_back() -> None:
 @given(st.lists(st.lists(st.integers(0, 7), min_size=11, max_size=11), min_size=1, max_size=3), st.integers(0, 11))
 def test_records_come_back(rows: list[list[int]], split: int) -> None:
     slot = record_bytes(11, split, 3, 4)[1]
-    sizes = (11, split, 3, 4, len(rows), slot, 5)
+    sizes = (11, split, 3, 4, len(rows), slot, 5, "codes")
     made = simulator(("stnz", 9, A, *sizes), ("ldnz", DST, 9, *sizes))
     made.state.shared_integers[A : A + 11 * len(rows)] = np.array(rows).reshape(-1)
     made.run("run")
@@ -147,6 +147,15 @@ def test_records_come_back(rows: list[list[int]], split: int) -> None:
     assert found.tolist() == rows
     survivors = int.from_bytes(made.state.cim.off_chip[9:11].tobytes(), "little")
     assert [survivors >> channel & 1 for channel in range(11)] == [int(each > 0) for each in rows[0]]
+
+
+def test_records_of_values_come_back() -> None:
+    values = np.array([0, -128, 127, 3.4, -0.6, 0.2, 900, 0, -1], F)
+    slot = record_bytes(9, 9, 8, 8)[1]
+    sizes = (9, 9, 8, 8, 1, slot, 5, "values")
+    state = run(("stnz", 9, A, *sizes), ("ldnz", DST, 9, *sizes), **{f"at_{A}": values})
+    assert state.shared[DST : DST + 9].tolist() == [0, -128, 127, 3, -1, 0, 127, 0, -1]
+    assert state.cim.off_chip[9] == 0b01011110
 
 
 def test_a_reset_forgets_weights_and_bytes() -> None:
