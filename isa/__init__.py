@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from isa.digital_cim import DigitalCim, PublishedCim
     from isa.dram_device import AttaccController, DramDevice, HbmPimController
     from isa.encoding import decode_instructions, encode_instructions
+    from isa.hybrid_softmax import HybridSoftmax
     from isa.instruction_manual import EXTENSIONS, manual, syntax
     from isa.kv_codec import KvCodec
     from isa.machine import Machine
@@ -103,6 +104,7 @@ _LAZY = {
     "HbmPimController": "isa.dram_device",
     "Crossbar": "isa.crossbar",
     "DigitalCim": "isa.digital_cim",
+    "HybridSoftmax": "isa.hybrid_softmax",
     "PublishedCim": "isa.digital_cim",
     "KvCodec": "isa.kv_codec",
     "Machine": "isa.machine",
@@ -153,6 +155,7 @@ __all__ = [
     "Entry",
     "GraphError",
     "HbmPimController",
+    "HybridSoftmax",
     "Indexed",
     "InputError",
     "Instruction",

@@ -24,6 +24,7 @@ from __future__ import annotations
 from isa.cam_instructions import CAM
 from isa.crossbar_instructions import CROSSBAR
 from isa.digital_cim_instructions import DIGITAL_CIM
+from isa.hybrid_softmax_instructions import HYBRID_SOFTMAX
 from isa.kv_codec_instructions import KV_CODEC
 from isa.near_bank_instructions import NEAR_BANK
 from isa.off_chip_instructions import OFF_CHIP
@@ -188,5 +189,5 @@ _VECTOR = (
 )
 
 INSTRUCTIONS = InstructionTable(
-    (*_CONTROL, *_SCALAR, *_VECTOR, *NEAR_BANK, *KV_CODEC, *CROSSBAR, *DIGITAL_CIM, *CAM, *OFF_CHIP)
+    (*_CONTROL, *_SCALAR, *_VECTOR, *NEAR_BANK, *KV_CODEC, *CROSSBAR, *HYBRID_SOFTMAX, *DIGITAL_CIM, *CAM, *OFF_CHIP)
 )

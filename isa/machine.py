@@ -14,6 +14,7 @@ from isa.costs import vector_function
 from isa.crossbar import Crossbar
 from isa.digital_cim import DigitalCim
 from isa.dram_device import DramDevice
+from isa.hybrid_softmax import HybridSoftmax
 from isa.kv_codec import KvCodec
 from isa.near_bank import NearBank
 from isa.off_chip import OffChipMemory
@@ -140,6 +141,7 @@ class Machine(Component):
         near_bank: DRAM channels with compute units at the banks (extension B), or `None`.
         kv_codec: Unit that compresses keys and values (extension K), or `None`.
         crossbar: Groups of resistive arrays that hold matrices (extension X), or `None`.
+        hybrid_softmax: Softmax unit of in-memory logic and tables beside them (extension X), or `None`.
         digital_cim: Core of digital CIM arrays with the units around them (extension X), or `None`.
         cam: Associative memory with the units around it (extension C), or `None`.
         off_chip: Memory behind the shared buffer (extension L), or `None`.
@@ -157,6 +159,7 @@ class Machine(Component):
     near_bank: NearBank | None = None
     kv_codec: KvCodec | None = None
     crossbar: Crossbar | None = None
+    hybrid_softmax: HybridSoftmax | None = None
     digital_cim: DigitalCim | None = None
     off_chip: OffChipMemory | None = None
     cam: Cam | None = None
@@ -172,7 +175,7 @@ class Machine(Component):
             "I": True,
             "B": self.near_bank is not None,
             "K": has_codec,
-            "X": self.crossbar is not None or self.digital_cim is not None,
+            "X": any(part is not None for part in (self.crossbar, self.hybrid_softmax, self.digital_cim)),
             "C": self.cam is not None,
             "L": self.off_chip is not None,
         }

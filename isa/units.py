@@ -96,6 +96,7 @@ UNITS = (
     Unit("contextualisation", "cam contextualisation", "C", "cam"),
     Unit("cam_memory", "cam keys and values", "C", "cam"),
     Unit("crossbar", "crossbar arrays", "X", "crossbar"),
+    Unit("hybrid_softmax", "hybrid softmax", "X", "hybrid_softmax", is_serial=True),
     Unit("arrays", "digital CIM arrays", "X", "digital_cim"),
     Unit("engines", "dot product engines", "X", "digital_cim", is_serial=True),
     Unit("softmax", "softmax units", "X", "digital_cim", is_serial=True),

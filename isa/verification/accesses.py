@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from isa.verification.access_ranges import (
     ONE,
@@ -20,14 +20,14 @@ from isa.verification.cam_accesses import CAM_RULES
 from isa.verification.codec_accesses import CODEC_RULES
 from isa.verification.crossbar_accesses import CROSSBAR_COUNTS, CROSSBAR_RULES
 from isa.verification.linear import Linear
+from isa.verification.softmax_accesses import SOFTMAX_RULES
 
 
 def accesses(operands: Operands) -> list[Access]:
     """Everything that the instruction touches when none of its counts is zero."""
     if operands.built.spec.unit == "vector":
         return list(_vector(operands))
-    rule = {**_CHANNEL_RULES, **CODEC_RULES, **ARRAY_RULES, **CAM_RULES, **CROSSBAR_RULES}[operands.built.mnemonic]
-    return list(rule(operands))
+    return list(_RULES[operands.built.mnemonic](operands))
 
 
 def counts(operands: Operands) -> list[str]:
@@ -137,4 +137,13 @@ _CHANNEL_RULES: dict[str, Callable[[Operands], Iterator[Access]]] = {
     "rdaf": _rdaf,
     "cpbg": _cpbg,
     "cpgb": _cpgb,
+}
+
+_RULES: Mapping[str, Callable[[Operands], Iterator[Access]]] = {
+    **_CHANNEL_RULES,
+    **CODEC_RULES,
+    **ARRAY_RULES,
+    **CAM_RULES,
+    **CROSSBAR_RULES,
+    **SOFTMAX_RULES,
 }

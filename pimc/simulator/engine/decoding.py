@@ -22,6 +22,7 @@ from isa import (
 from pimc.simulator.footprints.cam import CAM_FOOTPRINTS
 from pimc.simulator.footprints.crossbar import CROSSBAR_FOOTPRINTS
 from pimc.simulator.footprints.digital_cim import DIGITAL_CIM_FOOTPRINTS
+from pimc.simulator.footprints.hybrid_softmax import HYBRID_SOFTMAX_FOOTPRINTS
 from pimc.simulator.footprints.kv_codec import KV_CODEC_FOOTPRINTS
 from pimc.simulator.footprints.kv_records import KV_RECORD_FOOTPRINTS
 from pimc.simulator.footprints.near_bank import NEAR_BANK_FOOTPRINTS
@@ -30,6 +31,7 @@ from pimc.simulator.footprints.vector import VECTOR_FOOTPRINTS, Footprint
 from pimc.simulator.semantics.cam import CAM_SEMANTICS
 from pimc.simulator.semantics.crossbar import CROSSBAR_SEMANTICS
 from pimc.simulator.semantics.digital_cim import DIGITAL_CIM_SEMANTICS
+from pimc.simulator.semantics.hybrid_softmax import HYBRID_SOFTMAX_SEMANTICS
 from pimc.simulator.semantics.kv_banks import KV_BANK_SEMANTICS
 from pimc.simulator.semantics.kv_codec import KV_CODEC_SEMANTICS
 from pimc.simulator.semantics.kv_records import KV_RECORD_SEMANTICS
@@ -49,6 +51,7 @@ SEMANTICS: Mapping[str, Callable[..., Any]] = {
     **KV_RECORD_SEMANTICS,
     **CAM_SEMANTICS,
     **CROSSBAR_SEMANTICS,
+    **HYBRID_SOFTMAX_SEMANTICS,
     **DIGITAL_CIM_SEMANTICS,
     **OFF_CHIP_SEMANTICS,
 }
@@ -61,6 +64,7 @@ FOOTPRINTS: Mapping[str, Callable[..., Footprint | None]] = {
     **KV_RECORD_FOOTPRINTS,
     **CAM_FOOTPRINTS,
     **CROSSBAR_FOOTPRINTS,
+    **HYBRID_SOFTMAX_FOOTPRINTS,
     **DIGITAL_CIM_FOOTPRINTS,
     **OFF_CHIP_FOOTPRINTS,
 }
