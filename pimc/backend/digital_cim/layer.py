@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from isa import (
     DIGITAL_CIM_MATRICES,
@@ -21,7 +21,7 @@ _BYTE = 8
 
 @dataclass(frozen=True)
 class DeclaredCache:
-    """What a program without data declares about keys and values that are pruned and quantised.
+    """What happens to keys and values, and what a program without data declares about them.
 
     Attributes:
         zeros_pruned: Share of elements that pruning makes zero.
@@ -29,6 +29,8 @@ class DeclaredCache:
         zeros_restored: Share of elements that are zero when their codes are dequantised.
         key_bits: Mean bits of a code of a key.
         value_bits: Mean bits of a code of a value.
+        prunes: Whether small elements become zero.
+        quantises: Whether elements become codes; else they go off chip as INT8.
     """
 
     zeros_pruned: float
@@ -36,21 +38,45 @@ class DeclaredCache:
     zeros_restored: float
     key_bits: float
     value_bits: float
+    prunes: bool = True
+    quantises: bool = True
+
+    def without_pruning(self) -> DeclaredCache:
+        """The same cache whose pruning units are off: no element is zero."""
+        return replace(self, zeros_pruned=0.0, zeros_coded=0.0, zeros_restored=0.0, prunes=False)
+
+    def without_codes(self) -> DeclaredCache:
+        """The same cache whose quantisation units are off: what survives stays INT8."""
+        zeros = self.zeros_pruned
+        return replace(self, zeros_coded=zeros, zeros_restored=zeros, key_bits=8.0, value_bits=8.0, quantises=False)
 
     @property
     def code_bits(self) -> int:
         """Bits of a code in a record: the mean ones, rounded up."""
         return math.ceil(max(self.key_bits, self.value_bits))
 
+    @property
+    def record_bits(self) -> int:
+        """Bits of an element in a record."""
+        return self.code_bits if self.quantises else _BYTE
+
+    @property
+    def has_records(self) -> bool:
+        """Whether elements that are zero are left out off chip."""
+        return self.prunes or self.quantises
+
     def record_bytes(self, channels: int) -> int:
         """Bytes of a token: its codes at their mean width, a bit a channel, a bit for each survivor's level.
 
         ceil(c (1 - coded) b / 8) + ceil(c / 8) + ceil(c (1 - pruned) / 8) for c channels of keys and values and b bits
-        in the mean (src/ops.py of github.com/peilin-chen/Titanus-for-LLM-acceleration 8af1fba).
+        in the mean (src/ops.py of github.com/peilin-chen/Titanus-for-LLM-acceleration 8af1fba). Nothing is left out
+        where nothing is pruned, so that the second term falls away, and the third where there are no codes.
         """
         bits = (self.key_bits + self.value_bits) / 2
         codes = math.ceil(channels * (1 - self.zeros_coded) / (_BYTE / bits))
-        return codes + math.ceil(channels / _BYTE) + math.ceil(channels * (1 - self.zeros_pruned) / _BYTE)
+        bitmap = math.ceil(channels / _BYTE) if self.prunes else 0
+        levels = math.ceil(channels * (1 - self.zeros_pruned) / _BYTE) if self.quantises else 0
+        return codes + bitmap + levels
 
 
 @dataclass(frozen=True)
@@ -131,10 +157,11 @@ class Tiling:
 
     Attributes:
         norm: Elements of each tile of a normalisation.
-        prune: Tiles of keys and values.
+        prune: Tiles of keys and values; 0 where nothing is pruned.
         prune_elements: Elements of such a tile.
-        code: Tiles of the survivors among keys and values, as declared.
+        code: Tiles of the survivors among keys and values, as declared; 0 where there are no codes.
         code_channels: Channels of such a tile.
+        channels: Elements of the key and the value of a token.
         relu: Tiles of the feed-forward network's middle.
         relu_elements: Elements of such a tile.
     """
@@ -144,13 +171,14 @@ class Tiling:
     prune_elements: int
     code: int
     code_channels: int
+    channels: int
     relu: int
     relu_elements: int
 
     @property
     def row_words(self) -> int:
         """Words that the keys and values of a token take, with what the last tiles are too long."""
-        return max(self.prune * self.prune_elements, self.code * self.code_channels)
+        return max(self.channels, self.prune * self.prune_elements, self.code * self.code_channels)
 
 
 def tiling(layer: CimLayer, core: DigitalCim) -> Tiling:
@@ -158,15 +186,16 @@ def tiling(layer: CimLayer, core: DigitalCim) -> Tiling:
     lanes = core.norm.count * core.norm.lanes
     norm = [min(lanes, layer.hidden - first) for first in range(0, layer.hidden, lanes)]
     prune_elements = core.prune.count * core.prune.lanes
-    survivors = layer.channels * (1 - layer.cache.zeros_pruned)
-    code = math.ceil(math.ceil(survivors / core.quantise.count) / core.quantise.lanes)
+    survivors = math.ceil(layer.channels * (1 - layer.cache.zeros_pruned) / core.quantise.count)
+    code = math.ceil(survivors / core.quantise.lanes) if layer.cache.quantises else 0
     relu_elements = core.relu.count * core.relu.lanes
     return Tiling(
         norm=tuple(norm),
-        prune=-(-layer.channels // prune_elements),
+        prune=-(-layer.channels // prune_elements) if layer.cache.prunes else 0,
         prune_elements=prune_elements,
         code=code,
-        code_channels=-(-layer.channels // code),
+        code_channels=-(-layer.channels // code) if code else 0,
+        channels=layer.channels,
         relu=-(-layer.feed_forward // relu_elements),
         relu_elements=relu_elements,
     )
@@ -274,8 +303,9 @@ def rooms(layer: CimLayer, tiles: Tiling, tokens: int, context: int, score_words
         tiles.row_words,
     )
     words = [sum(sizes[:place]) for place in range(len(sizes) + 1)]
-    bits = layer.cache.code_bits
-    slot = record_bytes(tiles.row_words, tiles.row_words, bits, bits)[1]
+    slot = record_bytes(tiles.row_words, tiles.row_words, layer.cache.record_bits, layer.cache.record_bits)[1]
+    if not layer.cache.has_records:
+        slot = tiles.row_words
     octets = context * layer.hidden
     names = [field.name for field in fields(Rooms)]
     return Rooms(**dict(zip(names, (*words, 0, octets, octets + context * slot, slot), strict=True)))

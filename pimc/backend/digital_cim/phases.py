@@ -2,65 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
-from isa import DIGITAL_CIM_MATRICES, DigitalCim, Indexed, Source
-from pimc.backend.digital_cim.layer import Activities, CimLayer, Rooms, Tiling
-from pimc.backend.emitter import Emitter, indexed
-
-RECORDS = "records"
-"""Origin of transfers of codes, whose phase is that of quantisation."""
+from isa import Indexed, Source
+from pimc.backend.digital_cim.block_code import BlockCode
+from pimc.backend.digital_cim.cache_phases import CachePhases
 
 
-@dataclass(frozen=True)
-class Block:
-    """Tokens that go through the layer together.
-
-    Attributes:
-        tokens: How many.
-        columns: Words of a head's scores; the longest context of one of them.
-        position: Register with the number of tokens before them, or `None` when they are the first.
-        cached: For each step of a generation that the block stands for, the tokens before it, whose codes are read and
-            dequantised: numbers, or the register `position`.
-    """
-
-    tokens: int
-    columns: int
-    position: int | None = None
-    cached: tuple[int | Indexed, ...] = ()
-
-
-class Phases:
+class Phases(BlockCode):
     """Emits the phases of one block."""
-
-    def __init__(
-        self,
-        emitter: Emitter,
-        layer: CimLayer,
-        core: DigitalCim,
-        tiles: Tiling,
-        places: Rooms,
-        shares: Activities,
-        block: Block,
-    ) -> None:
-        """Everything that the phases need; nothing is emitted yet."""
-        self.emitter, self.layer, self.core, self.tiles = emitter, layer, core, tiles
-        self.places, self.shares, self.block = places, shares, block
 
     def emit(self) -> None:
         """All phases, from the inputs off chip to the outputs, which stay in the room of the residual."""
         layer, places = self.layer, self.places
-        steps: Iterable[tuple[str, Callable[[], None]]] = (
+        steps: tuple[tuple[str, Callable[[], None]], ...] = (
             ("inputs", self._inputs),
             ("norm_1", lambda: self._norm(places.gains)),
             ("query", lambda: self._product("query", places.query, layer.hidden)),
-            ("key", lambda: self._cache_product("key", 0)),
-            ("value", lambda: self._cache_product("value", layer.hidden)),
-            ("prune", self._prune),
-            ("quantise", self._quantise),
-            ("dequantise", self._dequantise),
+            *self._cache_steps(),
             ("scores", self._scores),
             ("softmax", self._softmax),
             ("values", self._values),
@@ -74,30 +34,19 @@ class Phases:
             with self.emitter.origin(Source(name)):
                 step()
 
+    def _cache_steps(self) -> Iterator[tuple[str, Callable[[], None]]]:
+        """Phases of keys and values, without those of units that are off."""
+        declared = self.layer.cache
+        cache = CachePhases(self.emitter, self.layer, self.core, self.tiles, self.places, self.shares, self.block)
+        yield from (("key", cache.key), ("value", cache.value))
+        if declared.prunes:
+            yield "prune", cache.prune
+        if declared.quantises:
+            yield from (("quantise", cache.quantise), ("dequantise", cache.dequantise))
+
     @property
     def _middle_words(self) -> int:
         return self.tiles.relu * self.tiles.relu_elements
-
-    @contextmanager
-    def _offset(self, *terms: tuple[int, int]) -> Iterator[int]:
-        """A register with the sum of register * factor."""
-        emitter = self.emitter
-        total = emitter.register()
-        (first, factor), *further = terms
-        emitter.emit("mul", total, first, factor)
-        for register, factor in further:
-            part = emitter.scalar("mul", register, factor)
-            emitter.emit("add", total, total, Indexed(0, part))
-            emitter.release(part)
-        yield total
-        emitter.release(total)
-
-    @contextmanager
-    def _position(self, token: int) -> Iterator[int]:
-        """A register with the position of a token of the block."""
-        position = self.emitter.scalar("add", token, indexed(0, self.block.position))
-        yield position
-        self.emitter.release(position)
 
     def _inputs(self) -> None:
         octets = self.block.tokens * self.layer.hidden
@@ -106,116 +55,28 @@ class Phases:
     def _norm(self, gains: int) -> None:
         layer, places, full = self.layer, self.places, self.tiles.norm[0]
         whole = sum(count == full for count in self.tiles.norm)
-        with self.emitter.loop(self.block.tokens) as token, self._offset((token, layer.hidden)) as row:
+        with self.emitter.loop(self.block.tokens) as token, self.offset((token, layer.hidden)) as row:
             vectors = (Indexed(places.normed, row), Indexed(places.residual, row))
-            with self.emitter.loop(whole) as tile, self._offset((tile, full)) as first:
+            with self.emitter.loop(whole) as tile, self.offset((tile, full)) as first:
                 self.emitter.emit("dnorm", *vectors, gains, layer.hidden, Indexed(0, first), full)
             for count in self.tiles.norm[whole:]:
                 self.emitter.emit("dnorm", *vectors, gains, layer.hidden, whole * full, count)
 
     def _product(self, matrix: str, dst: int, outputs: int) -> None:
         """A product of every normalised vector with a matrix, behind one another."""
-        layer, addend = self.layer, self._addend(matrix)
+        layer, addend = self.layer, self.addend(matrix)
         with (
             self.emitter.loop(self.block.tokens) as token,
-            self._offset((token, layer.hidden)) as row,
-            self._offset((token, outputs)) as result,
+            self.offset((token, layer.hidden)) as row,
+            self.offset((token, outputs)) as result,
         ):
             vectors = (Indexed(dst, result), Indexed(self.places.normed, row), addend)
-            self.emitter.emit("dmvm", *vectors, matrix, layer.hidden, outputs, "begin", self._scale(matrix))
-
-    def _scale(self, matrix: str) -> float:
-        return self.layer.numbers.scales[DIGITAL_CIM_MATRICES.index(matrix)]
-
-    def _addend(self, matrix: str) -> int:
-        return self.places.addends + ("query", "key", "value", "up").index(matrix) * self.layer.hidden
-
-    def _cache_product(self, matrix: str, column: int) -> None:
-        layer, places = self.layer, self.places
-        with (
-            self.emitter.loop(self.block.tokens) as token,
-            self._offset((token, layer.hidden)) as row,
-            self._position(token) as position,
-            self._offset((position, self.tiles.row_words)) as result,
-        ):
-            vectors = (Indexed(places.cache + column, result), Indexed(places.normed, row), self._addend(matrix))
-            self.emitter.emit("dmvm", *vectors, matrix, layer.hidden, layer.hidden, "begin", self._scale(matrix))
-
-    @contextmanager
-    def _tiles_of_cache(self, tokens: int | Indexed, count: int, size: int, is_block: bool) -> Iterator[int]:
-        """Loops over tokens, of the block or of the context, and tiles; gives the register of a tile's first word."""
-        emitter = self.emitter
-        with emitter.loop(tokens) as token, emitter.loop(count) as tile:
-            if is_block:
-                with (
-                    self._position(token) as position,
-                    self._offset((position, self.tiles.row_words), (tile, size)) as place,
-                ):
-                    yield place
-            else:
-                with self._offset((token, self.tiles.row_words), (tile, size)) as place:
-                    yield place
-
-    def _prune(self) -> None:
-        tiles, places = self.tiles, self.places
-        with self._tiles_of_cache(self.block.tokens, tiles.prune, tiles.prune_elements, True) as place:
-            vector = Indexed(places.cache, place)
-            self.emitter.emit("dprune", vector, vector, self.layer.numbers.threshold, tiles.prune_elements)
-
-    def _quantise(self) -> None:
-        """Quantise and store what the block adds; read ahead what its steps need of the context before them."""
-        block = self.block
-        first = block.tokens - len(block.cached)
-        if first:
-            self._quantise_tokens(first, 0)
-        for number, cached in enumerate(block.cached):
-            with self.emitter.origin(Source(RECORDS)):
-                self._load_records(cached)
-            self._quantise_tokens(1, first + number)
-
-    def _quantise_tokens(self, tokens: int, first: int) -> None:
-        emitter, tiles, places = self.emitter, self.tiles, self.places
-        steps = (1 << self.layer.cache.code_bits) - 2
-        with emitter.loop(tokens) as token, self._position(token) as position:
-            emitter.emit("add", position, position, first)
-            with self._offset((position, tiles.row_words)) as row:
-                with emitter.loop(tiles.code) as tile, self._offset((tile, tiles.code_channels)) as channel:
-                    place = emitter.scalar("add", row, Indexed(0, channel))
-                    operands = (Indexed(places.codes, place), Indexed(places.cache, place))
-                    meta = Indexed(places.meta, channel)
-                    emitter.emit("dquant", *operands, meta, tiles.code_channels, steps, activity=self.shares.quantise)
-                    emitter.release(place)
-                with emitter.origin(Source(RECORDS)), self._offset((position, places.slot)) as record:
-                    address = Indexed(places.records_at, record)
-                    emitter.emit("stnz", address, Indexed(places.codes, row), *self._record(1))
-
-    def _record(self, rows: int | Indexed) -> tuple[int | Indexed, ...]:
-        words, bits = self.tiles.row_words, self.layer.cache.code_bits
-        declared = self.layer.cache.record_bytes(self.layer.channels)
-        return (words, words, bits, bits, rows, self.places.slot, declared)
-
-    def _load_records(self, cached: int | Indexed) -> None:
-        self.emitter.emit("ldnz", self.places.codes, self.places.records_at, *self._record(cached))
-
-    def _dequantise(self) -> None:
-        emitter, tiles, places = self.emitter, self.tiles, self.places
-        for cached in self.block.cached:
-            with (
-                emitter.loop(cached) as token,
-                self._offset((token, tiles.row_words)) as row,
-                emitter.loop(tiles.code) as tile,
-                self._offset((tile, tiles.code_channels)) as channel,
-            ):
-                place = emitter.scalar("add", row, Indexed(0, channel))
-                operands = (Indexed(places.cache, place), Indexed(places.codes, place))
-                meta = Indexed(places.meta, channel)
-                emitter.emit("ddequant", *operands, meta, tiles.code_channels, activity=self.shares.dequantise)
-                emitter.release(place)
+            self.emitter.emit("dmvm", *vectors, matrix, layer.hidden, outputs, "begin", self.scale(matrix))
 
     @contextmanager
     def _context(self, token: int) -> Iterator[int]:
         """A register with the number of tokens that a token of the block attends to."""
-        with self._position(token) as position:
+        with self.position(token) as position:
             length = self.emitter.scalar("add", position, 1)
             yield length
             self.emitter.release(length)
@@ -239,10 +100,10 @@ class Phases:
         with (
             emitter.loop(self.block.tokens) as token,
             self._context(token) as length,
-            self._offset((token, layer.hidden)) as query,
+            self.offset((token, layer.hidden)) as query,
             emitter.loop(Indexed(0, length)) as key,
-            self._offset((token, self._score_row), (key, 1)) as score,
-            self._offset((key, self.tiles.row_words)) as row,
+            self.offset((token, self._score_row), (key, 1)) as score,
+            self.offset((key, self.tiles.row_words)) as row,
         ):
             vectors = (Indexed(places.scores, score), Indexed(places.query, query), Indexed(places.cache, row))
             strides = (self.block.columns, width, width, 1)
@@ -254,7 +115,7 @@ class Phases:
         with (
             emitter.loop(self.block.tokens) as token,
             self._context(token) as length,
-            self._offset((token, self._score_row)) as row,
+            self.offset((token, self._score_row)) as row,
             self._covering(length, lanes) as passes,
         ):
             scores = Indexed(self.places.scores, row)
@@ -268,9 +129,9 @@ class Phases:
             emitter.loop(self.block.tokens) as token,
             self._context(token) as length,
             self._covering(length, self.core.engines.lanes) as passes,
-            self._offset((token, self._score_row)) as row,
+            self.offset((token, self._score_row)) as row,
             emitter.loop(width) as column,
-            self._offset((token, layer.hidden), (column, 1)) as result,
+            self.offset((token, layer.hidden), (column, 1)) as result,
         ):
             values = Indexed(places.cache + layer.hidden, column)
             vectors = (Indexed(places.query, result), Indexed(places.scores, row), values)
@@ -282,29 +143,29 @@ class Phases:
         layer, places = self.layer, self.places
         with (
             self.emitter.loop(self.block.tokens) as token,
-            self._offset((token, layer.hidden)) as row,
-            self._offset((token, source_row)) as vector,
+            self.offset((token, layer.hidden)) as row,
+            self.offset((token, source_row)) as vector,
         ):
             residual = Indexed(places.residual, row)
             operands = (residual, Indexed(source, vector), residual, matrix, inputs, layer.hidden)
-            self.emitter.emit("dmvm", *operands, "begin", self._scale(matrix))
+            self.emitter.emit("dmvm", *operands, "begin", self.scale(matrix))
 
     def _up(self) -> None:
         layer, places = self.layer, self.places
         with (
             self.emitter.loop(self.block.tokens) as token,
-            self._offset((token, layer.hidden)) as row,
-            self._offset((token, self._middle_words)) as result,
+            self.offset((token, layer.hidden)) as row,
+            self.offset((token, self._middle_words)) as result,
         ):
-            vectors = (Indexed(places.middle, result), Indexed(places.normed, row), self._addend("up"))
-            self.emitter.emit("dmvm", *vectors, "up", layer.hidden, layer.feed_forward, "begin", self._scale("up"))
+            vectors = (Indexed(places.middle, result), Indexed(places.normed, row), self.addend("up"))
+            self.emitter.emit("dmvm", *vectors, "up", layer.hidden, layer.feed_forward, "begin", self.scale("up"))
 
     def _relu(self) -> None:
         tiles, places = self.tiles, self.places
         with (
             self.emitter.loop(self.block.tokens) as token,
             self.emitter.loop(tiles.relu) as tile,
-            self._offset((token, self._middle_words), (tile, tiles.relu_elements)) as place,
+            self.offset((token, self._middle_words), (tile, tiles.relu_elements)) as place,
         ):
             vector = Indexed(places.middle, place)
             self.emitter.emit("drelu", vector, vector, tiles.relu_elements)

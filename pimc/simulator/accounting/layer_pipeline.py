@@ -104,7 +104,8 @@ class ScaledModel:
         logged = self._logged(core.macro.cycles)
         units = {name: getattr(core, unit) for name, unit in _UNITS.items()} | dict.fromkeys(_PRODUCTS, core.macro)
         shares = {name: unit.cycles / (unit.cycles + core.assign_cycles) for name, unit in units.items()}
-        return {name: nodes[name].busy_cycles * share for name, share in shares.items()} | {"down": logged}
+        busy = {name: nodes[name].busy_cycles if name in nodes else 0 for name in shares}
+        return {name: busy[name] * share for name, share in shares.items()} | {"down": logged}
 
     def _logged(self, cycles: int) -> int:
         """Cycles of the last phase's products in the authors' log, of `cycles` from the begin of each product.

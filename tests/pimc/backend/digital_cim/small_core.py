@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -81,9 +81,14 @@ class NumpyLayer:
     def key_value(self, x: Words) -> Words:
         normed = self.norm(x, 0)
         both = np.concatenate([self.product(name, normed, self.addends[name]) for name in ("key", "value")])
+        if not self.layer.cache.prunes:
+            return both
         return np.where(np.abs(both) >= F(self.layer.numbers.threshold), both, F(0))
 
     def through_codes(self, kv: Words) -> Words:
+        """What is left of keys and values that were off chip."""
+        if not self.layer.cache.quantises:
+            return int8(kv)
         steps = (1 << self.layer.cache.code_bits) - 2
         codes = np.clip(np.rint((kv - self.zeros) / self.scales), 0, steps)
         return np.where(kv == 0, F(0), codes.astype(F) * self.scales + self.zeros).astype(F)
@@ -106,7 +111,14 @@ class NumpyLayer:
         return self.product("down", np.maximum(middle, F(0)), residual)
 
 
-def random_layer(seed: int) -> NumpyLayer:
+def variants() -> dict[str, CimLayer]:
+    """The layer with all units, and with those of pruning or of codes switched off."""
+    pruned, coded = LAYER.cache.without_codes(), LAYER.cache.without_pruning()
+    caches = {"both": LAYER.cache, "pruned": pruned, "coded": coded, "plain": pruned.without_pruning()}
+    return {name: replace(LAYER, cache=cache) for name, cache in caches.items()}
+
+
+def random_layer(seed: int, layer: CimLayer = LAYER) -> NumpyLayer:
     random = np.random.default_rng(seed)
     sizes = dict.fromkeys(isa.DIGITAL_CIM_MATRICES, (32, 32)) | {"up": (32, 64), "down": (64, 32)}
     weights = {name: random.integers(-128, 128, size).astype(np.int8) for name, size in sizes.items()}
@@ -114,4 +126,4 @@ def random_layer(seed: int) -> NumpyLayer:
     addends = {name: random.uniform(-9, 9, sizes[name][1]).astype(F) for name in ("query", "key", "value", "up")}
     scales = random.uniform(8, 20, 64).astype(np.float16).astype(F)
     zeros = random.uniform(-140, -90, 64).astype(np.float16).astype(F)
-    return NumpyLayer(LAYER, weights, gains, addends, scales, zeros)
+    return NumpyLayer(layer, weights, gains, addends, scales, zeros)

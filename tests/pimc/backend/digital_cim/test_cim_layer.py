@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from small_core import LAYER, NumpyLayer, Words, random_layer, small_core
+from small_core import LAYER, NumpyLayer, Words, random_layer, small_core, variants
 
 import isa
 from pimc.backend import CimLayer, DeclaredCache, Workload, build_cim_layer
@@ -32,7 +32,7 @@ def _half(values: Words) -> np.ndarray:
 
 def _loaded(machine: isa.Machine, model: NumpyLayer, inputs: Words, workload: Workload) -> Simulator:
     """The layer's program with weights, gains, addends, scales and the inputs of a block in place."""
-    program = build_cim_layer(LAYER, machine, workload)
+    program = build_cim_layer(model.layer, machine, workload)
     simulator = Simulator(machine)
     simulator.load(program)
     state, places = simulator.state, program.metadata["off_chip"]
@@ -62,10 +62,11 @@ def _outputs(simulator: Simulator, tokens: int) -> Words:
     return simulator.state.shared[start : start + tokens * 32].reshape(tokens, 32).copy()
 
 
+@pytest.mark.parametrize("units", ["both", "pruned", "coded", "plain"])
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_a_prompt_and_steps_behind_it_are_those_of_numpy(core: isa.Machine, seed: int) -> None:
-    """Five tokens together, with exact keys and values; then each of four with what codes of earlier ones are worth."""
-    model = random_layer(seed)
+def test_a_prompt_and_steps_behind_it_are_those_of_numpy(core: isa.Machine, seed: int, units: str) -> None:
+    """Five tokens together, with exact keys and values; then each of four with what earlier ones are worth."""
+    model = random_layer(seed, variants()[units])
     x = np.random.default_rng(seed).integers(-90, 90, (9, 32)).astype(np.float32)
     exact = np.stack([model.key_value(row) for row in x])
     simulator = _loaded(core, model, x[:5], Workload(5, 4))
@@ -80,9 +81,10 @@ def test_a_prompt_and_steps_behind_it_are_those_of_numpy(core: isa.Machine, seed
         np.testing.assert_array_equal(_outputs(simulator, 1)[0], model.token(x[position], context))
 
 
-def test_the_published_instance_computes_with_codes_from_the_ninth_token_on(core: isa.Machine) -> None:
-    """Its dequantisation replaces keys and values of all tokens but the last before any score is computed."""
-    model = random_layer(4)
+@pytest.mark.parametrize("units", ["both", "pruned", "coded", "plain"])
+def test_the_published_instance_computes_with_codes_from_the_ninth_token_on(core: isa.Machine, units: str) -> None:
+    """What comes back from off chip replaces keys and values of all tokens but the last before any score."""
+    model = random_layer(4, variants()[units])
     x = np.random.default_rng(4).integers(-90, 90, (16, 32)).astype(np.float32)
     simulator = _loaded(core, model, x, Workload(8, 8))
     simulator.run("instance")
@@ -117,6 +119,34 @@ def test_the_published_instance_takes_its_cycles(machine: str, cycles: int) -> N
     assert simulator.run("instance", timing_only=True).cycles == cycles == closed_form_cycles(layer, target.digital_cim)
 
 
+@pytest.mark.parametrize(
+    ("units", "cycles", "octets"), [("both", 25709, 564), ("pruned", 14834, 1209), ("coded", 28847, 689)]
+)
+def test_units_that_are_off_take_no_cycles(units: str, cycles: int, octets: int) -> None:
+    """Without pruning, all 48 tiles of a token get codes; without codes, 2,304 cycles less the 2 of the last tile."""
+    target, layer = isa.load_machine("dcim-titanus"), PUBLISHED["dcim-titanus"]
+    caches = {"both": layer.cache, "pruned": layer.cache.without_codes(), "coded": layer.cache.without_pruning()}
+    layer = replace(layer, cache=caches[units])
+    simulator = Simulator(target, "paper")
+    simulator.load(build_cim_layer(layer, target, Workload(8, 8)))
+    found = simulator.run("instance", timing_only=True)
+    assert found.cycles == cycles
+    assert found.bytes_by_space["off_written"] == 16 * octets
+
+
+def test_a_plain_cache_goes_off_chip_as_it_is() -> None:
+    """16 x 1,536 bytes; a cycle more than its tiles take, as the last store is handed over ahead of the scores."""
+    target, layer = isa.load_machine("dcim-titanus"), PUBLISHED["dcim-titanus"]
+    layer = replace(layer, cache=layer.cache.without_codes().without_pruning())
+    simulator = Simulator(target, "paper")
+    program = build_cim_layer(layer, target, Workload(8, 8))
+    simulator.load(program)
+    found = simulator.run("instance", timing_only=True)
+    assert found.cycles == 12533
+    assert found.bytes_by_space["off_written"] == 16 * 1536
+    assert {"dprune", "dquant", "ddequant", "stnz", "ldnz"}.isdisjoint(each.mnemonic for each in program.code)
+
+
 def test_operands_are_awaited_outside_the_published_accounting() -> None:
     """The last token's products wait for its normalisation: 189 - 15 x 10 cycles, twice; transfers take longer."""
     target = isa.load_machine("dcim-titanus")
@@ -140,8 +170,9 @@ def test_energies_of_phases_and_of_units_add_up(core: isa.Machine, accounting: L
 
 
 def test_programs_are_loops_with_names_and_keep_the_rules(core: isa.Machine) -> None:
+    for layer in variants().values():
+        assert isa.check_program(build_cim_layer(layer, core, Workload(5, 4)), core) == []
     program = build_cim_layer(LAYER, core, Workload(5, 4))
-    assert isa.check_program(program, core) == []
     assert len(program.code) == len(build_cim_layer(LAYER, core, Workload(500 // 20, 9)).code) < 700
     text = isa.disassemble(program)
     assert isa.disassemble(isa.assemble(text)) == text

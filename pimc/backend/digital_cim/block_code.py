@@ -1,0 +1,76 @@
+"""Code for a block of tokens on a core: what all phases share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from isa import DIGITAL_CIM_MATRICES, DigitalCim, Indexed
+from pimc.backend.digital_cim.layer import Activities, CimLayer, Rooms, Tiling
+from pimc.backend.emitter import Emitter, indexed
+
+
+@dataclass(frozen=True)
+class Block:
+    """Tokens that go through the layer together.
+
+    Attributes:
+        tokens: How many.
+        columns: Words of a head's scores; the longest context of one of them.
+        position: Register with the number of tokens before them, or `None` when they are the first.
+        cached: For each step of a generation that the block stands for, the tokens before it, whose records are read:
+            numbers, or the register `position`.
+    """
+
+    tokens: int
+    columns: int
+    position: int | None = None
+    cached: tuple[int | Indexed, ...] = ()
+
+
+class BlockCode:
+    """Emits code for one block."""
+
+    def __init__(
+        self,
+        emitter: Emitter,
+        layer: CimLayer,
+        core: DigitalCim,
+        tiles: Tiling,
+        places: Rooms,
+        shares: Activities,
+        block: Block,
+    ) -> None:
+        """Everything that the phases need; nothing is emitted yet."""
+        self.emitter, self.layer, self.core, self.tiles = emitter, layer, core, tiles
+        self.places, self.shares, self.block = places, shares, block
+
+    @contextmanager
+    def offset(self, *terms: tuple[int, int]) -> Iterator[int]:
+        """A register with the sum of register * factor."""
+        emitter = self.emitter
+        total = emitter.register()
+        (first, factor), *further = terms
+        emitter.emit("mul", total, first, factor)
+        for register, factor in further:
+            part = emitter.scalar("mul", register, factor)
+            emitter.emit("add", total, total, Indexed(0, part))
+            emitter.release(part)
+        yield total
+        emitter.release(total)
+
+    @contextmanager
+    def position(self, token: int) -> Iterator[int]:
+        """A register with the position of a token of the block."""
+        position = self.emitter.scalar("add", token, indexed(0, self.block.position))
+        yield position
+        self.emitter.release(position)
+
+    def scale(self, matrix: str) -> float:
+        """Factor of the sums of a matrix."""
+        return self.layer.numbers.scales[DIGITAL_CIM_MATRICES.index(matrix)]
+
+    def addend(self, matrix: str) -> int:
+        """First word of the biases of a matrix."""
+        return self.places.addends + ("query", "key", "value", "up").index(matrix) * self.layer.hidden
