@@ -22,6 +22,7 @@ POLICIES = (
     "kivi:bits=2,value_bits=8",
     "kivi:bits=8,value_bits=2",
     "cpq",
+    "cpq:bits_k=8,bits_v=8",
     "cpq:tau_k=0.3,tau_v=0.02",
     "window:sink=4,budget=256",
     "h2o:budget=256",

@@ -140,7 +140,8 @@ def _marks(across: Scale, up: Scale, points: Sequence[Point]) -> Iterator[str]:
         start, base = _free_place(taken, x, y + 4, _CHARACTER_WIDTH * len(label))
         taken.append((start, base, _CHARACTER_WIDTH * len(label)))
         if abs(base - y - 4) > _LABEL_HEIGHT:
-            yield f'<path class="leader" d="M{x:.1f} {y:.1f}L{max(start, x + 6):.1f} {base - 4:.1f}"/>'
+            near = min(max(x, start), start + _CHARACTER_WIDTH * len(label))
+            yield f'<path class="leader" d="M{x:.1f} {y:.1f}L{near:.1f} {base - (4 if base < y else 9):.1f}"/>'
         kind = "best" if id(point) in best else "other"
         yield f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{escape(point.shown)}</title></circle>'
         tip = escape(f"{point.label}: {point.shown}")
@@ -162,13 +163,13 @@ def _free_place(taken: Sequence[tuple[float, float, float]], x: float, y: float,
         )
 
     right = _WIDTH - _RIGHT / 2 - width
-    starts = [start for start in (x + 8, x - 8 - width) if _LEFT < start <= right] or [max(min(x + 8, right), 0)]
+    beside = [x + 8, x - 8 - width, *(x + side * step for step in range(24, _WIDTH, 24) for side in (1, -1))]
+    starts = [start for start in beside if _LEFT < start <= right] or [max(right, 0)]
     reach = range(0, _HEIGHT, 2)
-    for base in (y + sign * shift for shift in reach for sign in (1, -1)):
-        for start in starts:
-            if (_TOP <= base <= _HEIGHT - _BOTTOM or base > _HEIGHT) and not covers(start, base):
-                return start, base
-    return starts[0], y
+    places = [(start, y + sign * shift) for shift in reach for sign in (1, -1) for start in starts]
+    places.sort(key=lambda place: abs(place[1] - y) + max(place[0] - x - 8, x - 8 - place[0] - width, 0))
+    inside = (each for each in places if _TOP <= each[1] <= _HEIGHT - _BOTTOM and not covers(*each))
+    return next(inside, (starts[0], y))
 
 
 def evaluation_html(evaluation: Evaluation) -> str:
