@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from isa import Indexed, OperandValue
 from passes import Value
 from pimc.backend.attention_block import Block
 from pimc.backend.emitter import Words, indexed
-from pimc.backend.lowering import KeyMask
+from pimc.backend.lowering import KeyMask, MaskBounds
 from pimc.backend.normalization import softmax_rows
 
 
@@ -16,10 +18,36 @@ def softmax(block: Block, statistics: Words) -> None:
     _zero_outside(block, int(block.node.attributes["heads"]))
 
 
+@dataclass(frozen=True)
+class MaskedScores:
+    """Scores of all heads, as a softmax takes them.
+
+    Attributes:
+        words: First word; a row of `Block.score_row` words a query head.
+        length: Scores of a row.
+        scale: Positive factor that is left to the softmax.
+        bounds: Given when all scores of a row may be excluded.
+        mask: The key mask when nothing else excludes scores.
+    """
+
+    words: Words
+    length: OperandValue
+    scale: float
+    bounds: MaskBounds | None
+    mask: KeyMask | None
+
+
 def probabilities(block: Block, statistics: Words) -> None:
     """Emit the probabilities of all heads, up to the factor 1 / sum, which goes to `statistics`."""
+    found, row = masked_scores(block), block.score_row
+    extent = (int(block.node.attributes["heads"]), row, row)
+    rest = (found.length, found.scale, found.bounds, found.mask)
+    softmax_rows(block.low, found.words, found.words, statistics, extent, *rest)
+
+
+def masked_scores(block: Block) -> MaskedScores:
+    """Emit what cap, bias, masks and the cache's mechanism do to the scores."""
     low, extent = block.low, block.extent
-    heads, row = int(block.node.attributes["heads"]), block.score_row
     words = Words(block.scores.word, extent.first)
     length = indexed(0, extent.length)
     block.rooms.selection.convert_scores(block)
@@ -34,7 +62,7 @@ def probabilities(block: Block, statistics: Words) -> None:
     block.rooms.selection.choose(block)
     bounds = None if mask is None and bias is None else low.mask_bounds
     only_mask = low.masks[mask] if mask is not None and bias is None else None
-    softmax_rows(low, words, words, statistics, (heads, row, row), length, scale, bounds, only_mask)
+    return MaskedScores(words, length, scale, bounds, only_mask)
 
 
 def _scaled(block: Block, words: Words, length: OperandValue) -> float:

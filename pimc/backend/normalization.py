@@ -99,19 +99,19 @@ def softmax_rows(
     emit = low.emitter.emit
     emit("rmax", statistics.operand, source.operand, length, rows, a_row=source_row)
     if bounds is not None:
-        _at_least(low, statistics, rows, mask, bounds.least_maximum)
+        at_least(low, statistics, rows, mask, bounds.least_maximum)
     strides = {"dst_row": result_row, "a_row": source_row, "b_row": 1, "b_step": 0}
     emit("vsub", result.operand, source.operand, statistics.operand, length, rows, **strides)
     rows_of = {"dst_row": result_row, "a_row": result_row}
     emit("vmap", result.operand, result.operand, "exp", length, rows, scale=scale, **rows_of)
     emit("rsum", statistics.operand, result.operand, length, rows, a_row=result_row)
     if bounds is not None:
-        _at_least(low, statistics, rows, mask, bounds.least_sum)
+        at_least(low, statistics, rows, mask, bounds.least_sum)
     emit("vmap", statistics.operand, statistics.operand, "reciprocal", rows)
 
 
-def _at_least(low: Lowering, statistics: Words, rows: int, mask: KeyMask | None, bound: int) -> None:
-    """Raise the statistics to the word `bound`, where the mask excludes anything at all."""
+def at_least(low: Lowering, statistics: Words, rows: int, mask: KeyMask | None, bound: int) -> None:
+    """Emit: raise the statistics to the word `bound`, where the mask excludes anything at all."""
     place = statistics.operand
     with low.masked(mask):
         low.emitter.emit("vmax", place, place, bound, rows, b_step=0)

@@ -8,10 +8,12 @@ from isa import Indexed
 from passes import Node
 from pimc.backend.attention import ceil_div, extent_of
 from pimc.backend.attention_block import Block
-from pimc.backend.attention_softmax import probabilities
+from pimc.backend.attention_softmax import masked_scores, probabilities
 from pimc.backend.crossbar.cache_arrays import ArrayRooms
+from pimc.backend.crossbar.hybrid_softmax import SoftmaxRows, emit_hybrid_softmax
 from pimc.backend.emitter import Words, indexed
 from pimc.backend.lowering import CacheRooms, Lowering
+from pimc.backend.normalization import at_least
 
 
 def append_key_column(low: Lowering, node: Node) -> None:
@@ -47,13 +49,17 @@ def attend_in_arrays(low: Lowering, node: Node, value_waits: bool) -> None:
         _score(block, arrays, counts)
         if value_waits:
             append_value_column(low, node)
-        probabilities(block, statistics)
+        if low.machine.hybrid_softmax is not None:
+            _hybrid_softmax(block, statistics)
+        else:
+            probabilities(block, statistics)
         if extent.first is not None:
             low.emitter.emit("vfill", scores.operand, 0.0, indexed(0, extent.first), heads, score_row)
         _mix(block, arrays, counts, result)
-        width = arrays.value_rows
-        strides = {"dst_row": width, "a_row": width, "b_row": 1, "b_step": 0}
-        low.emitter.emit("vmul", result.operand, result.operand, statistics.operand, width, heads, **strides)
+        if low.machine.hybrid_softmax is None:
+            width = arrays.value_rows
+            strides = {"dst_row": width, "a_row": width, "b_row": 1, "b_step": 0}
+            low.emitter.emit("vmul", result.operand, result.operand, statistics.operand, width, heads, **strides)
 
 
 def _rooms(low: Lowering, node: Node) -> tuple[CacheRooms, ArrayRooms]:
@@ -130,6 +136,25 @@ def _score(block: Block, arrays: ArrayRooms, counts: list[tuple[int, int]]) -> N
                     rows=-(-arrays.key_rows // part.array_rows),
                     len=indexed(0, count),
                 )
+
+
+def _hybrid_softmax(block: Block, largest: Words) -> None:
+    """Emit probabilities that need no factor any more."""
+    low, heads, row = block.low, int(block.node.attributes["heads"]), block.score_row
+    found = masked_scores(block)
+    with (
+        low.storage.scratch(heads * row, "exponentials") as exponentials,
+        low.storage.scratch(heads, "sums of exponentials") as sums,
+    ):
+        operands = (found.words.operand, exponentials.operand, largest.operand, sums.operand)
+        part = SoftmaxRows(*operands, found.length, heads, row, found.scale)
+        if found.bounds is None:
+            emit_hybrid_softmax(low.emitter, part)
+            return
+        raised = partial(at_least, low, largest, heads, found.mask, found.bounds.least_maximum)
+        emit_hybrid_softmax(
+            low.emitter, part, raised, partial(at_least, low, sums, heads, found.mask, found.bounds.least_sum)
+        )
 
 
 def _mix(block: Block, arrays: ArrayRooms, counts: list[tuple[int, int]], result: Words) -> None:

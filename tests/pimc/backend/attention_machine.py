@@ -25,13 +25,18 @@ class Chosen:
     units: dict[str, str]
 
 
-def machine_with_arrays(columns: int = 3, **changes: Any) -> Machine:
-    """gddr6-aim with groups of 32 rows and 16 columns for each of `columns` arrays, 9-bit converters."""
-    banks, resistive = load_machine("gddr6-aim"), load_machine("reram-retransformer").crossbar
+def machine_with_arrays(columns: int = 3, tables: bool = False, **changes: Any) -> Machine:
+    """gddr6-aim with groups of 32 rows and 16 columns for each of `columns` arrays, and 9-bit converters.
+
+    With `tables` it has a softmax unit of in-memory logic and tables.
+    """
+    banks, other = load_machine("gddr6-aim"), load_machine("reram-retransformer")
+    resistive = other.crossbar
     assert resistive is not None
     shape = {"groups": 64, "group_rows": 2, "group_columns": columns, "array_rows": 16, "array_columns": 16}
     crossbar = resistive.model_copy(update={**shape, "adc_bits": 9, **changes})
-    return banks.model_copy(update={"name": "banks-and-arrays", "crossbar": crossbar})
+    unit = other.hybrid_softmax if tables else None
+    return banks.model_copy(update={"name": "banks-and-arrays", "crossbar": crossbar, "hybrid_softmax": unit})
 
 
 def choose_arrays(graph: Graph) -> None:

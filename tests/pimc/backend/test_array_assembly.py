@@ -15,17 +15,18 @@ from isa import disassemble
 
 FOLDER = Path(__file__).parents[2] / "golden" / "crossbar"
 SHAPES = {
-    "keys_and_values": (CachedAttention(4, 2, 32, 32), 8),
-    "x": (CachedAttention(2, 1, 32, 32, is_shared=True), 8),
-    "chain_of_groups": (CachedAttention(1, 1, 32, 32), 4),
+    "keys_and_values": (CachedAttention(4, 2, 32, 32), machine_with_arrays(8)),
+    "x": (CachedAttention(2, 1, 32, 32, is_shared=True), machine_with_arrays(8)),
+    "chain_of_groups": (CachedAttention(1, 1, 32, 32), machine_with_arrays(4)),
+    "softmax_by_tables": (CachedAttention(2, 2, 32, 32), machine_with_arrays(8, tables=True)),
 }
-"""File names, with the attention and the arrays of a group along the tokens; 128 tokens fit the cache."""
+"""File names, with the attention and the machine; 128 tokens fit the cache."""
 
 
 def assembly(name: str) -> str:
     """What the layer does, without what only tools read."""
-    form, columns = SHAPES[name]
-    program = form.program(machine_with_arrays(columns), "machine", context=128)
+    form, machine = SHAPES[name]
+    program = form.program(machine, "machine", context=128)
     kept = (".register", ".limit", ".region", ".symbol", ".entry")
     lines = [
         line

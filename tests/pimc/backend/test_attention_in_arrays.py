@@ -28,7 +28,11 @@ FORMS = {
     "bias and cap": Attention(heads=4, kv_heads=1, cap=1.5, bias=True, scaled="query"),
     "wide heads": Attention(head_dim=20),
 }
-MACHINES = {"one group a head": machine_with_arrays(3), "chains of groups": machine_with_arrays(1)}
+MACHINES = {
+    "one group a head": machine_with_arrays(3),
+    "chains of groups": machine_with_arrays(1),
+    "softmax by tables": machine_with_arrays(2, tables=True),
+}
 CONTEXT = 32
 
 
