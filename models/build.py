@@ -1,4 +1,4 @@
-"""Builds a GPT-2-, Llama- or BERT-like model of any shape as ONNX, with random weights or with none.
+"""Builds a GPT-2-, OPT-, Llama- or BERT-like model of any shape as ONNX, with random weights or with none.
 
     python models/build.py llama --layers 2 --hidden 64 --heads 4 --kv-heads 2 -o out.onnx
     python models/build.py llama --preset llama-2-7b --no-weights -o llama-2-7b.onnx
@@ -22,9 +22,15 @@ from bert import BertConfig, build_bert
 from gpt2 import Gpt2Config, build_gpt2
 from llama import LlamaConfig, build_llama
 from model_weights import AbsentWeights, RandomWeights
+from opt import OptConfig, build_opt
 from spellings import SPELLINGS
 
-FAMILIES = {"llama": (LlamaConfig, build_llama), "gpt2": (Gpt2Config, build_gpt2), "bert": (BertConfig, build_bert)}
+FAMILIES = {
+    "llama": (LlamaConfig, build_llama),
+    "gpt2": (Gpt2Config, build_gpt2),
+    "opt": (OptConfig, build_opt),
+    "bert": (BertConfig, build_bert),
+}
 PRESETS = {
     "llama-2-7b": LlamaConfig(32000, 4096, 32, 32, 32, 128, 11008),
     "llama-2-13b": LlamaConfig(32000, 5120, 40, 40, 40, 128, 13824),
@@ -33,6 +39,8 @@ PRESETS = {
     "smollm2-135m": LlamaConfig(49152, 576, 30, 9, 3, 64, 1536, rope_theta=100000.0, tied=True),
     "gpt2-small": Gpt2Config(50257, 1024, 768, 12, 12),
     "gpt2-xl": Gpt2Config(50257, 1024, 1600, 48, 25),
+    "opt-125m": OptConfig(50272, 2048, 768, 12, 12, 3072),
+    "opt-6.7b": OptConfig(50272, 2048, 4096, 32, 32, 16384),
     "bert-base": BertConfig(30522, 512, 2, 768, 12, 12, 3072),
     "bert-large": BertConfig(30522, 512, 2, 1024, 24, 16, 4096),
 }
@@ -64,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="build.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    families = parser.add_subparsers(dest="family", required=True, metavar="FAMILY", help="llama, gpt2 or bert")
+    families = parser.add_subparsers(dest="family", required=True, metavar="FAMILY", help="llama, gpt2, opt or bert")
     for family, (config_type, _) in FAMILIES.items():
         command = families.add_parser(
             family, help=f"a {family}-like model", description=f"Builds a {family}-like model."
@@ -97,7 +105,7 @@ def _value_type(config_type: type, name: str) -> type:
     return next(kind for kind in typing.get_args(hint) or (hint,) if kind is not types.NoneType)
 
 
-def _config(config_type: type, options: argparse.Namespace) -> LlamaConfig | Gpt2Config | BertConfig:
+def _config(config_type: type, options: argparse.Namespace) -> LlamaConfig | Gpt2Config | OptConfig | BertConfig:
     """Returns the preset, or the default shape, with the values that were given.
 
     Raises:

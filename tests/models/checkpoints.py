@@ -43,6 +43,23 @@ def gpt2_checkpoint(config) -> dict[str, np.ndarray]:
     return _fill(shapes)
 
 
+def opt_checkpoint(config) -> dict[str, np.ndarray]:
+    width, inner, base = config.hidden, config.intermediate or 4 * config.hidden, "model.decoder"
+    shapes = {
+        f"{base}.embed_tokens.weight": (config.vocabulary, width),
+        f"{base}.embed_positions.weight": (config.positions + 2, width),
+    }
+    shapes |= _pair(f"{base}.final_layer_norm", (width,))
+    for layer in range(config.layers):
+        name = f"{base}.layers.{layer}"
+        for part in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            shapes |= _pair(f"{name}.self_attn.{part}", (width, width))
+        shapes |= {f"{name}.fc1.weight": (inner, width), f"{name}.fc1.bias": (inner,)}
+        shapes |= {f"{name}.fc2.weight": (width, inner), f"{name}.fc2.bias": (width,)}
+        shapes |= _pair(f"{name}.self_attn_layer_norm", (width,)) | _pair(f"{name}.final_layer_norm", (width,))
+    return _fill(shapes)
+
+
 def bert_checkpoint(config) -> dict[str, np.ndarray]:
     width, inner = config.hidden, config.intermediate
     counts = {"word": config.vocabulary, "token_type": config.segments, "position": config.positions}

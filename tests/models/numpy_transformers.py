@@ -144,6 +144,39 @@ def gpt2(config, weights: Weights, call: Call) -> tuple[Array, list[Array]]:
     return np.stack(logits), [np.stack(states) for states in present]
 
 
+def opt(config, weights: Weights, call: Call) -> tuple[Array, list[Array]]:
+    """Returns the logits `[b, s, vocabulary]` and the present keys and values, layer by layer."""
+
+    def linear(x: Array, name: str) -> Array:
+        return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+
+    present: list[list[Array]] = [[] for _ in range(2 * config.layers)]
+    logits = []
+    for row, ids in enumerate(call.ids):
+        table = weights["model.decoder.embed_tokens.weight"]
+        places = weights["model.decoder.embed_positions.weight"][call.positions[row] + 2]
+        hidden = table[ids].astype(np.float64) + places
+        visible = causal(call.padding[row], call.padding.shape[1] - len(ids), len(ids), None)
+        for layer in range(config.layers):
+            name = f"model.decoder.layers.{layer}"
+            normed = layer_norm(hidden, weights, f"{name}.self_attn_layer_norm", config.norm_epsilon)
+            query, key, value = (
+                heads_of(linear(normed, f"{name}.self_attn.{part}_proj"), config.hidden // config.heads)
+                for part in "qkv"
+            )
+            if call.past:
+                key = np.concatenate([call.past[layer][0][row], key], axis=1)
+                value = np.concatenate([call.past[layer][1][row], value], axis=1)
+            present[2 * layer].append(key)
+            present[2 * layer + 1].append(value)
+            hidden = hidden + linear(attend(query, key, value, visible), f"{name}.self_attn.out_proj")
+            normed = layer_norm(hidden, weights, f"{name}.final_layer_norm", config.norm_epsilon)
+            hidden = hidden + linear(np.maximum(linear(normed, f"{name}.fc1"), 0), f"{name}.fc2")
+        normed = layer_norm(hidden, weights, "model.decoder.final_layer_norm", config.norm_epsilon)
+        logits.append(normed @ table.T)
+    return np.stack(logits), [np.stack(states) for states in present]
+
+
 def bert(config, weights: Weights, ids: Array, padding: Array, segments: Array) -> Array:
     """Returns the last hidden state `[b, s, hidden]`."""
 

@@ -8,11 +8,12 @@ import onnx
 import onnxruntime
 import pytest
 from bert import BertConfig, build_bert
-from checkpoints import bert_checkpoint, gpt2_checkpoint, llama_checkpoint
+from checkpoints import bert_checkpoint, gpt2_checkpoint, llama_checkpoint, opt_checkpoint
 from gpt2 import Gpt2Config, build_gpt2
 from llama import LlamaConfig, build_llama
 from model_weights import GivenWeights, RandomWeights
 from numpy_transformers import Call
+from opt import OptConfig, build_opt
 
 SPELLINGS = ("dynamo", "torchscript")
 OPSETS = {"dynamo": 20, "torchscript": 17}
@@ -106,13 +107,26 @@ def test_gpt2_equals_numpy_in_both_spellings(tied: bool) -> None:
             assert_same(run(session, call), [logits, *present], call)
 
 
+def test_opt_equals_numpy_in_both_spellings() -> None:
+    config = OptConfig(**NARROW, positions=32, intermediate=40)
+    weights = opt_checkpoint(config)
+    sessions = [session_of(build_opt(config, GivenWeights(weights), spelling)) for spelling in SPELLINGS]
+    for past, length, padded in ((0, 1, 0), (0, 5, 0), (1, 1, 0), (7, 4, 0), (7, 2, 3)):
+        call = make_call(config, 4, past, length, padded)
+        logits, present = reference.opt(config, weights, call)
+        for session in sessions:
+            assert_same(run(session, call), [logits, *present], call)
+
+
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_models_without_cache_equal_numpy(spelling: str) -> None:
     llama_config = LlamaConfig(**NARROW, kv_heads=2, head_dim=6, intermediate=40, window=3, cache=False)
     gpt2_config = Gpt2Config(**NARROW, positions=32, cache=False)
+    opt_config = OptConfig(**NARROW, positions=32, cache=False)
     cases = (
         (llama_config, build_llama, llama_checkpoint, reference.llama),
         (gpt2_config, build_gpt2, gpt2_checkpoint, reference.gpt2),
+        (opt_config, build_opt, opt_checkpoint, reference.opt),
     )
     for config, build, checkpoint, expect in cases:
         weights = checkpoint(config)
