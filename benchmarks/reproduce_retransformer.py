@@ -34,6 +34,11 @@ _COMPONENTS = (
 )
 _PIPELAYER = f"{_COMPONENTS}; baseline from the literature: 143.9 GOPs/s/W, which the published ratio implies"
 _GPU = f"{_COMPONENTS}; baseline from the literature: 20.15 GOPs/s/W, which the published ratio implies"
+_SOFTMAX = (
+    "while the unit works, eight heads of 128 tokens, 64 pairs side by side, 1 ns an operation; 13 operations a"
+    " comparison and 8 a selection are published, their energies and those of the tables fitted"
+)
+_CMOS = f"{_SOFTMAX}; baseline from the literature: 1.0233 mW of a CMOS softmax"
 _WRITES = "numbers written for an encoder layer of the base Transformer, eight heads, one copy of X"
 
 
@@ -95,13 +100,18 @@ def encoder_graph(encoder: Encoder) -> Graph:
 
 
 def machine_with(vector_ns: float | None = None, write_factor: float = 1.0) -> Machine:
-    """The bundled machine, with another time of a vector, and writes that take `write_factor` times as long."""
+    """The bundled machine, with another time of a vector, and writes that take `write_factor` times as long.
+
+    With another time of a vector its softmax runs on the vector unit: products are compared, and at such times the
+    tournaments of the softmax by tables would outlast them.
+    """
     base = load_machine("reram-retransformer")
     part = base.crossbar
     assert part is not None
     vector = part.vector_cycles if vector_ns is None else round(vector_ns / base.clock_ns)
     changed = {"vector_cycles": vector, "write_cycles": round(part.write_cycles * write_factor)}
-    return base.model_copy(update={"crossbar": part.model_copy(update=changed)})
+    unit = base.hybrid_softmax if vector_ns is None else None
+    return base.model_copy(update={"crossbar": part.model_copy(update=changed), "hybrid_softmax": unit})
 
 
 @dataclass(frozen=True)
@@ -163,6 +173,13 @@ def efficiency(statistics: Statistics) -> float:
     return BASE.operations / sum(statistics.energy_by_unit_j.values()) * 1e-9
 
 
+def softmax_powers(statistics: Statistics) -> dict[str, float]:
+    """Power of the parts of the softmax unit in mW while it works."""
+    time_s = statistics.busy_cycles_by_unit["hybrid_softmax"] * statistics.clock_ns * 1e-9
+    parts = ("softmax_compare", "softmax_select", "softmax_table")
+    return {part: statistics.energy_by_unit_j[part] / time_s * 1e3 for part in parts}
+
+
 def rows() -> list[Row]:
     """All rows."""
     return list(_rows())
@@ -178,6 +195,11 @@ def _rows() -> Iterator[Row]:
     yield Row("computing efficiency, base Transformer", 467.68, found, "GOPs/s/W", "A", 2, _COMPONENTS)
     yield Row("efficiency against PipeLayer", 3.25, found / 143.9, "", "A", 2, _PIPELAYER)
     yield Row("efficiency against a GPU", 23.21, found / 20.15, "", "A", 2, _GPU)
+    powers = softmax_powers(base_layer(True))
+    total, compared = sum(powers.values()), powers["softmax_compare"] + powers["softmax_select"]
+    yield Row("softmax power", 0.6913, total, "mW", "A", 4, _SOFTMAX)
+    yield Row("softmax power, comparing and selecting", 0.3889, compared, "mW", "A", 4, _SOFTMAX)
+    yield Row("softmax power against CMOS", 0.6913 / 1.0233, total / 1.0233, "", "A", 3, _CMOS)
     writes = [base_layer(decomposed).energy_by_unit_j["crossbar_write"] for decomposed in (False, True)]
     yield Row("writes of keys and values against X", 2.0, writes[0] / writes[1], "", "A", 1, _WRITES)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from isa import Indexed, ResourceLimitError, UnsupportedError
 from passes import Node
+from pimc.backend.crossbar.hybrid_softmax import SoftmaxRows, emit_hybrid_softmax
 from pimc.backend.crossbar.rooms import Rooms
 from pimc.backend.crossbar.tokens import Row, Step, TokenLoop
 
@@ -37,6 +38,8 @@ class CrossbarAttention:
         scores: [n, H*n].
         heads: Of each query head.
         largest: [n, H], for the softmax.
+        exponentials: As the scores, for a softmax by tables; `None` where the vector unit divides.
+        sums: [n, H], for a softmax by tables.
         kv_heads: Key heads G.
         array_rows: Lines of an array.
     """
@@ -52,6 +55,8 @@ class CrossbarAttention:
     heads: tuple[Head, ...]
     kv_heads: int
     array_rows: int
+    exponentials: Row | None = None
+    sums: Row | None = None
 
     def write_step(self) -> Step:
         """Write a token's keys and values; nothing twice where both are the same."""
@@ -95,6 +100,10 @@ class CrossbarAttention:
         """exp(a - largest) / sum, all heads of the token together."""
         n, heads = self.tokens, len(self.heads)
         scores, largest = loop.at(self.scores), loop.at(self.largest)
+        if self.exponentials is not None and self.sums is not None:
+            words = (scores, loop.at(self.exponentials), largest, loop.at(self.sums))
+            emit_hybrid_softmax(loop.emitter, SoftmaxRows(*words, n, heads, n))
+            return
         sized = {"len": n, "rows": heads}
         rows = {"dst_row": n, "a_row": n, "b_row": 1, "b_step": 0}
         emit = loop.emitter.emit

@@ -228,6 +228,7 @@ def _attention(lowering: _Lowering, node: Node) -> None:
     tokens, rooms = lowering.tokens, lowering.rooms
     check_attention(node, tokens, rooms)
     heads = int(node.attributes["heads"])
+    by_tables = lowering.machine.hybrid_softmax is not None
     block = CrossbarAttention(
         tokens=tokens,
         scale=float(node.attributes["scale"]),
@@ -240,6 +241,8 @@ def _attention(lowering: _Lowering, node: Node) -> None:
         heads=heads_of(node, rooms, lowering.options.copies),
         kv_heads=int(node.attributes["kv_heads"]),
         array_rows=rooms.crossbar.array_rows,
+        exponentials=lowering.scratch(heads * tokens) if by_tables else None,
+        sums=lowering.scratch(heads) if by_tables else None,
     )
     lowering.write(block.write_step())
     lowering.steps += block.attend_steps()
