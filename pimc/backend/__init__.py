@@ -3,7 +3,7 @@
 from pimc.backend.cache_rooms import cache_stem
 from pimc.backend.cam.program import build_cam_program
 from pimc.backend.crossbar import CrossbarOptions, build_crossbar_program
-from pimc.backend.digital_cim import CimLayer, DeclaredCache, LayerNumbers, Workload, build_cim_layer
+from pimc.backend.digital_cim import CimLayer, DeclaredCache, LayerNumbers, Workload, build_cim_layer, cim_layers
 from pimc.backend.entry_builder import Stage
 from pimc.backend.options import ProgramOptions
 from pimc.backend.program_builder import build_program, build_stages
@@ -22,4 +22,5 @@ __all__ = [
     "build_program",
     "build_stages",
     "cache_stem",
+    "cim_layers",
 ]

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from isa import DIGITAL_CIM_MATRICES, DigitalCim, Indexed
-from pimc.backend.digital_cim.layer import Activities, CimLayer, Rooms, Tiling
+from pimc.backend.digital_cim.layer import Activities, CimLayer
+from pimc.backend.digital_cim.rooms import Rooms, Tiling
 from pimc.backend.emitter import Emitter, indexed
 
 

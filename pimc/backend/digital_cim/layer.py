@@ -1,9 +1,9 @@
-"""A transformer layer for a core of digital CIM arrays: its sizes, and the rooms that its values take."""
+"""A transformer layer for a core of digital CIM arrays: its sizes, its cache, and whether it fits."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 from isa import (
     DIGITAL_CIM_MATRICES,
@@ -12,8 +12,6 @@ from isa import (
     Machine,
     MachineError,
     ResourceLimitError,
-    Symbol,
-    record_bytes,
 )
 
 _BYTE = 8
@@ -152,56 +150,6 @@ def core_for(layer: CimLayer, machine: Machine) -> DigitalCim:
 
 
 @dataclass(frozen=True)
-class Tiling:
-    """Tiles of one token.
-
-    Attributes:
-        norm: Elements of each tile of a normalisation.
-        prune: Tiles of keys and values; 0 where nothing is pruned.
-        prune_elements: Elements of such a tile.
-        code: Tiles of the survivors among keys and values, as declared; 0 where there are no codes.
-        code_channels: Channels of such a tile.
-        channels: Elements of the key and the value of a token.
-        relu: Tiles of the feed-forward network's middle.
-        relu_elements: Elements of such a tile.
-    """
-
-    norm: tuple[int, ...]
-    prune: int
-    prune_elements: int
-    code: int
-    code_channels: int
-    channels: int
-    relu: int
-    relu_elements: int
-
-    @property
-    def row_words(self) -> int:
-        """Words that the keys and values of a token take, with what the last tiles are too long."""
-        return max(self.channels, self.prune * self.prune_elements, self.code * self.code_channels)
-
-
-def tiling(layer: CimLayer, core: DigitalCim) -> Tiling:
-    """How a core cuts a layer."""
-    lanes = core.norm.count * core.norm.lanes
-    norm = [min(lanes, layer.hidden - first) for first in range(0, layer.hidden, lanes)]
-    prune_elements = core.prune.count * core.prune.lanes
-    survivors = math.ceil(layer.channels * (1 - layer.cache.zeros_pruned) / core.quantise.count)
-    code = math.ceil(survivors / core.quantise.lanes) if layer.cache.quantises else 0
-    relu_elements = core.relu.count * core.relu.lanes
-    return Tiling(
-        norm=tuple(norm),
-        prune=-(-layer.channels // prune_elements) if layer.cache.prunes else 0,
-        prune_elements=prune_elements,
-        code=code,
-        code_channels=-(-layer.channels // code) if code else 0,
-        channels=layer.channels,
-        relu=-(-layer.feed_forward // relu_elements),
-        relu_elements=relu_elements,
-    )
-
-
-@dataclass(frozen=True)
 class Activities:
     """Operand `activity` of the tiles whose operands may be zero.
 
@@ -233,79 +181,3 @@ def activities(layer: CimLayer, core: DigitalCim, context: int) -> Activities:
         1 - cache.zeros_coded,
     )
     return Activities(*(round(share * FULL_ACTIVITY) for share in shares))
-
-
-@dataclass(frozen=True)
-class Rooms:
-    """First words of what the shared buffer holds, and first bytes of what lies off chip.
-
-    Attributes:
-        residual: Vectors of the tokens of a block, [tokens, hidden].
-        normed: The same, normalised.
-        query: Their queries; then what attention gives.
-        middle: Middle of the feed-forward network, [tokens, feed_forward].
-        cache: Keys and values of the context, [context, row_words].
-        codes: Their codes, [context, row_words].
-        scores: Scores, then probabilities, [tokens, heads, columns].
-        gains: Gains and biases of both normalisations, [2, 2, hidden].
-        addends: Biases of the matrices query, key, value and up.
-        meta: Meta words of the channels.
-        end: First free word.
-        inputs_at: First byte of the inputs.
-        records_at: First byte of the records of the cache.
-        weights_at: First byte of the weights.
-        slot: Bytes from one record to the next.
-    """
-
-    residual: int
-    normed: int
-    query: int
-    middle: int
-    cache: int
-    codes: int
-    scores: int
-    gains: int
-    addends: int
-    meta: int
-    end: int
-    inputs_at: int
-    records_at: int
-    weights_at: int
-    slot: int
-
-    def symbols(self) -> tuple[Symbol, ...]:
-        """Names of the rooms in the shared buffer."""
-        names = [field.name for field in fields(self)]
-        names = names[: names.index("end") + 1]
-        starts = [int(getattr(self, name)) for name in names]
-        return tuple(
-            Symbol(name, "sb", start, behind - start)
-            for name, start, behind in zip(names, starts, starts[1:], strict=False)
-        )
-
-    def off_chip(self) -> dict[str, int]:
-        """Names and numbers of what lies off chip."""
-        return {name: int(getattr(self, name)) for name in ("inputs_at", "records_at", "weights_at", "slot")}
-
-
-def rooms(layer: CimLayer, tiles: Tiling, tokens: int, context: int, score_words: int) -> Rooms:
-    """Rooms for blocks of at most `tokens` tokens, and for a context."""
-    sizes = (
-        tokens * layer.hidden,
-        tokens * layer.hidden,
-        tokens * layer.hidden,
-        tokens * tiles.relu * tiles.relu_elements,
-        context * tiles.row_words,
-        context * tiles.row_words,
-        score_words,
-        4 * layer.hidden,
-        3 * layer.hidden + layer.feed_forward,
-        tiles.row_words,
-    )
-    words = [sum(sizes[:place]) for place in range(len(sizes) + 1)]
-    slot = record_bytes(tiles.row_words, tiles.row_words, layer.cache.record_bits, layer.cache.record_bits)[1]
-    if not layer.cache.has_records:
-        slot = tiles.row_words
-    octets = context * layer.hidden
-    names = [field.name for field in fields(Rooms)]
-    return Rooms(**dict(zip(names, (*words, 0, octets, octets + context * slot, slot), strict=True)))

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from isa import DIGITAL_CIM_MATRICES, Entry, Indexed, Machine, Program, Region, RegisterSymbol, ResourceLimitError
 from pimc.backend.digital_cim.block_code import Block
-from pimc.backend.digital_cim.layer import Activities, CimLayer, Rooms, Tiling, activities, core_for, rooms, tiling
+from pimc.backend.digital_cim.layer import Activities, CimLayer, activities, core_for
 from pimc.backend.digital_cim.phases import Phases
+from pimc.backend.digital_cim.rooms import Rooms, Tiling, rooms, tiling
 from pimc.backend.emitter import Emitter
 
 _KV_LENGTH = 0
