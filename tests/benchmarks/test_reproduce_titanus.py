@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks import reproduce_titanus as titanus
+from benchmarks import titanus_runs as runs
 from benchmarks.reproduce_rows import Row
 from isa import Machine, load_machine
 from pimc.backend import Workload
@@ -17,12 +19,15 @@ from pimc.simulator import ScaledModel
 @pytest.fixture(scope="module")
 def published_rows() -> list[Row]:
     """All rows but those without the authors' accounting, which take longer."""
-    parts = (titanus._instances, titanus._speeds, titanus._energies, titanus._traffic, titanus._cores)
+    parts = (
+        *(titanus._instances, titanus._speeds, titanus._energies, titanus._traffic),
+        *(titanus._ablation, titanus._cores),
+    )
     return [row for part in parts for row in part()]
 
 
 def test_every_published_figure_comes_out(published_rows: list[Row]) -> None:
-    assert len(published_rows) == 2 + 21 + 7 + 2 + 4
+    assert len(published_rows) == 2 + 21 + 7 + 2 + 12 + 4
     for row in published_rows:
         assert row.is_kept, row
         if "tokens/J" in row.unit:
@@ -31,16 +36,16 @@ def test_every_published_figure_comes_out(published_rows: list[Row]) -> None:
 
 def test_stages_of_opt_125m() -> None:
     """The seven stages and the cycles of a token; without the loss of the log the last would have 55."""
-    found = titanus._paper(titanus.POINTS[1])
+    found = titanus._paper(runs.POINTS[1])
     assert found.cycles_per_token == 1607
     assert found.stage_cycles() == (238, 157, 121, 554, 242, 250, 54)
 
 
-@pytest.mark.parametrize("point", titanus.POINTS, ids=lambda point: point.title)
-def test_throughput_is_the_closed_form(point: titanus.Point) -> None:
+@pytest.mark.parametrize("point", runs.POINTS, ids=lambda point: point.title)
+def test_throughput_is_the_closed_form(point: runs.Point) -> None:
     """Latencies of the authors from the slowest stage and the cycles of a token."""
     found = titanus._paper(point)
-    layers, prompt, generated = point.model.layers, point.workload.prompt, point.workload.generated
+    layers, prompt, generated = len(point.model.layers), point.workload.prompt, point.workload.generated
     slowest, per_token = max(found.stage_cycles()), math.ceil(found.instance_cycles / 16)
     intra = ((7 + prompt - 1) * slowest + per_token * generated) * layers
     both = 7 * layers * slowest + (prompt - 1) * slowest + per_token * generated * layers
@@ -51,15 +56,45 @@ def test_throughput_is_the_closed_form(point: titanus.Point) -> None:
 
 def test_cache_energy_is_the_closed_form() -> None:
     """Blocks of 64 bytes for every record stored once and loaded for each token behind it: 69.558 mJ."""
-    found = titanus._paper(titanus.POINTS[6])
+    found = titanus._paper(runs.POINTS[6])
     moved = 12 * 564 * (256 + sum(range(128, 256)))
     assert found.cache_bytes == moved
     assert found.cache_energy_j == pytest.approx(moved / 64 * 26.5569841e-9)
     assert found.cache_energy_j * 1e3 == pytest.approx(69.558, abs=5e-4)
 
 
+def test_layers_come_from_the_graphs() -> None:
+    for model, layers, sizes in ((runs.OPT_125M, 12, (768, 12, 3072)), (runs.OPT_6_7B, 32, (4096, 32, 16384))):
+        assert len(model.layers) == layers
+        assert (model.layer.hidden, model.layer.heads, model.layer.feed_forward) == sizes
+    thinner = replace(runs.OPT_125M, config=replace(runs.OPT_125M.config, intermediate=1536))
+    found = runs.scaled(thinner, Workload(32, 32), load_machine("dcim-titanus"))
+    assert found.instance_cycles < _scaled(load_machine("dcim-titanus")).instance_cycles
+
+
+def test_ratios_to_back_derived_baselines_say_so() -> None:
+    found = [row for row in titanus._baselines() if "measured" not in row.claim]
+    assert len(found) == 4
+    for row in found:
+        assert row.tolerance_class == "A"
+        assert row.assumption.startswith("circular")
+        assert abs(row.difference) < 0.01
+
+
+def test_without_units_fewer_bytes_are_saved() -> None:
+    """564 bytes of a token with both, 1,209 pruned only, 689 with codes only, 1,536 as they are."""
+    found = {
+        name: runs.scaled_point(model, Workload(128, 128)) for name, model in titanus.ablated(runs.OPT_125M).items()
+    }
+    assert {name: each.record_bytes for name, each in found.items()} == {
+        "no units": 1536,
+        "pruning only": 1209,
+        "codes only": 689,
+    }
+
+
 def _scaled(machine: Machine) -> ScaledModel:
-    return titanus.scaled(titanus.OPT_125M, Workload(32, 32), machine)
+    return runs.scaled(runs.OPT_125M, Workload(32, 32), machine)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +125,7 @@ def test_a_changed_number_moves_what_depends_on_it(tmp_path: Path, text: str, mo
 
 def test_without_the_accounting_a_longer_context_is_slower() -> None:
     machine = load_machine("dcim-titanus")
-    short, long = (titanus.faithful(titanus.OPT_125M, Workload(prompt, 8), machine) for prompt in (4, 64))
+    short, long = (runs.faithful(runs.OPT_125M, Workload(prompt, 8), machine) for prompt in (4, 64))
     published = _scaled(machine).tokens_per_s()
     assert long.tokens_per_s < published["original"] < short.tokens_per_s
     assert long.tokens_per_j < short.tokens_per_j
@@ -98,4 +133,4 @@ def test_without_the_accounting_a_longer_context_is_slower() -> None:
 
 def test_sums_between_samples_are_those_of_lines() -> None:
     values = [3.0 * place + 2 for place in range(10, 31)]
-    assert titanus._sum([10, 17, 30], [values[0], values[7], values[20]]) == pytest.approx(sum(values))
+    assert runs._sum([10, 17, 30], [values[0], values[7], values[20]]) == pytest.approx(sum(values))

@@ -1,0 +1,197 @@
+"""Runs of Titanus' models: layer programs from ONNX graphs without weights, in the authors' accounting and without it.
+
+Points are those that the authors' public simulator prints (github.com/peilin-chen/Titanus-for-LLM-acceleration 8af1fba;
+GLSVLSI 2025, arXiv 2505.17787).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from benchmarks.shape_only import shape_only_graph
+from isa import Machine, Program, load_machine
+from passes import PassManager, pipeline
+from pimc.backend import CimLayer, DeclaredCache, Workload, build_cim_layer, cim_layers
+from pimc.simulator import ScaledModel, Simulator, Statistics
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
+from model_weights import AbsentWeights  # models/ is a folder of scripts, no package
+from opt import OptConfig, build_opt
+
+_SAMPLED_TOKENS = 64
+
+
+@dataclass(frozen=True)
+class Model:
+    """A published model.
+
+    Attributes:
+        name: For people.
+        machine: Bundled machine, a core of it.
+        config: Its shape, of which an ONNX model is built without weights.
+        cache: What is declared about its keys and values.
+    """
+
+    name: str
+    machine: str
+    config: OptConfig
+    cache: DeclaredCache
+
+    @property
+    def layers(self) -> tuple[CimLayer, ...]:
+        """Its layers, as the passes find them in its ONNX graph: a core for each."""
+        return _layers(self)
+
+    @property
+    def layer(self) -> CimLayer:
+        """The layer that every core has: all are alike."""
+        (found,) = set(self.layers)
+        return found
+
+
+@cache
+def _layers(model: Model) -> tuple[CimLayer, ...]:
+    graph = shape_only_graph(build_opt(model.config, AbsentWeights()), model.name)
+    PassManager(pipeline("default")).run(graph)
+    return tuple(cim_layers(graph, model.cache))
+
+
+OPT_125M = Model(
+    "OPT-125M",
+    "dcim-titanus",
+    OptConfig(50272, 2048, 768, 12, 12, 3072),
+    DeclaredCache(0.338, 0.510, 0.405, 3.0, 2.17),
+)
+OPT_6_7B = Model(
+    "OPT-6.7B",
+    "dcim-titanus-opt7b",
+    OptConfig(50272, 2048, 4096, 32, 32, 16384),
+    DeclaredCache(0.358, 0.451, 0.372, 4.0, 3.97),
+)
+"""Shapes as published with the models; densities and widths of the configurations in config/ of the authors."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A published workload.
+
+    Attributes:
+        model: The model.
+        workload: Its tokens.
+        tokens_per_j: Published tokens for a joule.
+        tokens_per_s: Published throughput, by schedule.
+    """
+
+    model: Model
+    workload: Workload
+    tokens_per_j: float
+    tokens_per_s: Mapping[str, float]
+
+    @property
+    def title(self) -> str:
+        """Model and tokens."""
+        return f"{self.model.name} {self.workload.prompt}/{self.workload.generated}"
+
+
+def _point(model: Model, prompt: int, generated: int, tokens_per_j: float, *speeds: float) -> Point:
+    schedules = dict(zip(("original", "intra", "intra+inter"), speeds, strict=True))
+    return Point(model, Workload(prompt, generated), tokens_per_j, schedules)
+
+
+POINTS = (
+    _point(OPT_6_7B, 128, 512, 59.65, 1718.63, 1967.80, 2132.07),
+    _point(OPT_125M, 32, 32, 11878.09, 10375.33, 14717.52, 18801.47),
+    _point(OPT_125M, 32, 64, 7363.71, 10375.33, 12913.64, 14793.29),
+    _point(OPT_125M, 32, 128, 4327.44, 10375.33, 11760.49, 12637.92),
+    _point(OPT_125M, 64, 64, 6592.45, 10375.33, 15062.93, 19458.59),
+    _point(OPT_125M, 64, 128, 3909.62, 10375.33, 13089.22, 15060.06),
+    _point(OPT_125M, 128, 128, 3489.79, 10375.33, 15241.80, 19804.69),
+)
+"""Runs of the authors' simulator."""
+
+
+def program_of(model: Model, workload: Workload, machine: Machine) -> Program:
+    """The program of a layer of a model."""
+    return build_cim_layer(model.layer, machine, workload)
+
+
+def scaled(model: Model, workload: Workload, machine: Machine) -> ScaledModel:
+    """Run the published instance of a layer, and scale it to the model as the authors do."""
+    simulator = Simulator(machine, "paper")
+    simulator.load(program_of(model, workload, machine))
+    found = simulator.run("instance", timing_only=True)
+    return ScaledModel(len(model.layers), workload.prompt, workload.generated, model.layer.hidden, found, machine)
+
+
+@dataclass(frozen=True)
+class Faithful:
+    """A model without the authors' accounting.
+
+    Attributes:
+        tokens_per_s: Throughput of one sequence.
+        tokens_per_j: Tokens for a joule.
+    """
+
+    tokens_per_s: float
+    tokens_per_j: float
+
+
+def faithful(model: Model, workload: Workload, machine: Machine) -> Faithful:
+    """Run the prompt, and steps at every 64th length of the context, between which cost is linear."""
+    simulator = Simulator(machine)
+    simulator.load(program_of(model, workload, machine))
+    prefill = simulator.run("prefill", timing_only=True)
+    lengths = [*range(workload.prompt, workload.tokens - 1, _SAMPLED_TOKENS), workload.tokens - 1]
+    steps = [simulator.run("decode", {"kv_length": length}, timing_only=True) for length in lengths]
+    cycles = prefill.cycles + _sum(lengths, [step.cycles for step in steps])
+    seconds = cycles * machine.clock_ns * 1e-9 * len(model.layers)
+    leakage_w = _leakage_j(prefill) / prefill.time_s
+    moved_j = prefill.energy_j - _leakage_j(prefill)
+    moved_j += _sum(lengths, [step.energy_j - _leakage_j(step) for step in steps])
+    energy_j = len(model.layers) * (moved_j + leakage_w * seconds)
+    return Faithful(workload.tokens / seconds, workload.tokens / energy_j)
+
+
+def peak_power_w(machine: Machine) -> float:
+    """Power with every unit at work and a block of the buffer accessed in every cycle, as the authors print it."""
+    core, memory, buffer = machine.digital_cim, machine.off_chip, machine.shared_buffer
+    assert core is not None
+    assert memory is not None
+    access_mw = buffer.read_energy_pj_per_word * memory.block_bytes / machine.clock_ns
+    return core.peak_power_w + (access_mw + buffer.leakage_mw) * 1e-3
+
+
+def _leakage_j(found: Statistics) -> float:
+    return sum(joules for part, joules in found.energy_by_unit_j.items() if part.endswith("_leakage"))
+
+
+def _sum(places: list[int], values: list[float] | list[int]) -> float:
+    """Sum over all integers from the first place to the last of what is linear between places."""
+    total = float(values[0])
+    for before, after, low, high in zip(places, places[1:], values, values[1:], strict=False):
+        count = after - before
+        total += count * low + (high - low) * (count + 1) / 2
+    return total
+
+
+@cache
+def scaled_point(model: Model, workload: Workload) -> ScaledModel:
+    """`scaled` on the model's bundled machine."""
+    return scaled(model, workload, load_machine(model.machine))
+
+
+@cache
+def faithful_point(model: Model, workload: Workload) -> Faithful:
+    """`faithful` on the model's bundled machine."""
+    return faithful(model, workload, load_machine(model.machine))
+
+
+def weights_load(model: Model, workload: Workload, machine: Machine) -> Statistics:
+    """Load the weights of a layer into its arrays."""
+    simulator = Simulator(machine)
+    simulator.load(program_of(model, workload, machine))
+    return simulator.run("load", timing_only=True)
