@@ -76,8 +76,13 @@ class Projections:
         return int(str(self.x.shape[-1]))
 
 
-def projections_of(graph: Graph, node: Node) -> Projections:
+def projections_of(graph: Graph, node: Node, keeps_x: bool = False) -> Projections:
     """The projections behind an `attention` of the graph.
+
+    Args:
+        graph: The graph.
+        node: The attention.
+        keeps_x: Whether X of earlier tokens may take the place of their keys and values, as inputs and outputs.
 
     Raises:
         Refusal: keys or values are no linear maps of one value, or somebody else needs them.
@@ -85,9 +90,12 @@ def projections_of(graph: Graph, node: Node) -> Projections:
     if node.optional(1) is None:
         raise Refusal("all keys are of earlier runs")
     key, value = (_projection(node.operand(index), name) for index, name in ((1, "keys"), (2, "values")))
-    if node.optional(3) is not None:
+    pasts, results = [node.optional(index) for index in (3, 4)], node.outputs[1:]
+    if any(pasts) and not keeps_x:
         raise Refusal("keys and values of earlier tokens are given as such: X cannot be told from them")
-    if any(result.uses or graph.is_output(result) for result in node.outputs[1:]):
+    if any(past is not None and (past not in graph.inputs or len(past.uses) > 1) for past in pasts):
+        raise Refusal("keys and values of earlier tokens are computed, or used elsewhere too")
+    if any(result.uses or (graph.is_output(result) and not keeps_x) for result in results):
         raise Refusal("the keys or values are asked for as such")
     x = key.node.operand(0)
     if x is not value.node.operand(0):

@@ -18,6 +18,8 @@ from passes.rewriting import add, replace
 
 CHOICES = ("cost", "all", "none")
 """Values of the option `choose`."""
+CACHES = ("keys", "x")
+"""Values of the option `cache`."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,9 @@ class DecomposeAttention:
     query heads share; its result goes through W_V, head by head. b_Q stays in Q, b_K is the same for all scores of a
     query and drops, b_V comes with W_V, as the weights of a query add up to 1 (a query that no key serves gets b_V
     instead of zeros). Legal without any operation between projection and scores (rotary embeddings, norms of keys),
-    without past keys, and where nobody else needs the keys or values. `choose=cost` decides by time on crossbars:
+    where nobody else needs the keys or values; without past keys, unless `cache=x` says that X of earlier tokens takes
+    the place of their keys and values: inputs and outputs of the cache keep their names, and hold X [B, 1, P, d].
+    `choose=cost` decides by time on crossbars:
     `vector_ps` for a vector through arrays, `write_ps` for a column of cells, `copies` of X, `pipelined` rows, writes
     of X in the shadow of other work when `hidden`, `tokens` where the length is not known. `choose=all` takes what is
     legal, `choose=none` nothing.
@@ -44,6 +48,7 @@ class DecomposeAttention:
     pipelined: bool = True
     hidden: bool = False
     tokens: int = 128
+    cache: str = "keys"
 
     name: ClassVar[str] = "decompose_attention"
     optional: ClassVar[bool] = True
@@ -53,28 +58,33 @@ class DecomposeAttention:
         """Decide for every attention; returns whether one was decomposed."""
         self._check()
         decisions: dict[str, int] = {}
+        shapes: dict[str, list[str]] = {}
         chosen = 0
         for node in graph.nodes:
             if node.op != "attention":
                 continue
             try:
-                found = projections_of(graph, node)
+                found = projections_of(graph, node, self.cache == "x")
             except Refusal as refusal:
                 decisions[f"{_title(node)}: not legal: {refusal}"] = 1
                 continue
             pays, costs = self._decide(node, found)
             decisions[f"{_title(node)}: legal, {'decomposed' if pays else 'left as it is'}: {costs}"] = 1
             if pays:
-                _rewrite(graph, node, found)
+                shapes |= _rewrite(graph, node, found)
                 chosen += 1
         record(graph, self.name, {"attention on X": chosen})
-        graph.facts[self.name]["details"] = decisions
+        graph.facts[self.name] |= {"details": decisions, "x_cache": shapes}
         return chosen > 0
 
     def _check(self) -> None:
         if self.choose not in CHOICES:
             raise InputError(
                 f"option 'choose' of pass '{self.name}' is '{self.choose}'", help=f"choices: {', '.join(CHOICES)}"
+            )
+        if self.cache not in CACHES:
+            raise InputError(
+                f"option 'cache' of pass '{self.name}' is '{self.cache}'", help=f"choices: {', '.join(CACHES)}"
             )
         for name in ("vector_ps", "write_ps", "copies", "tokens"):
             if getattr(self, name) < 1:
@@ -101,8 +111,12 @@ _Map = tuple[Value, ...]
 """Matrix [I, O], and a bias [O] if there is one."""
 
 
-def _rewrite(graph: Graph, node: Node, found: Projections) -> None:
-    """Replace one attention by products with W_K^T, attention on X, and products with W_V."""
+def _rewrite(graph: Graph, node: Node, found: Projections) -> dict[str, list[str]]:
+    """Replace one attention by products with W_K^T, attention on X, and products with W_V.
+
+    Returns:
+        The shapes that inputs and outputs of the cache had, by name.
+    """
     heads, kv_heads = int(node.attributes["heads"]), int(node.attributes["kv_heads"])
     query, part = node.operand(0), linear_part(node.operand(0))
     query = query if part is None else part.alone(graph, query)
@@ -116,8 +130,32 @@ def _rewrite(graph: Graph, node: Node, found: Projections) -> None:
         biases = [found.value.constant(graph, "from_x.bias", each, 2) for each in np.split(found.value.bias, kv_heads)]
         from_x = [(*own, bias) for own, bias in zip(from_x, biases, strict=True)]
     turned = _by_head(graph, query, _shared(to_x, heads), node.origins)
+    shapes = _given_x(graph, node, found.width)
     mixed = _on_x(graph, node, turned, found.x)
-    replace(graph, node.output, _by_head(graph, mixed, _shared(from_x, heads), node.origins))
+    for old, new in zip(node.outputs[1:], mixed.outputs[1:], strict=True):
+        shapes |= _returned_x(graph, old, new)
+    replace(graph, node.output, _by_head(graph, mixed.output, _shared(from_x, heads), node.origins))
+    return shapes
+
+
+def _given_x(graph: Graph, node: Node, width: int) -> dict[str, list[str]]:
+    """Let past inputs hold X."""
+    shapes: dict[str, list[str]] = {}
+    for past in (node.optional(index) for index in (3, 4)):
+        if past is not None:
+            shapes[past.name] = [str(dim) for dim in past.shape]
+            past.type = TensorType(past.type.dtype, (past.shape[0], 1, past.shape[2], width))
+            graph.signature[past.name] = past.type
+    return shapes
+
+
+def _returned_x(graph: Graph, old: Value, new: Value) -> dict[str, list[str]]:
+    """Let the outputs that are `old` be `new`."""
+    names = [name for name, value in graph.outputs.items() if value is old]
+    for name in names:
+        graph.outputs[name] = new
+        graph.signature[name] = TensorType(graph.signature[name].dtype, new.shape)
+    return {name: [str(dim) for dim in old.shape] for name in names}
 
 
 def _shared(maps: Sequence[_Map], heads: int) -> list[_Map]:
@@ -136,10 +174,9 @@ def _by_head(graph: Graph, tokens: Value, maps: Sequence[_Map], origins: tuple[s
     return add(graph, "concat", results, kinds[2], origins, {"axis": 2})
 
 
-def _on_x(graph: Graph, node: Node, query: Value, x: Value) -> Value:
+def _on_x(graph: Graph, node: Node, query: Value, x: Value) -> Node:
     """The attention of `query` [B, S, H*d] on X as keys and values of one head: [B, S, H*d]."""
-    batch, length, width = x.shape
-    kept = TensorType(x.type.dtype, (batch, 1, length, width))
-    operands = [query, x, x, None, None, node.optional(5), node.optional(6)]
+    kept = [TensorType(x.type.dtype, (result.shape[0], 1, result.shape[2], x.shape[2])) for result in node.outputs[1:]]
+    operands = [query, x, x, *(node.optional(index) for index in range(3, 7))]
     attributes = {**node.attributes, "kv_heads": 1}
-    return graph.add_node("attention", operands, [query.type, kept, kept], attributes, origins=node.origins).output
+    return graph.add_node("attention", operands, [query.type, *kept], attributes, origins=node.origins)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -110,9 +110,10 @@ class Comparison:
     Attributes:
         session: The program on the simulator.
         reference: The model on ONNX Runtime.
-        ports: The program's signature.
+        ports: The model's signature.
         choices: What the model chooses by top-k, watched where the program rounds.
         errors: Worst errors so far, by output name.
+        others: Outputs that are not what the model calls so.
     """
 
     session: Session
@@ -120,6 +121,7 @@ class Comparison:
     ports: tuple[Port, ...]
     choices: Choices | None = None
     errors: dict[str, OutputError] = field(default_factory=dict[str, OutputError])
+    others: Collection[str] = ()
 
     def run(self, steps: Iterable[Mapping[str, Array]]) -> None:
         """Run consecutive inputs from an empty cache, or from the one that they bring, and compare after each."""
@@ -132,6 +134,8 @@ class Comparison:
                 self.choices.watch({**past, **inputs})
             past = _next_past(self.ports, expected)
             for name, array in expected.items():
+                if name in self.others:
+                    continue
                 kept = attended(self._port(name), self.ports, inputs, array)
                 error = output_error(name, found[name][kept], array[kept])
                 self.errors[name] = self.errors.get(name, error).worst(error)
@@ -161,7 +165,9 @@ def verify_program(
         seed: Of the inputs.
         show: Gets one line about the progress before every case.
     """
-    comparison = Comparison(session, reference, program.ports, Choices.of(reference) if rtol is None else None)
+    held = program.metadata.get("x_cache", {})
+    choices = Choices.of(reference) if rtol is None else None
+    comparison = Comparison(session, reference, _model_ports(program.ports, held), choices, others=held)
     if inputs is not None:
         comparison.run([with_defaults(program.ports, inputs)])
         lines = ["the given inputs"]
@@ -174,9 +180,20 @@ def verify_program(
             show(f"case {number} of {len(cases)}: {describe(case, program.ports)}")
             comparison.run(step_inputs(program.ports, step, generator, rows) for step in case)
         lines = [describe(case, program.ports) for case in cases]
-    outputs = tuple(comparison.errors[name] for name in reference.outputs)
-    note = comparison.choices.note() if comparison.choices is not None else None
-    return Verification(outputs, rtol, tuple(lines), notes=(note,) if note else ())
+    outputs = tuple(comparison.errors[name] for name in reference.outputs if name not in held)
+    notes = [comparison.choices.note()] if comparison.choices is not None else []
+    notes += ["the cache holds X; its inputs and outputs are no keys and values, and were not compared"] if held else []
+    return Verification(outputs, rtol, tuple(lines), notes=tuple(note for note in notes if note))
+
+
+def _model_ports(ports: Iterable[Port], held: Mapping[str, Sequence[str]]) -> tuple[Port, ...]:
+    """The ports with the shapes of the model where the cache holds X."""
+    return tuple(
+        replace(port, shape=tuple(int(dim) if dim.isdecimal() else dim for dim in held[port.name]))
+        if port.name in held
+        else port
+        for port in ports
+    )
 
 
 def output_error(name: str, found: Array, expected: Array) -> OutputError:

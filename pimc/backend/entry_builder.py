@@ -304,7 +304,13 @@ class EntryBuilder:
             "tokens": "1" if self.rows.main is None else str(self.rows.main.tokens),
             "spilled": self.spill.value,
             **({"compressed_cache": [*map(cache_facts, caches)]} if is_compressed else {}),
+            **self._x_cache(),
         }
+
+    def _x_cache(self) -> dict[str, object]:
+        """Shapes that the model gives to inputs and outputs of caches that hold X instead of keys and values."""
+        shapes = self.graph.facts.get("decompose_attention", {}).get("x_cache")
+        return {"x_cache": shapes} if shapes else {}
 
     def _unused_ports(self) -> None:
         """Inputs that no result depends on stay in the signature; the host accepts and ignores them."""

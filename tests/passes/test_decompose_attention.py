@@ -139,6 +139,42 @@ def test_a_past_of_keys_is_no_past_of_x() -> None:
     assert line.endswith("keys and values of earlier tokens are given as such: X cannot be told from them")
 
 
+@pytest.mark.parametrize("kv_heads", [HEADS, 1])
+def test_a_cache_of_x_goes_on_from_step_to_step(kv_heads: int) -> None:
+    """Inputs and outputs of the cache keep their names and hold X, which takes the place of keys and values."""
+    steps = "".join(DECOMPOSED.partition("kv_cache")[:1]).replace("choose=all", "choose=all,cache=x")
+    plain, graph = attention_block(kv_heads=kv_heads, layers=2), attention_block(kv_heads=kv_heads, layers=2)
+    run_passes(graph, *parse_pipeline(steps))
+    names = [f"past.{layer}.{part}" for layer in range(2) for part in ("key", "value")]
+    x = np.random.default_rng(0).standard_normal((1, 7, WIDTH)).astype(np.float32)
+    empty = dict.fromkeys(names, np.zeros((1, kv_heads, 0, HEAD_DIM), np.float32))
+    expected = interpret(plain, {"x": x, **empty})["y"]
+    held = dict.fromkeys(names, np.zeros((1, 1, 0, WIDTH), np.float32))
+    for start, stop in ((0, 4), (4, 5), (5, 7)):
+        found = interpret(graph, {"x": x[:, start:stop], **held})
+        np.testing.assert_allclose(found["y"], expected[:, start:stop], rtol=0, atol=1e-5)
+        held = {name: found[name.replace("past", "present")] for name in names}
+    np.testing.assert_array_equal(held["past.0.key"], x[:, np.newaxis])
+    shapes = graph.facts["decompose_attention"]["x_cache"]
+    assert shapes["past.1.value"] == ["1", str(kv_heads), "past", str(HEAD_DIM)]
+    assert set(shapes) == {*names, *(name.replace("past", "present") for name in names)}
+
+
+def test_keys_that_somebody_else_needs_stay_keys_even_where_the_cache_may_hold_x() -> None:
+    used = attention_block()
+    past = next(value for value in used.inputs if value.name == "past.0.key")
+    used.outputs["also"] = used.add_node("abs", [past], [past.type], {}).output
+    used.signature["also"] = past.type
+    run_passes(used, *parse_pipeline(DECOMPOSED.replace("choose=all", "choose=all,cache=x")))
+    (line,) = used.facts["decompose_attention"]["details"]
+    assert line.endswith("keys and values of earlier tokens are computed, or used elsewhere too")
+
+
+def test_a_cache_holds_keys_or_x() -> None:
+    with pytest.raises(InputError, match="option 'cache' of pass 'decompose_attention' is 'y'"):
+        run_passes(block(), DecomposeAttention("all", cache="y"))
+
+
 SHAPE = AttentionShape(tokens=100, heads=8, kv_heads=8, width=512, key_dim=64, value_dim=64)
 
 

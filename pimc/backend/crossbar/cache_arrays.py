@@ -67,24 +67,16 @@ class ArrayRooms:
 
     def symbols(self, name: str) -> tuple[Symbol, Symbol]:
         """Keys and values for the host, which finds the columns of token 0 of a head a chain behind those before."""
-        size = self.heads * self.chain * self.crossbar.columns
-        return (
-            Symbol(
-                f"{name}.key", ARRAY_SPACE, self.first_key * self.crossbar.columns, size, self._layout(self.key_rows)
-            ),
-            Symbol(
-                f"{name}.value",
-                ARRAY_SPACE,
-                self.first_value * self.crossbar.columns,
-                size,
-                self._layout(self.value_rows),
-            ),
-        )
+        parts = (("key", self.first_key, self.key_rows), ("value", self.first_value, self.value_rows))
+        key, value = (self._symbol(name, *part) for part in parts)
+        return key, value
 
-    def _layout(self, rows: int) -> dict[str, Any]:
+    def _symbol(self, name: str, part: str, first_group: int, rows: int) -> Symbol:
         columns = self.chain * self.crossbar.columns
         numbers = {"kv_heads": self.heads, "head_dim": rows, "head_columns": columns, "max_tokens": self.tokens}
-        return {"kind": "columns", **numbers, "sequences": 1}
+        layout: dict[str, Any] = {"kind": f"{part}_columns", **numbers, "sequences": 1}
+        address = first_group * self.crossbar.columns
+        return Symbol(f"{name}.{part}", ARRAY_SPACE, address, self.heads * columns, layout)
 
 
 def chain_length(crossbar: Crossbar, tokens: int) -> int:

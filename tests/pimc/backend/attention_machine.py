@@ -8,7 +8,7 @@ from typing import Any
 import onnx
 
 from isa import Machine, Program, load_machine
-from passes import Cache, Graph, PassManager, PlaceWeights, TensorType, symbol
+from passes import Cache, Graph, Node, PassManager, PlaceWeights, TensorType, symbol
 from pimc.backend import ProgramOptions, build_program
 from pimc.compiler import fuse_model
 from pimc.frontend import wrap_model
@@ -23,6 +23,10 @@ class Chosen:
     """
 
     units: dict[str, str]
+
+    def of(self, node: Node) -> str:
+        """The unit of a node."""
+        return self.units.get(node.name, "banks")
 
 
 def machine_with_arrays(columns: int = 3, tables: bool = False, **changes: Any) -> Machine:

@@ -22,7 +22,7 @@ def _program(machine: Machine) -> Program:
         instruction("xprog", 1, 0, 0, WIDTH),
         instruction("halt"),
     )
-    layout = {"kind": "columns", "kv_heads": 1, "head_dim": WIDTH, "max_tokens": 8, "sequences": 1}
+    layout = {"kind": "key_columns", "kv_heads": 1, "head_dim": WIDTH, "max_tokens": 8, "sequences": 1}
     return Program(
         machine=machine.name,
         machine_sha256=machine.sha256,
