@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from pimc.evaluation.windows import Windows
     from pimc.report.terminal import Terminal
 
-_PLOTS = (".svg", ".html", ".png")
-
 
 def _lengths(text: str) -> tuple[int, ...]:
     return tuple(positive(part.strip()) for part in text.split(","))
@@ -72,22 +70,13 @@ def _run(options: Namespace) -> int:
 
 def _check_outputs(options: Namespace) -> None:
     """Refuse before the work what could not be written behind it."""
-    from isa import InputError, Place
     from pimc.files import check_output
-    from pimc.report.pareto import import_rasterizer
+    from pimc.report.pictures import check_picture
 
-    for path in (options.csv, options.plot):
-        if path is not None:
-            check_output(path)
-    if options.plot is None:
-        return
-    suffix = Path(options.plot).suffix.lower()
-    if suffix not in _PLOTS:
-        raise InputError(
-            "a picture of this kind cannot be drawn", Place(options.plot), help=f"end its name in {', '.join(_PLOTS)}"
-        )
-    if suffix == ".png":
-        import_rasterizer()
+    if options.csv is not None:
+        check_output(options.csv)
+    if options.plot is not None:
+        check_picture(options.plot)
 
 
 def _evaluate(options: Namespace, terminal: Terminal) -> Evaluation:

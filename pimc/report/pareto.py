@@ -6,13 +6,12 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from isa import MissingPackageError, write_atomically
 from pimc.evaluation.results import Evaluation
 from pimc.report.axes import Scale, nice_ticks, scale_over, tick_text, unit_of
+from pimc.report.pictures import svg_document, write_picture
 from pimc.report.quantities import count, with_unit
 
 _WIDTH, _HEIGHT = 600, 460
@@ -23,12 +22,7 @@ _LONGEST_LABEL = 34
 _FAR = 2.0
 """A policy whose perplexity is this many times the best one stands at the upper edge, with its value."""
 
-_STYLE = (
-    "text{font-family:Helvetica,Arial,'DejaVu Sans','Liberation Sans','Noto Sans',sans-serif;font-size:11px;fill:#222;"
-    "stroke:#fff;stroke-width:3px;paint-order:stroke}.title{font-weight:bold;font-size:13px}"
-    ".grid{stroke:#ddd}.axis{stroke:#555}.front{stroke:#b3382c;stroke-width:1.5;fill:none}"
-    ".best{fill:#b3382c}.other{fill:#7f8790}.leader{stroke:#bbb;stroke-width:.7;fill:none}"
-)
+_STYLE = ".front{stroke:#b3382c;stroke-width:1.5;fill:none}.leader{stroke:#bbb;stroke-width:.7;fill:none}"
 
 
 @dataclass(frozen=True)
@@ -81,9 +75,7 @@ def evaluation_svg(evaluation: Evaluation) -> str:
         _panel(0, "Perplexity against memory", "KV cache, bytes a token", sizes),
         _panel(_WIDTH, "Perplexity against energy", f"{unit} a token at a context of {context}", energies),
     ]
-    size = f'width="{2 * _WIDTH}" height="{_HEIGHT}" viewBox="0 0 {2 * _WIDTH} {_HEIGHT}"'
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{_STYLE}</style>'
-    return "\n".join([head, '<rect width="100%" height="100%" fill="#fff"/>', *panels, "</svg>", ""])
+    return svg_document(2 * _WIDTH, _HEIGHT, panels, _STYLE)
 
 
 def _panel(left: int, title: str, x_name: str, points: Sequence[Point]) -> str:
@@ -225,27 +217,4 @@ def write_plot(path: str | Path, evaluation: Evaluation) -> None:
         MissingPackageError: PNG needs a package that is not installed.
         InputError: the file cannot be written.
     """
-    match Path(path).suffix.lower():
-        case ".png":
-            contents = bytes(import_rasterizer().svg_to_bytes(svg_string=evaluation_svg(evaluation), zoom=2))
-        case ".html":
-            contents = evaluation_html(evaluation).encode()
-        case _:
-            contents = evaluation_svg(evaluation).encode()
-    with write_atomically(path) as stream:
-        stream.write(contents)
-
-
-def import_rasterizer() -> Any:
-    """The module that turns SVG into PNG.
-
-    Raises:
-        MissingPackageError: it is not installed.
-    """
-    try:
-        resvg_py = import_module("resvg_py")
-    except ImportError:
-        raise MissingPackageError(
-            "PNG needs the package resvg-py", help='pip install "pimc[plot]", or give a name that ends in .svg or .html'
-        ) from None
-    return resvg_py
+    write_picture(path, evaluation_svg(evaluation), evaluation_html(evaluation))
