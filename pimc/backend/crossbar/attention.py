@@ -126,6 +126,7 @@ class CrossbarAttention:
                 rows=-(-self.tokens // self.array_rows),
                 len=width,
                 side="transposed",
+                vector="unsigned",
             )
 
 

@@ -175,4 +175,5 @@ def _mix(block: Block, arrays: ArrayRooms, counts: list[tuple[int, int]], result
                 len=arrays.value_rows,
                 side="transposed",
                 add="begin" if number else "no",
+                vector="unsigned",
             )

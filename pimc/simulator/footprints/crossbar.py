@@ -57,6 +57,7 @@ def _xmvm(
     add: int,
     scale: float,
     dst_step: int,
+    vector: int,
 ) -> Footprint | None:
     part = _crossbar(state, group)
     if side and not part.dual_access:

@@ -32,9 +32,10 @@ def xmvm(
     add: int,
     scale: float,
     dst_step: int,
+    vector: int,
 ) -> None:
     """Multiply a vector by the matrix of a group, or by the transposed one."""
-    results = state.crossbar.product(group, state.shared[a : a + inputs].copy(), length, bool(side))
+    results = state.crossbar.product(group, state.shared[a : a + inputs].copy(), length, bool(side), not vector)
     results = results * np.float32(scale)
     if add == _BEGIN:
         results = state.shared[begin : begin + length] + results

@@ -89,7 +89,7 @@ class CrossbarArrays:
         found = self._group(group)
         return np.asarray(found.numbers[:rows, column] * found.scales[column], np.float32)
 
-    def product(self, group: int, vector: _Array, results: int, transposed: bool) -> _Array:
+    def product(self, group: int, vector: _Array, results: int, transposed: bool, has_signs: bool = True) -> _Array:
         """A vector times the first columns of a matrix, or the first rows where it is `transposed`, as `xmvm` does."""
         found, inputs = self._group(group), len(vector)
         part = np.s_[:results, :inputs] if transposed else np.s_[:inputs, :results]
@@ -99,15 +99,19 @@ class CrossbarArrays:
         cells = found.cells[(slice(None), *part)]
         if transposed:
             cells, vector = cells.transpose(0, 2, 1), vector * found.scales[:inputs]
-        codes, scale = quantised(vector, self._part.input_bits)
-        sums = self._sums(codes.astype(np.int64), cells, numbers.astype(np.float64))
+        bits = self._part.input_bits
+        codes, scale = quantised(vector, bits) if has_signs else quantised(np.maximum(vector, 0), bits + 1)
+        offset = 1 << (bits - 1) if has_signs else 0
+        sums = self._sums(codes.astype(np.int64), offset, cells, numbers.astype(np.float64))
         scaled = sums.astype(np.float32) * scale
         return scaled if transposed else scaled * found.scales[:results]
 
-    def _sums(self, codes: NDArray[np.int64], cells: _Array, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _sums(
+        self, codes: NDArray[np.int64], offset: int, cells: _Array, weights: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
         """Products of codes from what the converters see: sum of (u + U)(q + Q) less U (q + Q), u Q for each line."""
         part = self._part
-        shifted = codes + (1 << (part.input_bits - 1))
+        shifted = codes + offset
         digits = (shifted >> np.arange(0, part.input_bits, part.dac_bits)[:, None]) & ((1 << part.dac_bits) - 1)
         seen = np.zeros(cells.shape[2], np.float64)
         for start in range(0, len(codes), part.array_rows):
@@ -116,9 +120,9 @@ class CrossbarArrays:
             read = np.clip(np.rint(lanes), 0, (1 << part.adc_bits) - 1)
             places = np.arange(part.digits)[:, None] * part.dac_bits + np.arange(part.slices) * part.cell_bits
             seen += np.einsum("ds,dsn->n", np.exp2(places), read)
-        input_offset, weight_offset = float(1 << (part.input_bits - 1)), float(1 << (part.weight_bits - 1))
+        weight_offset = float(1 << (part.weight_bits - 1))
         stored = weights.sum(axis=0) + weight_offset * len(codes)
-        return np.asarray(seen - input_offset * stored - weight_offset * float(codes.sum()))
+        return np.asarray(seen - offset * stored - weight_offset * float(codes.sum()))
 
 
 def quantised(numbers: NDArray[Any], bits: int) -> tuple[_Array, np.float32]:

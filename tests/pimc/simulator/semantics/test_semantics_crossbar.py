@@ -36,14 +36,14 @@ def columns(matrix: np.ndarray) -> list[tuple[Any, ...]]:
 
 
 def run(
-    matrix: np.ndarray, vector: np.ndarray, numerics: str = "fp32", on: Machine | None = None, **more: Any
+    matrix: np.ndarray, entering: np.ndarray, numerics: str = "fp32", on: Machine | None = None, **more: Any
 ) -> tuple[np.ndarray, Engine]:
     """A matrix is written, and a vector goes through it."""
     target = on or machine()
     length = matrix.shape[0 if more.get("side") == "transposed" else 1]
-    operands = {"group": 0, "inputs": len(vector), "rows": -(-len(vector) // 128), "len": length, **more}
+    operands = {"group": 0, "inputs": len(entering), "rows": -(-len(entering) // 128), "len": length, **more}
     made = engine(target, numerics, *columns(matrix), ("xmvm", OUT, A, BEGIN, operands))
-    made.state.shared[A : A + len(vector)] = vector
+    made.state.shared[A : A + len(entering)] = entering
     made.state.shared[M : M + matrix.size] = matrix.reshape(-1)
     made.state.shared[BEGIN : BEGIN + length] = np.arange(length)
     made.run(0, timing_only=False)
@@ -103,6 +103,39 @@ def test_converters_clip_sums_of_slices_and_digits(bits: int, dac: int) -> None:
     )
     product = seen - 128 * 128 * (127 + 128) - 128 * 128 * 127
     assert found[0] == pytest.approx(product / 127 / 127, rel=1e-5)
+
+
+@pytest.mark.parametrize("side", ["normal", "transposed"])
+def test_a_vector_without_signs_has_another_bit_and_no_offset(side: str) -> None:
+    """Codes of 0 to 255; with wide converters their products are exact."""
+    matrix = random(40, 30)
+    stored = [codes(matrix[:, column]) for column in range(30)]
+    vector = np.abs(random(40 if side == "normal" else 30))
+    entering = vector if side == "normal" else vector * np.array([scale for _, scale in stored], np.float32)
+    scale = np.float32(entering.max() / np.float32(255))
+    sums = np.rint(entering / scale) @ (
+        np.stack([code for code, _ in stored], axis=1) if side == "normal" else np.stack([code for code, _ in stored])
+    )
+    scales = np.array([each for _, each in stored], np.float32) if side == "normal" else np.ones(40, np.float32)
+    found, _ = run(matrix, vector, "machine", machine(adc_bits=16), side=side, vector="unsigned")
+    np.testing.assert_allclose(found, sums * scale * scales, rtol=1e-5)
+
+
+def test_negative_elements_of_a_vector_without_signs_are_nothing() -> None:
+    matrix, vector = random(12, 5), random(12)
+    cut = run(matrix, np.maximum(vector, 0), "machine", vector="unsigned")[0]
+    np.testing.assert_array_equal(run(matrix, vector, "machine", vector="unsigned")[0], cut)
+    exact = run(matrix, vector, vector="unsigned")[0]
+    np.testing.assert_allclose(exact, vector @ matrix, rtol=1e-5, atol=1e-6)
+
+
+def test_idle_lines_keep_sums_within_the_converters() -> None:
+    """Small values of one sign, and a vector of which two elements count: with signs zeros drive every line, too."""
+    matrix, vector = np.full((128, 1), -0.0472, np.float32), np.zeros(128, np.float32)
+    matrix[127], vector[:2] = 1, (0.75, 0.25)
+    kept, lost = (run(matrix, vector, "machine", vector=kind)[0][0] for kind in ("unsigned", "signed"))
+    assert kept == pytest.approx(-0.0472, rel=0.01)
+    assert abs(lost + 0.0472) > 1
 
 
 def test_noise_is_seeded_and_off_by_default() -> None:
