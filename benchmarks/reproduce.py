@@ -1,6 +1,6 @@
 """Published figures of the systems that pimc models, and ours from runs of programs that it compiles.
 
-    python -m benchmarks.reproduce [camformer|titanus|retransformer|cent|all] [--json]
+    python -m benchmarks.reproduce [camformer|titanus|retransformer|cent|all] [--json] [--plot F.svg]
 
 Classes: E exact arithmetic from public inputs, M within 5 %, A depends on an assumption that the table states. Ends
 with exit code 1 when a row is further away than its class allows.
@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 import textwrap
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 
+from benchmarks.reproduce_plot import write_rows
 from benchmarks.reproduce_rows import Row
+from isa import PimcError
+from pimc.report.pictures import check_picture
 
 SYSTEMS = ("camformer", "titanus", "retransformer", "cent")
 """Systems in the order of the table; `benchmarks.reproduce_<system>` has `rows() -> list[Row]`."""
@@ -45,14 +47,7 @@ def _module(system: str) -> str:
 def cells(row: Row) -> tuple[str, ...]:
     """What the table shows of a row, without its assumption."""
     difference = "0" if row.difference == 0 else f"{100 * row.difference:+.3g} %"
-    numbers = (_number(row.published, row.decimals), _number(row.ours, row.decimals))
-    return (row.claim, *numbers, row.unit, difference, row.tolerance_class)
-
-
-def _number(value: float, decimals: int) -> str:
-    """`value` with the published digits, more where it is too small for them."""
-    least = 1 - math.floor(math.log10(abs(value))) if value and abs(value) < 1 else 0
-    return f"{value:,.{max(decimals, least, 0)}f}"
+    return (row.claim, row.text(row.published), row.text(row.ours), row.unit, difference, row.tolerance_class)
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -99,7 +94,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("system", nargs="?", default="all", choices=(*known, "all"), help="whose figures (all)")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
+    parser.add_argument("--plot", metavar="F", help="draw published figures and ours: .svg, .html or .png")
     chosen = parser.parse_args(arguments)
+    _check_plot(parser, chosen.plot)
     systems = known if chosen.system == "all" else (chosen.system,)
     rows = [row for system in systems for row in rows_of(system)]
     if chosen.json:
@@ -108,7 +105,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(table(rows))
         print()
         print(closing_line(rows))
+    if chosen.plot is not None:
+        title = f"Published figures and ours: {', '.join(systems)}"
+        write_rows(chosen.plot, rows, title, f"{table(rows)}\n\n{closing_line(rows)}")
     return 0 if all(row.is_kept for row in rows) else 1
+
+
+def _check_plot(parser: argparse.ArgumentParser, path: str | None) -> None:
+    """Refuse, before the work, what could not be drawn behind it."""
+    if path is not None:
+        try:
+            check_picture(path)
+        except PimcError as error:
+            parser.error(str(error))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -51,6 +52,11 @@ class Row:
         """Whether the difference is within the bar of its class; class A has none."""
         bars = {"E": 0.0, "M": MODEL_TOLERANCE, "A": float("inf")}
         return abs(self.difference) <= bars[self.tolerance_class]
+
+    def text(self, value: float) -> str:
+        """A figure with the published digits, more where it is too small for them."""
+        least = 1 - math.floor(math.log10(abs(value))) if value and abs(value) < 1 else 0
+        return f"{value:,.{max(self.decimals, least, 0)}f}"
 
     def to_json(self) -> dict[str, Any]:
         """The row as a JSON object."""
