@@ -33,8 +33,8 @@ _OWN_RUN = (
 )
 _PRINTED = "the authors' table; their own simulator gives 0.381334 ms, ours the same"
 _MAPPING = (
-    "our compiler's mapping, not CENT's: values are not transposed through single accesses, softmax and norms run on"
-    " our vector unit instead of RISC-V cores; refresh on; published: block with link and near-memory units"
+    "our compiler's mapping, not CENT's: attention without single reads and writes of banks, softmax and norms on our"
+    " vector unit instead of RISC-V cores; refresh on; published: block with link and near-memory units"
 )
 _PIPELINE = (
     f"{_MAPPING}; ours: tokens under way / (time of all blocks and the head), without links and without the 0.15 ms a"
