@@ -34,10 +34,12 @@ from passes.kv_policies import (
     thorough_length,
 )
 from passes.manager import Observer, Pass, PassManager, PassReport
+from passes.mask_sources import mask_input
 from passes.matrix_layout import MatrixLayout, Tile, matrix_layout
 from passes.ops import EXCLUDED_BELOW, FLOAT_DTYPES, OPS, OpSpec
 from passes.pipelines import PASSES, PIPELINES, binarizing, compressing, parse_pipeline, pipeline
 from passes.place_weights import PlacedMatrix, Placement, PlaceWeights, is_bank_table, place_together
+from passes.search_limits import search_demands, search_problem, size_problems
 from passes.text import large_constants, parse_graph, print_graph
 from passes.verifier import LEVELS, verify
 
@@ -103,6 +105,7 @@ __all__ = [
     "large_constants",
     "layer_encoding",
     "load_kv",
+    "mask_input",
     "matrix_layout",
     "parameters",
     "parse_dim",
@@ -114,6 +117,9 @@ __all__ = [
     "print_graph",
     "product",
     "recognised_counts",
+    "search_demands",
+    "search_problem",
+    "size_problems",
     "stored",
     "suggestion",
     "symbol",

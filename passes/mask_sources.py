@@ -70,3 +70,20 @@ def _is_row_a_sequence(value: Value, keys: Dim) -> bool:
     batch = value.shape[0]
     is_batch = isinstance(batch, int) or not isinstance(keys, Affine) or not batch.symbols & keys.symbols
     return is_batch and all(dim == 1 for dim in value.shape[1:-1])
+
+
+_RENAMES = frozenset({"cast", "reshape", "identity"})
+
+
+def mask_input(mask: Value) -> Value | None:
+    """The input that a key mask is, or is a mere conversion of; `None` when the model computes the mask."""
+    source = mask
+    while source.producer is not None and _is_rename(source):
+        source = source.producer.operand(0)
+    is_input = source.producer is None and not source.is_constant
+    return source if is_input and source.shape == mask.shape else None
+
+
+def _is_rename(value: Value) -> bool:
+    node = value.producer
+    return node is not None and node.op in _RENAMES and not (node.op == "cast" and value.type.dtype != "bool")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from isa import Cam, Machine, ResourceLimitError, UnsupportedError
-from passes import BinaryKeys, Cache, Graph, Node
+from passes import BinaryKeys, Cache, Graph, Node, search_demands, size_problems
 
 
 @dataclass(frozen=True)
@@ -19,6 +18,7 @@ class SearchPlan:
         selection: How keys are scored and chosen.
         cam: The CAM.
         context: Tokens of the longest context, which every key/value head has room for.
+        first_row: First row of its keys and values in their memories.
     """
 
     node: Node
@@ -26,6 +26,7 @@ class SearchPlan:
     selection: BinaryKeys
     cam: Cam
     context: int
+    first_row: int = 0
 
     @property
     def heads(self) -> int:
@@ -42,6 +43,11 @@ class SearchPlan:
         """Tiles before the first merge."""
         return min(self.cam.first_merge_tiles, self.most_tiles)
 
+    @property
+    def rows(self) -> int:
+        """Rows of its keys, and of its values."""
+        return self.cache.kv_heads * self.context
+
 
 def cam_of(machine: Machine) -> Cam:
     """The CAM; raises `UnsupportedError` when the machine has none."""
@@ -50,8 +56,15 @@ def cam_of(machine: Machine) -> Cam:
     return machine.cam
 
 
-def search_plan(graph: Graph, node: Node, cam: Cam, context: int) -> SearchPlan:
+def search_plan(graph: Graph, node: Node, cam: Cam, context: int, first_row: int = 0) -> SearchPlan:
     """The plan of a search.
+
+    Args:
+        graph: The graph of the attention.
+        node: The attention.
+        cam: The CAM.
+        context: Tokens of the longest context.
+        first_row: First row of the memories that no other attention uses.
 
     Raises:
         UnsupportedError: the CAM cannot do what the attention's selection asks for.
@@ -69,40 +82,16 @@ def search_plan(graph: Graph, node: Node, cam: Cam, context: int) -> SearchPlan:
             f"the cache '{cache.name}' forgets tokens, which a CAM does not",
             help="give --kv cam without other policies",
         )
-    problems = list(_problems(cache, selection, cam))
+    problems = list(size_problems(cam, cache, selection))
     if problems:
         raise UnsupportedError(f"the attention '{node.name}' does not fit the CAM", notes=problems)
-    plan = SearchPlan(node, cache, selection, cam, context)
+    plan = SearchPlan(node, cache, selection, cam, context, first_row)
     _check_capacity(plan)
     return plan
 
 
-def _problems(cache: Cache, selection: BinaryKeys, cam: Cam) -> Iterator[str]:
-    if selection.tile != cam.rows:
-        yield f"tiles of {selection.tile} keys; the array holds {cam.rows}"
-    bounds = (
-        ("candidates of a tile", selection.tile_top, cam.tile_top),
-        ("bits of a code", selection.code_bits, cam.code_bits),
-        ("winners", selection.count, cam.kept),
-        ("channels of a key", cache.head_dim, cam.columns),
-        ("elements of a value", cache.value_dim, cam.value_elements),
-    )
-    yield from (f"{found} {what}; the CAM has {most}" for what, found, most in bounds if found > most)
-
-
 def _check_capacity(plan: SearchPlan) -> None:
-    cam, top = plan.cam, plan.selection.tile_top
-    rows = plan.cache.kv_heads * plan.context
-    entries = plan.first_tiles * top
-    if plan.most_tiles > cam.first_merge_tiles:
-        entries = max(entries, cam.kept + cam.merge_tiles * top)
-    demands = (
-        ("keys", rows, cam.keys),
-        ("values", rows, cam.values),
-        ("rows of the value buffer", plan.most_tiles * top, cam.value_rows),
-        ("candidates", entries, cam.candidates),
-    )
-    notes = [f"demand: {found} {what}; bound: {most}" for what, found, most in demands if found > most]
+    notes = search_demands(plan.cam, plan.selection, plan.first_row + plan.rows, plan.context)
     if notes:
         raise ResourceLimitError(
             f"a context of {plan.context} tokens does not fit the CAM",
