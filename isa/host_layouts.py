@@ -26,7 +26,7 @@ _LARGEST = 2**31 - 1
 _PORT_SPACES = {
     **dict.fromkeys(("tokens", "keys", "whole"), ("sb",)),
     "token_rows": ("bank",),
-    "given": ("bank",),
+    "given": ("bank", "xb"),
     **dict.fromkeys(("past", "present"), ("bank", "key", "value", "xb")),
 }
 _CAM_NUMBERS = ("kv_heads", "head_dim", "max_tokens", "sequences")
