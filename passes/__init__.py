@@ -1,8 +1,10 @@
 """The dataflow graph and everything that rewrites it."""
 
+from passes.array_tiles import ArrayTile, array_tiles
 from passes.assign_storage import Storage
 from passes.binarize_attention import BinarizeAttention
 from passes.cache_storage import Stored, cache_facts, cache_from_facts, stored
+from passes.choose_units import ChooseUnits
 from passes.dims import Affine, Dim, bind, product, symbol
 from passes.dims import parse as parse_dim
 from passes.explain import Finding, explain, recognised_counts
@@ -41,6 +43,7 @@ from passes.pipelines import PASSES, PIPELINES, binarizing, compressing, parse_p
 from passes.place_weights import PlacedMatrix, Placement, PlaceWeights, is_bank_table, place_together
 from passes.search_limits import search_demands, search_problem, size_problems
 from passes.text import large_constants, parse_graph, print_graph
+from passes.unit_choice import UnitChoice, UnitSpecification, parse_units
 from passes.verifier import LEVELS, verify
 
 __all__ = [
@@ -52,12 +55,14 @@ __all__ = [
     "PIPELINES",
     "POLICIES",
     "Affine",
+    "ArrayTile",
     "BestKeys",
     "BestPages",
     "BinarizeAttention",
     "BinaryKeys",
     "Cache",
     "Caches",
+    "ChooseUnits",
     "Compression",
     "Dim",
     "Finding",
@@ -85,8 +90,11 @@ __all__ = [
     "Stored",
     "TensorType",
     "Tile",
+    "UnitChoice",
+    "UnitSpecification",
     "Value",
     "apply_operation",
+    "array_tiles",
     "binarizing",
     "bind",
     "bind_symbols",
@@ -112,6 +120,7 @@ __all__ = [
     "parse_graph",
     "parse_kv",
     "parse_pipeline",
+    "parse_units",
     "pipeline",
     "place_together",
     "print_graph",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
 from isa import Machine, ResourceLimitError
+from passes.array_tiles import ArrayTile, array_tiles
 from passes.ir import Graph, Node, Value
 from passes.matrix_layout import MatrixLayout, best_layout
+from passes.unit_choice import UnitChoice
 
 BUFFER_TABLE_WORDS = 4096
 """Lookup tables of at most this many elements stay in the shared buffer."""
@@ -27,6 +29,7 @@ class PlacedMatrix:
         layout: How it is spread.
         column: First linear column of every bank.
         experts: Number of matrices of this layout one behind the other, of which one is chosen at run time.
+        tiles: Its parts in groups of crossbars, which are written from the banks; none where the banks multiply.
     """
 
     name: str
@@ -35,6 +38,7 @@ class PlacedMatrix:
     layout: MatrixLayout
     column: int
     experts: int = 1
+    tiles: tuple[ArrayTile, ...] = ()
 
     @property
     def columns(self) -> int:
@@ -50,15 +54,20 @@ class Placement:
         matrices: In order of columns.
         by_use: For (node name, role) the index into `matrices`; roles are `linear`, `experts`, `table`, `in`, `down`.
         columns: Linear columns of every bank that the matrices take.
+        groups: Groups of crossbars that they take.
+        in_arrays: Names of the nodes whose products run in crossbars.
     """
 
     matrices: tuple[PlacedMatrix, ...]
     by_use: Mapping[tuple[str, str], int]
     columns: int
+    groups: int = 0
+    in_arrays: frozenset[str] = frozenset()
 
     def matrix(self, node: Node, role: str) -> PlacedMatrix:
-        """The matrix that `node` uses in `role`."""
-        return self.matrices[self.by_use[node.name, role]]
+        """The matrix that `node` uses in `role`; without its parts in crossbars where the banks multiply."""
+        matrix = self.matrices[self.by_use[node.name, role]]
+        return matrix if node.name in self.in_arrays else replace(matrix, tiles=())
 
 
 @dataclass(frozen=True)
@@ -103,22 +112,50 @@ def place_together(machine: Machine, graphs: Sequence[Graph]) -> None:
     near_bank = machine.near_bank
     if near_bank is None:
         raise ResourceLimitError(f"the machine '{machine.name}' has no banks to place weights in")
+    tables = [node.operand(0) for graph in graphs for node in graph.nodes if is_bank_table(node)]
     matrices: list[PlacedMatrix] = []
     uses: list[dict[tuple[str, str], int]] = []
-    column = 0
-    tables = [node.operand(0) for graph in graphs for node in graph.nodes if is_bank_table(node)]
+    in_arrays: list[frozenset[str]] = []
+    column = group = 0
+    wanted = [use for graph in graphs for use in _in_arrays(graph)]
     for graph in graphs:
         uses.append({})
+        in_arrays.append(frozenset(use.node.name for use in _in_arrays(graph)))
         for use in (use for node in graph.nodes for use in _uses(node)):
             twin = _find_twin(matrices, use)
             if twin is None:
-                placed = _place(machine, use, column, _is_looked_up(tables, use))
+                loaded = any(_same_matrix(each.weights, False, use.weights, use.role == "table") for each in wanted)
+                placed = _place(machine, use, column, loaded or _is_looked_up(tables, use))
+                placed = replace(placed, tiles=_tiles(machine, placed, group) if loaded else ())
                 column += -(-placed.columns // near_bank.columns_per_row) * near_bank.columns_per_row
+                group += len(placed.tiles)
                 twin = len(matrices)
                 matrices.append(placed)
             uses[-1][use.node.name, use.role] = twin
-    for graph, by_use in zip(graphs, uses, strict=True):
-        graph.facts["place_weights"] = Placement(tuple(matrices), by_use, column)
+    _check_groups(machine, group)
+    for graph, by_use, names in zip(graphs, uses, in_arrays, strict=True):
+        graph.facts["place_weights"] = Placement(tuple(matrices), by_use, column, group, names)
+
+
+def _in_arrays(graph: Graph) -> list[_Use]:
+    """Uses of matrices by products that run in crossbars."""
+    choice: UnitChoice = graph.facts.get("choose_units", UnitChoice())
+    return [use for node in graph.nodes if choice.of(node) == "crossbar" for use in _uses(node)]
+
+
+def _tiles(machine: Machine, placed: PlacedMatrix, first_group: int) -> tuple[ArrayTile, ...]:
+    assert machine.crossbar is not None
+    return array_tiles(machine.crossbar, placed.layout.inputs, placed.layout.outputs, first_group)
+
+
+def _check_groups(machine: Machine, groups: int) -> None:
+    bound = 0 if machine.crossbar is None else machine.crossbar.groups
+    if groups > bound:
+        raise ResourceLimitError(
+            "the matrices do not fit the crossbars",
+            notes=[f"demand: {groups:,} groups of arrays", f"bound: {bound:,} groups"],
+            help="leave blocks in the banks with --units, or take a machine with more groups",
+        )
 
 
 def _place(machine: Machine, use: _Use, column: int, looked_up: bool) -> PlacedMatrix:

@@ -82,6 +82,7 @@ def compile(
     pipeline: str | None = None,
     optimize: bool = True,
     bind: Mapping[str, Any] | None = None,
+    units: str | None = None,
 ) -> Program:
     """Compile an ONNX model to a program.
 
@@ -95,11 +96,15 @@ def compile(
         pipeline: Passes to run, as `a,b{x=1},c`.
         optimize: Whether to run the optional passes.
         bind: Values by name of the inputs that become constants, as `{"use_cache_branch": True}`.
+        units: Units that blocks run on, where the machine has several, as `products=crossbar,attention=banks`; default:
+            what costs least.
 
     Raises:
         PimcError: the model, an option or the machine is refused.
     """
-    return compile_model(model, _machine(machine), dims, max_context, numerics, pipeline, optimize, bind=bind, kv=kv)
+    return compile_model(
+        model, _machine(machine), dims, max_context, numerics, pipeline, optimize, bind=bind, kv=kv, units=units
+    )
 
 
 def simulate(
@@ -140,6 +145,7 @@ def verify(
     seed: int = 0,
     bind: Mapping[str, Any] | None = None,
     kv: str | None = None,
+    units: str | None = None,
 ) -> Verification:
     """Compile a model, run it, and compare every output with ONNX Runtime.
 
@@ -156,6 +162,7 @@ def verify(
         bind: Values by name of the inputs that become constants.
         kv: Policies that compress the KV cache, as for `compile`: outputs are compared with their meaning in numpy
             instead of with ONNX Runtime.
+        units: Units that blocks run on, as for `compile`.
 
     Raises:
         MissingPackageError: ONNX Runtime is not installed.
@@ -166,7 +173,9 @@ def verify(
     if kv is None:
         import_runtime()
     target, record = _machine(machine), Record()
-    program = compile_model(model, target, dims, max_context, numerics, observers=[record], bind=bind, kv=kv)
+    program = compile_model(
+        model, target, dims, max_context, numerics, observers=[record], bind=bind, kv=kv, units=units
+    )
     session = Session(program, target)
     if kv is not None:
         if program.stages:

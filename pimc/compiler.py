@@ -13,17 +13,21 @@ from isa import Machine, Place, Program, ResourceLimitError, UnsupportedError, m
 from passes import (
     Affine,
     BinarizeAttention,
+    ChooseUnits,
     Graph,
     KvSpecification,
     Node,
+    Pass,
     PassManager,
     PassReport,
     PlaceWeights,
+    UnitSpecification,
     Value,
     binarizing,
     compressing,
     load_kv,
     parse_pipeline,
+    parse_units,
     pipeline,
     place_together,
 )
@@ -42,6 +46,8 @@ _LOG = logging.getLogger(__name__)
 
 DEFAULT_MAX_CONTEXT = 2048
 _LEAST_CONTEXT = 32
+USUAL_CONTEXT = 512
+"""Tokens for which the units of attention are chosen when the user names no longest context."""
 DEFAULT_CHUNK = 16
 
 
@@ -58,6 +64,7 @@ def compile_model(
     weights: bool = True,
     bind: Mapping[str, Any] | None = None,
     kv: str | KvSpecification | None = None,
+    units: str | UnitSpecification | None = None,
 ) -> Program:
     """Compile an ONNX model.
 
@@ -76,6 +83,8 @@ def compile_model(
         weights: Whether the program holds the weights; without them it can only be timed.
         bind: Values by name of the inputs that become constants.
         kv: Policies that compress the KV cache, as `pimc policies` lists them: `kivi:bits=4 ; none @ 0-1`, or `@FILE`.
+        units: Units that blocks run on, where the machine has several: `products=crossbar,attention=banks`; default:
+            what costs least.
 
     Returns:
         The program.
@@ -85,11 +94,16 @@ def compile_model(
     """
     policies = load_kv(kv) if isinstance(kv, str) else kv
     chosen = {"pipeline": pipeline_text or ("default" if optimize else "O0"), **machine_metadata(machine)}
+    wanted = parse_units(units) if isinstance(units, str) else units
     if policies is not None:
         chosen["kv"] = policies.text
+    if wanted is not None:
+        chosen["units"] = wanted.text
     if is_folder(source):
         folder = load_folder(str(source))
         graphs = fuse_folder(folder, dims, pipeline_text, optimize, observers, bind, policies)
+        for graph in graphs:
+            PassManager(_unit_passes(machine, wanted, max_context), observers).run(graph)
         place_together(machine, graphs)
         metadata = {**_metadata(folder.path.resolve().name, folder.sha256), **chosen}
         options = ProgramOptions(0, chunk, numerics, {**metadata, "start_token": folder.start_token}, weights, optimize)
@@ -101,11 +115,18 @@ def compile_model(
     search = _search(machine)
     graph = fuse_model(model, dims, pipeline_text, optimize, observers, bind, policies, search)
     if search is None:
-        PassManager([PlaceWeights(machine)], observers).run(graph)
+        PassManager([*_unit_passes(machine, wanted, max_context), PlaceWeights(machine)], observers).run(graph)
     metadata = {**_metadata(model.name, model.sha256), "table_rows": table_rows(graph), **chosen}
     options = ProgramOptions(0, chunk, numerics, metadata, weights, optimize)
     named, build = [(model.name, graph)], build_program if search is None else build_cam_program
     return _longest(named, max_context, lambda context: build(graph, machine, replace(options, max_context=context)))
+
+
+def _unit_passes(machine: Machine, wanted: UnitSpecification | None, max_context: int | None) -> list[Pass]:
+    """The choice of units, where a machine has several or the user asks for one."""
+    if machine.crossbar is None and machine.cam is None and wanted is None:
+        return []
+    return [ChooseUnits(machine, wanted or UnitSpecification(), max_context or USUAL_CONTEXT)]
 
 
 def _longest(graphs: Sequence[tuple[str, Graph]], max_context: int | None, build: Callable[[int], Program]) -> Program:

@@ -80,6 +80,10 @@ class DumpFolder:
             write_text(self.folder / f"{self._count:02}-{report.name}.graph", print_graph(graph))
 
 
+MACHINE_PASSES = ("choose_units", "place_weights")
+"""Passes that a machine brings, beside those of pipelines."""
+
+
 def check_pass_name(name: str, further: Iterable[str] = ()) -> None:
     """Refuse a name that no pass has.
 

@@ -12,9 +12,9 @@ from pimc.backend.emitter import Words
 from pimc.backend.indices import index_at, keep_inside
 from pimc.backend.lowering import Lower, Lowering
 from pimc.backend.nest import element_loops
-from pimc.backend.products import load_row
 from pimc.backend.row_axes import is_token_integer
 from pimc.backend.scalars import is_scalar_index, token_integer
+from pimc.backend.table_rows import load_row
 from pimc.backend.views import View
 
 
@@ -57,10 +57,10 @@ def _load(low: Lowering, node: Node, index: int, target: View) -> None:
     """Read a row from the banks: straight to its place when whole columns fit there."""
     matrix = low.placement.matrix(node, "table")
     if target.is_contiguous and (low.storage.row is not None or matrix.layout.padded_inputs == matrix.layout.inputs):
-        load_row(low, matrix, index, target.words)
+        load_row(low.emitter, matrix, index, target.words)
         return
     with low.storage.scratch(matrix.layout.padded_inputs, "a row of a table") as words:
-        load_row(low, matrix, index, words)
+        load_row(low.emitter, matrix, index, words)
         low.copy_view(target, low.dense(target, words))
 
 

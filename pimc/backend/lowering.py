@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from isa import Indexed, Machine, NearBank
 from passes import Dim, Graph, MatrixLayout, Node, PlacedMatrix, Placement, Tile, Value
+from pimc.backend.crossbar.matrices import multiply
 from pimc.backend.emitter import Emitter, Words, indexed
 from pimc.backend.extents import Extents
 from pimc.backend.nest import Piece, pieces
@@ -20,6 +21,7 @@ from pimc.kv_layout import KvLayout
 if TYPE_CHECKING:
     from pimc.backend.caches.keep_all import KeepAll
     from pimc.backend.caches.selection import AllTokens
+    from pimc.backend.cam.search_plan import SearchPlan
     from pimc.backend.crossbar.cache_arrays import ArrayRooms
 
 
@@ -44,6 +46,7 @@ class CacheRooms:
         selection_table: First word of the constants that the selection reads.
         unit: Where it lies and its attention runs: a name of `pimc.backend.cache_places.CACHE_PLACES`.
         arrays: Its groups of arrays, `None` elsewhere than in crossbars.
+        search: Its rows in the CAM, `None` elsewhere.
     """
 
     keys: KvLayout
@@ -62,6 +65,7 @@ class CacheRooms:
     selection_table: int = 0
     unit: str = "banks"
     arrays: ArrayRooms | None = None
+    search: SearchPlan | None = None
 
 
 @dataclass(frozen=True)
@@ -201,6 +205,9 @@ class Lowering:
 
         The register `column` says how many columns further on the chosen one of several matrices begins.
         """
+        if matrix.tiles:
+            self._multiply_in_arrays(matrix, source, result, accumulate)
+            return
         layout = matrix.layout
         for tile in layout.tiles():
             self._multiply_tile(layout, tile, Words(matrix.column + tile.column, column), source)
@@ -214,6 +221,12 @@ class Lowering:
                 sn=layout.group_outputs,
                 mode="add" if accumulate else "set",
             )
+
+    def _multiply_in_arrays(self, matrix: PlacedMatrix, source: Words, result: Words, accumulate: bool) -> None:
+        assert self.machine.crossbar is not None
+        lines = self.machine.crossbar.array_rows
+        at, out = (lambda element: (source + element).operand), (lambda element: (result + element).operand)
+        multiply(self.emitter, matrix.tiles, lines, at, out, out if accumulate else None)
 
     def _multiply_tile(self, layout: MatrixLayout, tile: Tile, column: Words, source: Words) -> None:
         """One filling of the accumulators; the global buffer keeps x from tile to tile while it holds all of it."""
@@ -236,18 +249,19 @@ class Lowering:
             column = column + width * tile.outputs
 
     @contextmanager
-    def padded(self, view: View, layout: MatrixLayout, room: int) -> Iterator[Words]:
-        """Words of x with finite words behind it, as far as the product reads.
+    def padded(self, view: View, matrix: PlacedMatrix, room: int) -> Iterator[Words]:
+        """Words of x with finite words behind it, as far as the product reads; arrays read x alone.
 
         Words behind x meet zero weights, but must not be NaN or infinite. x is copied when it does not lie side by
         side, or when its room is too short.
 
         Args:
             view: Where x is.
-            layout: Of the matrix.
+            matrix: What x is multiplied with.
             room: Words from the first word of x on that belong to it.
         """
-        used, read = layout.inputs, layout.padded_inputs
+        used = matrix.layout.inputs
+        read = used if matrix.tiles else matrix.layout.padded_inputs
         if view.is_contiguous and (room >= read or read == used):
             self.clear(view.words + used, read - used)
             yield view.words

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from isa import Indexed
-from passes import MatrixLayout, Node, PlacedMatrix, Value
+from passes import Node, PlacedMatrix, Value
 from pimc.backend.elementwise import emit_binary, word_type
-from pimc.backend.emitter import Words, indexed
+from pimc.backend.emitter import Words
 from pimc.backend.indices import index_at
 from pimc.backend.lowering import Lower, Lowering
 from pimc.backend.nest import element_loops
@@ -24,11 +23,11 @@ def lower_linear(low: Lowering, node: Node) -> None:
     matrix = low.placement.matrix(node, "linear")
     if _is_one_row(low, node):
         view = low.storage.aligned(node.operand(0), node)
-        with low.padded(view, matrix.layout, low.storage.free_words(node.operand(0))) as source:
+        with low.padded(view, matrix, low.storage.free_words(node.operand(0))) as source:
             _product_into(low, node, matrix, source, node.optional(2))
         return
     for vector, result in _vectors(low, node):
-        with low.padded(vector, matrix.layout, 0) as source:
+        with low.padded(vector, matrix, 0) as source:
             _product_to(low, matrix, source, node.optional(2), result)
 
 
@@ -85,7 +84,7 @@ def _hidden(low: Lowering, node: Node, view: View, wide: Words, room: int) -> No
     """Emit the first product and the activation."""
     inner, down = low.placement.matrix(node, "in"), low.placement.matrix(node, "down")
     hidden, read, gate = down.layout.inputs, down.layout.padded_inputs, node.optional(3)
-    with low.padded(view, inner.layout, room) as source:
+    with low.padded(view, inner, room) as source:
         low.product(inner, source, wide)
     up = wide if gate is None else wide + hidden
     for bias, place in ((node.optional(2), up), (node.optional(4), wide)):
@@ -150,7 +149,7 @@ def lower_expert_linear(low: Lowering, node: Node) -> None:
     for vector, result, place in element_loops(low.extents, views):
         with (
             index_at(low, place, matrix.experts) as column,
-            low.padded(_last_axis(source, vector), matrix.layout, 0) as words,
+            low.padded(_last_axis(source, vector), matrix, 0) as words,
         ):
             low.emitter.emit("mul", column, column, matrix.layout.columns)
             _product_to(low, matrix, words, None, _last_axis(target, result), column)
@@ -187,52 +186,6 @@ def _as_matrices(left: View, right: View, target: View) -> tuple[View, View, Vie
 def _with_axis(view: View, place: int) -> View:
     shape, strides = view.shape, view.strides
     return View(view.words, (*shape[:place], 1, *shape[place:]), (*strides[:place], 0, *strides[place:]))
-
-
-def load_row(low: Lowering, matrix: PlacedMatrix, index: int, target: Words) -> None:
-    """Read row `index` of a table, which is output `index` of its matrix: all columns lie in one bank."""
-    layout, scalar, emitter = matrix.layout, low.emitter.scalar, low.emitter
-    place = scalar("remu", index, layout.group_outputs)
-    channel = scalar("divu", place, layout.banks)
-    bank = scalar("remu", place, layout.banks)
-    one = emitter.register()
-    emitter.emit("li", one, 1)
-    emitter.emit("shl", one, one, Indexed(0, channel))
-    output = scalar("divu", index, layout.group_outputs)
-    width_done = 0
-    tile = scalar("divu", output, layout.tile_outputs)
-    inside = scalar("remu", output, layout.tile_outputs)
-    emitter.emit("mul", tile, tile, layout.tile_outputs * layout.slice_columns)
-    for start, width in layout.chunks():
-        column = scalar("mul", inside, width)
-        emitter.emit("add", column, column, Indexed(0, tile))
-        if start:
-            _add_chunk_start(low, column, output, layout, start)
-        emitter.emit(
-            "ldb",
-            ch=indexed(0, one),
-            bank=indexed(0, bank),
-            addr=indexed(matrix.column, column),
-            cols=width,
-            dst=(target + width_done).operand,
-        )
-        emitter.release(column)
-        width_done += width * layout.lanes
-    emitter.release(place, channel, bank, one, output, tile, inside)
-
-
-def _add_chunk_start(low: Lowering, column: int, output: int, layout: MatrixLayout, start: int) -> None:
-    """column += start * outputs of the tile that `output` lies in; the last tile may have fewer than the others."""
-    emitter = low.emitter
-    before = emitter.scalar("divu", output, layout.tile_outputs)
-    emitter.emit("mul", before, before, layout.tile_outputs)
-    size = emitter.register()
-    emitter.emit("li", size, layout.bank_outputs)
-    emitter.emit("sub", size, size, Indexed(0, before))
-    emitter.emit("min", size, size, layout.tile_outputs)
-    emitter.emit("mul", size, size, start)
-    emitter.emit("add", column, column, Indexed(0, size))
-    emitter.release(before, size)
 
 
 PRODUCTS: dict[str, Lower] = {

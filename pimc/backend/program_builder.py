@@ -22,6 +22,8 @@ from passes import Graph, Placement
 from pimc.backend.cache_rooms import shared_name
 from pimc.backend.caches.choice import mechanism_of, selection_of
 from pimc.backend.constants import Constants
+from pimc.backend.crossbar.loading import LOAD, emit_loading, staging_words
+from pimc.backend.emitter import Emitter
 from pimc.backend.entry_builder import EntryBuilder, Shared, Spill, Stage, near_bank_of
 from pimc.backend.find_rows import find_rows
 from pimc.backend.host_rooms import HostRooms
@@ -98,6 +100,9 @@ class _Linker:
         self.placement: Placement = stages[0].graph.facts["place_weights"]
         columns = self.placement.columns
         self.rooms = HostRooms([Region("weights", "bank", 0, columns, "weights")] if columns else [])
+        if machine.crossbar is not None and self.placement.groups:
+            size = self.placement.groups * machine.crossbar.columns
+            self.rooms.regions.append(Region("matrices", "xb", 0, size, "scratch"))
         self.allocator = BufferAllocator(machine.shared_buffer.capacity_words)
         self.constants = Constants(self.allocator)
         self.shared = Shared(near_bank_of(machine), self.rooms, self.constants)
@@ -125,8 +130,19 @@ class _Linker:
         self._buffer_regions(constants, links, common)
         registers = self._registers()
         largest = {symbol.name: symbol.high for symbol in registers}
-        parts = [builder.emit(largest) for builder in self.builders]
+        parts = [*(builder.emit(largest) for builder in self.builders), *self._loading()]
         return self._program(parts, registers, constants)
+
+    def _loading(self) -> list[Code]:
+        """The code that writes matrices into arrays, where there are any; it uses words that nothing holds then."""
+        if not self.placement.groups:
+            return []
+        allocator, words = self.builders[0].allocator, staging_words(self.placement.matrices)
+        staging = allocator.allocate(words, "weights on their way into arrays")
+        allocator.release(staging, words)
+        emitter = Emitter()
+        emit_loading(emitter, self.placement.matrices, staging)
+        return [Code(tuple(emitter.code), tuple(emitter.debug), tuple(emitter.sources))]
 
     def _reserve_links(self) -> None:
         for output in dict.fromkeys(output for each in self.builders for output in each.stage.links.values()):
@@ -209,9 +225,11 @@ class _Linker:
         code, starts = _joined(parts)
         entries = [
             replace(entry, address=entry.address + start)
-            for builder, start in zip(self.builders, starts, strict=True)
+            for builder, start in zip(self.builders, starts, strict=False)
             for entry in builder.entries.values()
         ]
+        if len(starts) > len(self.builders):
+            entries.append(Entry(LOAD, starts[-1], ()))
         return Program(
             machine=self.machine.name,
             machine_sha256=self.machine.sha256,
@@ -240,7 +258,7 @@ class _Linker:
             return facts | self.builders[0].facts()
         own = {
             entry.name: {**builder.stage.facts, "max_context": builder.context_limit or 1, **builder.facts()}
-            for entry, builder in zip(entries, self.builders, strict=True)
+            for entry, builder in zip(entries, self.builders, strict=False)
         }
         return facts | {"entries": own}
 

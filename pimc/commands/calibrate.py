@@ -7,7 +7,7 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from typing import TYPE_CHECKING, NamedTuple
 
 from pimc.commands.command import Command
-from pimc.commands.model_options import add_model_options, bound_dimensions, bound_values, positive
+from pimc.commands.model_options import add_model_options, bound_dimensions, bound_values, chosen_units, positive
 
 if TYPE_CHECKING:
     from pimc.calibration.model import Model
@@ -109,7 +109,8 @@ def _model(options: Namespace) -> Model:
     chosen = (options.max_context or options.window, options.numerics, options.pipeline, options.optimize)
     dims, bind = bound_dimensions(options), bound_values(options)
     machine = load_machine(options.machine)
-    program = compile_model(options.model, machine, dims, *chosen, (record,), weights=False, bind=bind)
+    units = chosen_units(options)
+    program = compile_model(options.model, machine, dims, *chosen, (record,), weights=False, bind=bind, units=units)
     check_language_model(program)
     return Model(record.graphs[0], program, storing(options.numerics))
 

@@ -66,11 +66,11 @@ def _run(options: Namespace) -> int:
 def _check_explain(options: Namespace, output: Path | None) -> None:
     """Refuse an explanation of a pass that there is not, or in the midst of a text."""
     from isa import InputError
-    from pimc.observing import check_pass_name
+    from pimc.observing import MACHINE_PASSES, check_pass_name
 
     if options.explain is None:
         return
-    check_pass_name(options.explain, ("place_weights",))
+    check_pass_name(options.explain, MACHINE_PASSES)
     if output is None:
         raise InputError(
             "standard output takes the text or the explanation, not both", help="give -o FILE for the text"
@@ -99,11 +99,11 @@ def _output(options: Namespace) -> Path | None:
 
 
 def _observers(options: Namespace) -> list[Observer]:
-    from pimc.observing import DumpFolder, PrintAfter, check_pass_name
+    from pimc.observing import MACHINE_PASSES, DumpFolder, PrintAfter, check_pass_name
 
     chosen: list[Observer] = []
     if options.print_after is not None:
-        check_pass_name(options.print_after, ("all", "place_weights"))
+        check_pass_name(options.print_after, ("all", *MACHINE_PASSES))
         chosen.append(PrintAfter(options.print_after))
     if options.dump_dir is not None:
         chosen.append(DumpFolder(Path(options.dump_dir)))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pimc.commands.command import Command
-from pimc.commands.model_options import add_model_options, bound_dimensions, bound_values, positive
+from pimc.commands.model_options import add_model_options, bound_dimensions, bound_values, chosen_units, positive
 
 if TYPE_CHECKING:
     from isa import Machine, Program
@@ -137,7 +137,10 @@ class _Compiler:
 
         options, dims, bind = self._options, bound_dimensions(self._options), bound_values(self._options)
         chosen = (self._max_context, options.numerics, options.pipeline, options.optimize)
-        return compile_model(options.model, self._machine, dims, *chosen, weights=weights, bind=bind, kv=kv)
+        units = chosen_units(options)
+        return compile_model(
+            options.model, self._machine, dims, *chosen, weights=weights, bind=bind, kv=kv, units=units
+        )
 
 
 def _windows(options: Namespace) -> Windows:

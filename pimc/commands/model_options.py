@@ -12,7 +12,7 @@ from pimc.commands.blame import blaming
 
 if TYPE_CHECKING:
     from isa import Machine, Program
-    from passes import KvSpecification
+    from passes import KvSpecification, UnitSpecification
     from pimc.compiler import Observer
 
 DEFAULT_MACHINE = "gddr6-aim"
@@ -40,6 +40,11 @@ def add_model_options(parser: ArgumentParser, numerics: str) -> None:
     )
     group.add_argument("-O0", dest="optimize", action="store_false", help="turn every optional pass off")
     group.add_argument("--pipeline", metavar="PASSES", help="passes to run, as 'a,b{x=1},c' (see pimc passes)")
+    group.add_argument(
+        "--units",
+        metavar="UNITS",
+        help="units for blocks, on machines with several: products=crossbar,attention=banks,NODE=UNIT (default: cost)",
+    )
 
 
 def add_policies(parser: ArgumentParser) -> None:
@@ -67,6 +72,13 @@ def chosen_policies(options: Namespace) -> KvSpecification | None:
     from passes import load_kv
 
     return None if options.kv is None else load_kv(options.kv)
+
+
+def chosen_units(options: Namespace) -> UnitSpecification | None:
+    """The units that `--units` names; raises `InputError` when they are refused."""
+    from passes import parse_units
+
+    return None if options.units is None else parse_units(options.units)
 
 
 def bound_values(options: Namespace) -> dict[str, Any]:
@@ -118,7 +130,9 @@ def compile_with(
     dims = bound_dimensions(options, inputs)
     chosen = (options.max_context, options.numerics, options.pipeline, options.optimize)
     bind, policies = bound_values(options), chosen_policies(options)
-    return compile_model(options.model, machine, dims, *chosen, observers, bind=bind, kv=policies)
+    return compile_model(
+        options.model, machine, dims, *chosen, observers, bind=bind, kv=policies, units=chosen_units(options)
+    )
 
 
 def _dimension(text: str) -> tuple[str, int]:

@@ -9,25 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isa import Crossbar, Machine, Region, ResourceLimitError, Segment
-
-
-@dataclass(frozen=True)
-class Tile:
-    """The part of a matrix that a group holds.
-
-    Attributes:
-        group: The group.
-        first_input: First row of the matrix.
-        inputs: Its rows.
-        first_output: First column of the matrix.
-        outputs: Its columns.
-    """
-
-    group: int
-    first_input: int
-    inputs: int
-    first_output: int
-    outputs: int
+from passes import ArrayTile, array_tiles
 
 
 @dataclass(frozen=True)
@@ -44,7 +26,7 @@ class Stored:
     address: int
     inputs: int
     outputs: int
-    tiles: tuple[Tile, ...]
+    tiles: tuple[ArrayTile, ...]
 
 
 @dataclass
@@ -86,13 +68,10 @@ class Rooms:
         """A matrix [inputs, outputs], cut into parts that groups can hold."""
         inputs, outputs = array.shape
         address = self.constant(name, np.asarray(array, np.float32).T)
-        part = self.crossbar
-        tiles = [
-            Tile(self.group(), i, min(part.rows, inputs - i), j, min(part.columns, outputs - j))
-            for j in range(0, outputs, part.columns)
-            for i in range(0, inputs, part.rows)
-        ]
-        return Stored(address, inputs, outputs, tuple(tiles))
+        tiles = array_tiles(self.crossbar, inputs, outputs, self.groups)
+        for _ in tiles:
+            self.group()
+        return Stored(address, inputs, outputs, tiles)
 
     def group(self) -> int:
         """A group that nothing else uses."""

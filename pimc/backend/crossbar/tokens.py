@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from isa import Indexed
+from pimc.backend.crossbar.matrices import multiply
 from pimc.backend.crossbar.rooms import Stored
 from pimc.backend.emitter import Emitter
 
@@ -102,22 +103,15 @@ def _await(emitter: Emitter, rows: Iterable[Row], tokens: int, register: int) ->
 
 
 def product(loop: TokenLoop, matrix: Stored, source: Row, target: Row, bias: int | None, array_rows: int) -> None:
-    """The token's row times a matrix: part sums of tiles that share outputs are added one after another."""
-    for tile in matrix.tiles:
-        out = loop.at(target, tile.first_output)
-        is_first = tile.first_input == 0
-        start = 0 if bias is None else bias + tile.first_output
-        loop.emitter.emit(
-            "xmvm",
-            dst=out,
-            a=loop.at(source, tile.first_input),
-            begin=start if is_first else out,
-            group=tile.group,
-            inputs=tile.inputs,
-            rows=-(-tile.inputs // array_rows),
-            len=tile.outputs,
-            add="no" if is_first and bias is None else "begin",
-        )
+    """The token's row times a matrix, and a bias."""
+    multiply(
+        loop.emitter,
+        matrix.tiles,
+        array_rows,
+        lambda element: loop.at(source, element),
+        lambda element: loop.at(target, element),
+        None if bias is None else lambda element: bias + element,
+    )
 
 
 def load_matrices(emitter: Emitter, matrices: Sequence[Stored]) -> None:

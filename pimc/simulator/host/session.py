@@ -42,6 +42,7 @@ from pimc.simulator.host.memory import (
     write_token_rows,
     write_whole,
 )
+from pimc.simulator.host.parts import part_of
 from pimc.simulator.host.present import present_array
 from pimc.simulator.host.prompt_pieces import is_too_long, joined, prompt_pieces
 from pimc.simulator.host.symbols import bind_masks, bind_symbols, shape_of
@@ -92,6 +93,12 @@ class Session:
         self._filled: dict[str, tuple[int, ...]] = {}  # shapes of what entries have left for others, by `ENTRY/OUTPUT`
         self._stored = 0  # tokens of the cache's memory that may hold data; an encoder's do, though `kv_length` is 0
         self._steps: list[Statistics] = []
+        self._loading: Statistics | None = None
+
+    @property
+    def loading(self) -> Statistics | None:
+        """Statistics of writing constant matrices into arrays, which is done once; `None` before, or without any."""
+        return self._loading
 
     @property
     def statistics(self) -> Statistics:
@@ -117,6 +124,7 @@ class Session:
         self.kv_length = self._stored = 0
         self._filled.clear()
         self._steps.clear()
+        self._loading = None
 
     def run(
         self,
@@ -146,7 +154,7 @@ class Session:
             ResourceLimitError: the tokens do not fit the context or the program.
             UnsupportedError: `past` inputs with tokens for attention without a causal mask.
         """
-        self._part = self._chosen(entry)
+        self._part = part_of(self.program, entry)
         request = check_inputs(self._part, inputs, self._resident())
         wanted = check_outputs(self._part, outputs)
         if self.program.stages and is_too_long(self._part, entry, request.tokens):
@@ -177,7 +185,7 @@ class Session:
         if ids.dtype.kind not in "iu" or not ids.size:
             raise InputError(f"token numbers are {ids.size} values of type {ids.dtype}", help="give integers")
         stages = self.program.stages
-        self._part = self._chosen("decode" if stages else None)
+        self._part = part_of(self.program, "decode" if stages else None)
         port = token_port(self._part)
         shape = tuple(dim if isinstance(dim, int) else ids.size for dim in port.shape)
         arrays = {port.name: ids.astype(port.dtype).reshape(shape)}
@@ -192,21 +200,6 @@ class Session:
         wanted = check_outputs(self._part, names)
         self._prepare_cache(request)
         return self._execute(request, wanted, None, last_only=True)
-
-    def _chosen(self, entry: str | None) -> Program:
-        """What concerns an entry: the whole program, unless it is one of several models.
-
-        Raises:
-            InputError: such a program needs the name of an entry.
-        """
-        stages = self.program.stages
-        if not stages:
-            return self.program
-        if entry not in stages:
-            what = "it is not said which to run" if entry is None else f"none is called '{entry}'"
-            notes = [f"'{name}' takes {', '.join(input_ports(self.program.part(name)))}" for name in stages]
-            raise InputError(f"the program has an entry for each model; {what}", notes=notes)
-        return self.program.part(entry)
 
     def _resident(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the inputs that earlier runs of other entries have left in the machine, by name."""
@@ -229,7 +222,10 @@ class Session:
         """Bring the cache to the length with which the run begins, and its memory behind that to zero.
 
         Attention multiplies what lies behind the attended tokens by 0, so nothing that is not finite may stay there.
+        Constant matrices are written into arrays before anything else.
         """
+        if "load" in self.program.entries and self._loading is None:
+            self._loading = self.simulator.run("load", {}, self.timing_only)
         ports = input_ports(self._part)
         if request.past and self._part.metadata.get("compressed_cache"):
             raise UnsupportedError(

@@ -1,0 +1,235 @@
+"""Pass: choose the unit that each block runs on, where the machine has several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from math import prod
+from typing import ClassVar
+
+from isa import InputError, Machine, ResourceLimitError, UnsupportedError
+from passes.ir import Cache, Graph, Node
+from passes.unit_choice import BY_COST, KINDS, UNITS_OF_BLOCKS, UnitChoice, UnitSpecification
+from passes.unit_costs import (
+    BlockCost,
+    attention_in_arrays,
+    attention_in_banks,
+    matrices_of,
+    products_in_arrays,
+    products_in_banks,
+    static_mw,
+)
+
+_USUAL_TOKENS = 512
+
+
+@dataclass(frozen=True)
+class _Block:
+    """A node with the units that it may run on, and those that it may not, with reasons."""
+
+    node: Node
+    costs: Mapping[str, BlockCost]
+    problems: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class ChooseUnits:
+    """Choose near-bank units, crossbars or the associative memory for products with constants and for attention.
+
+    Precondition: products are `linear` or `feed_forward`, attention is `cached_attention`.
+    Effect: writes a `UnitChoice` to `graph.facts["choose_units"]`; the graph itself stays as it is. Blocks for which
+    `wanted` says `cost` get the unit that makes the product of time and energy of a token smallest, over the whole
+    graph, as `unit_costs` estimates them; groups of arrays go to the blocks that gain most by them.
+    Postcondition: chosen units can run their blocks; the groups of arrays of all blocks are there.
+
+    Attributes:
+        machine: The machine.
+        wanted: What the user wants.
+        tokens: Tokens of the cache for which attention is estimated, and of the context for which arrays are reserved.
+    """
+
+    machine: Machine
+    wanted: UnitSpecification = field(default_factory=UnitSpecification)
+    tokens: int = _USUAL_TOKENS
+    name: ClassVar[str] = "choose_units"
+    optional: ClassVar[bool] = False
+    reassociates: ClassVar[bool] = True
+
+    def run(self, graph: Graph) -> bool:
+        """Choose for every block; returns False because no node changes.
+
+        Raises:
+            InputError: a wish names no block, or a unit that the machine lacks.
+            UnsupportedError: a block that is named cannot run on the unit that is wanted for it.
+            ResourceLimitError: it finds no groups of arrays.
+        """
+        self._check(graph)
+        blocks = [self._block(graph, node) for node in graph.nodes if any(node.op in ops for ops in KINDS.values())]
+        units = {block.node.name: self._wished(block) for block in blocks}
+        free = [block for block in blocks if self.wanted.wish(block.node) == BY_COST and len(block.costs) > 1]
+        units |= _cheapest(blocks, units, free, _rest_ns(self.machine, graph, blocks), static_mw(self.machine))
+        dropped = self._fit(blocks, units)
+        reasons = {block.node.name: self._reason(block, units, dropped) for block in blocks}
+        graph.facts[self.name] = UnitChoice(units, reasons)
+        return False
+
+    def _check(self, graph: Graph) -> None:
+        names = {name for node in graph.nodes for name in (node.name, *node.origins)}
+        there = {"banks": self.machine.near_bank, "crossbar": self.machine.crossbar, "cam": self.machine.cam}
+        for who, unit in self.wanted.wishes:
+            if unit != BY_COST and there[unit] is None:
+                raise InputError(f"--units: the machine '{self.machine.name}' has no unit '{unit}'")
+            wish = UnitSpecification("", ((who, unit),))
+            if who not in KINDS and not any(wish.wish(node) == unit for node in graph.nodes):
+                raise InputError(f"--units: no block is called '{who}'", notes=_examples(names))
+
+    def _block(self, graph: Graph, node: Node) -> _Block:
+        costs: dict[str, BlockCost] = {}
+        problems: dict[str, str] = {}
+        cache = graph.caches.get(str(node.attributes.get("cache")))
+        for unit in UNITS_OF_BLOCKS:
+            problem = unit_problem(self.machine, node, cache, unit)
+            if problem is None:
+                costs[unit] = self._cost(node, cache, unit)
+            else:
+                problems[unit] = problem
+        return _Block(node, costs, problems)
+
+    def _cost(self, node: Node, cache: Cache | None, unit: str) -> BlockCost:
+        if cache is None:
+            products = products_in_banks if unit == "banks" else products_in_arrays
+            return products(self.machine, matrices_of(node))
+        attention = attention_in_banks if unit == "banks" else attention_in_arrays
+        return attention(self.machine, node, cache, self.tokens)
+
+    def _wished(self, block: _Block) -> str:
+        """The unit that is wanted, or the first that can run the block where that one cannot, or where cost decides."""
+        wish = self.wanted.wish(block.node)
+        if wish in block.problems and self.wanted.names(block.node):
+            raise UnsupportedError(f"'{block.node.name}' cannot run on '{wish}': {block.problems[wish]}")
+        return wish if wish in block.costs else next(iter(block.costs), "banks")
+
+    def _fit(self, blocks: Sequence[_Block], units: dict[str, str]) -> set[str]:
+        """Give blocks back to the banks until the groups of arrays suffice: those that gain least by a group first."""
+        crossbar = self.machine.crossbar
+        if crossbar is None:
+            return set()
+        left = crossbar.groups
+        inside = [block for block in blocks if units[block.node.name] == "crossbar"]
+        dropped: set[str] = set()
+        for block in sorted(inside, key=_gain_of_a_group, reverse=True):
+            groups = block.costs["crossbar"].groups
+            if groups <= left or "banks" not in block.costs:
+                left -= groups
+            elif self.wanted.names(block.node):
+                raise ResourceLimitError(
+                    f"'{block.node.name}' finds no groups of arrays left",
+                    notes=[f"demand: {groups:,} groups, {left:,} are left", f"bound: {crossbar.groups:,} groups"],
+                    help="leave other blocks in the banks, or take a machine with more groups",
+                )
+            else:
+                dropped.add(block.node.name)
+                units[block.node.name] = "banks"
+        return dropped
+
+    def _reason(self, block: _Block, units: Mapping[str, str], dropped: set[str]) -> str:
+        name, wish = block.node.name, self.wanted.wish(block.node)
+        costs = "; ".join(f"{unit}: {cost}" for unit, cost in block.costs.items())
+        problems = "; ".join(f"not {unit}: {problem}" for unit, problem in block.problems.items())
+        chosen = "as wanted" if wish == units[name] else "by cost" if wish == BY_COST else f"{wish} is not possible"
+        if name in dropped:
+            assert self.machine.crossbar is not None
+            chosen = f"no room among {self.machine.crossbar.groups:,} groups of arrays"
+        return "; ".join(filter(None, (chosen, costs, problems)))
+
+
+def unit_problem(machine: Machine, node: Node, cache: Cache | None, unit: str) -> str | None:
+    """Why a block cannot run on a unit; `None` when it can."""
+    if unit == "banks":
+        return None if machine.near_bank is not None else "the machine has no near-bank units"
+    if unit == "cam":
+        return "it is no search for keys" if machine.cam is not None else "the machine has no associative memory"
+    if machine.crossbar is None:
+        return "the machine has no crossbars"
+    if cache is None:
+        return None
+    return _columns_problem(machine, node, cache)
+
+
+def _columns_problem(machine: Machine, node: Node, cache: Cache) -> str | None:
+    """Why columns of arrays cannot hold keys and values."""
+    crossbar = machine.crossbar
+    assert crossbar is not None
+    if not crossbar.dual_access:
+        return "values are used from the columns, and the arrays have no dual access"
+    if node.optional(1) is None:
+        return "its keys and values are given, not written token by token"
+    if cache.is_compressed:
+        return "its cache is compressed"
+    if node.operand(0).shape[0] != 1:
+        return "columns hold the tokens of one sequence: give --dim batch=1"
+    widest = max(cache.head_dim, cache.value_dim)
+    if widest > crossbar.rows:
+        return f"a key or value has {widest} elements, and a group of arrays {crossbar.rows} rows"
+    return None
+
+
+def _rest_ns(machine: Machine, graph: Graph, blocks: Sequence[_Block]) -> float:
+    """Time of everything else for a token: each operation once through the vector unit."""
+    own = {block.node for block in blocks}
+    cycles = 0
+    for node in graph.nodes:
+        if node not in own and not node.output.is_constant:
+            width = prod(dim for dim in node.output.shape[2:] if isinstance(dim, int))
+            cycles += machine.vector_unit.duration("vadd", "copy", 1, width).latency
+    return cycles * machine.clock_ns
+
+
+def _cheapest(
+    blocks: Sequence[_Block], fixed: Mapping[str, str], free: Sequence[_Block], rest_ns: float, milliwatts: float
+) -> dict[str, str]:
+    """Units of the blocks that have a choice, for the smallest product of time and energy of all.
+
+    The best choice minimises energy + price * time for some price of time, as the smallest product of two sums lies on
+    the convex hull of the points; prices at which a block changes sides are all that matter.
+    """
+    held = [block.costs[fixed[block.node.name]] for block in blocks if block not in free and block.costs]
+    time, energy = rest_ns + sum(cost.time_ns for cost in held), sum(cost.energy_pj for cost in held)
+    best: tuple[float, dict[str, str]] | None = None
+    for price in _prices(free):
+        units = {block.node.name: _at_price(block, price) for block in free}
+        chosen = [block.costs[units[block.node.name]] for block in free]
+        total_ns = time + sum(cost.time_ns for cost in chosen)
+        product = total_ns * (energy + sum(cost.energy_pj for cost in chosen) + milliwatts * total_ns)
+        if best is None or product < best[0]:
+            best = product, units
+    return {} if best is None else best[1]
+
+
+def _prices(blocks: Sequence[_Block]) -> list[float]:
+    """Prices of a nanosecond in picojoules between those at which a block changes sides."""
+    changes = {0.0}
+    for block in blocks:
+        for one in block.costs.values():
+            for other in block.costs.values():
+                if one.time_ns < other.time_ns and one.energy_pj > other.energy_pj:
+                    changes.add((one.energy_pj - other.energy_pj) / (other.time_ns - one.time_ns))
+    ordered = sorted(changes)
+    return [0.0, *((low + high) / 2 for low, high in pairwise(ordered)), 2 * ordered[-1] + 1]
+
+
+def _at_price(block: _Block, price: float) -> str:
+    return min(block.costs, key=lambda unit: block.costs[unit].energy_pj + price * block.costs[unit].time_ns)
+
+
+def _gain_of_a_group(block: _Block) -> float:
+    """Energy that a group of arrays saves; blocks that can run nowhere else come first."""
+    banks, arrays = block.costs.get("banks"), block.costs["crossbar"]
+    if banks is None:
+        return float("inf")
+    return (banks.energy_pj - arrays.energy_pj) / max(arrays.groups, 1)
+
+
+def _examples(names: set[str]) -> list[str]:
+    return [f"blocks: {', '.join(sorted(filter(None, names))[:6])}, ..."]
