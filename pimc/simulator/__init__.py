@@ -9,6 +9,7 @@ from pimc.simulator.accounting.stats import (
     Statistics,
     total,
 )
+from pimc.simulator.core_chain import ChainRun, ChainStep, CoreChain
 from pimc.simulator.host.session import Session
 from pimc.simulator.kernel_cache import KERNEL_FOLDER
 from pimc.simulator.recording.power import Curves, curves
@@ -23,6 +24,9 @@ __all__ = [
     "KERNEL_FOLDER",
     "CacheStatistics",
     "CellWear",
+    "ChainRun",
+    "ChainStep",
+    "CoreChain",
     "Curves",
     "InstructionStatistics",
     "NodeStatistics",

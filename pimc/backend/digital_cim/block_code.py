@@ -22,12 +22,14 @@ class Block:
         position: Register with the number of tokens before them, or `None` when they are the first.
         cached: For each step of a generation that the block stands for, the tokens before it, whose records are read:
             numbers, or the register `position`.
+        is_stored: Whether the outputs go off chip, for the core with the next layer.
     """
 
     tokens: int
     columns: int
     position: int | None = None
     cached: tuple[int | Indexed, ...] = ()
+    is_stored: bool = True
 
 
 class BlockCode:

@@ -14,7 +14,7 @@ class Phases(BlockCode):
     """Emits the phases of one block."""
 
     def emit(self) -> None:
-        """All phases, from the inputs off chip to the outputs, which stay in the room of the residual."""
+        """All phases, from the inputs off chip to the outputs, in the room of the residual and off chip."""
         layer, places = self.layer, self.places
         steps: tuple[tuple[str, Callable[[], None]], ...] = (
             ("inputs", self._inputs),
@@ -33,6 +33,9 @@ class Phases(BlockCode):
         for name, step in steps:
             with self.emitter.origin(Source(name)):
                 step()
+        if self.block.is_stored:
+            with self.emitter.origin(Source("outputs")):
+                self.emitter.emit("stoff", places.outputs_at, places.residual, self.block.tokens * layer.hidden)
 
     def _cache_steps(self) -> Iterator[tuple[str, Callable[[], None]]]:
         """Phases of keys and values, without those of units that are off."""

@@ -38,11 +38,12 @@ PUBLISHED_INSTANCE = Workload(8, 8)
 
 
 def build_cim_layer(layer: CimLayer, machine: Machine, workload: Workload) -> Program:
-    """A layer with four entries.
+    """A layer with five entries.
 
-    `load` brings the weights into the arrays; `prefill` takes all tokens of the prompt, `decode` one token behind
-    kv_length others; `instance` is the published instance of 8 + 8 tokens, phase by phase, in which a generated token's
-    phases do not wait for the token before it.
+    `load` brings the weights into the arrays; `prefill` takes all tokens of the prompt, `token` one of them behind
+    kv_length others whose keys and values are still in the buffer, `decode` one behind others whose records are read;
+    `instance` is the published instance of 8 + 8 tokens, phase by phase, in which a generated token's phases do not
+    wait for the token before it, and whose outputs stay in the buffer.
 
     Args:
         layer: Its sizes.
@@ -88,8 +89,9 @@ def _blocks(workload: Workload) -> dict[str, Block]:
     """The tokens that each entry takes."""
     instance = PUBLISHED_INSTANCE
     return {
-        "instance": Block(instance.tokens, instance.tokens, cached=_steps(instance)),
+        "instance": Block(instance.tokens, instance.tokens, cached=_steps(instance), is_stored=False),
         "prefill": Block(workload.prompt, workload.prompt),
+        "token": Block(1, workload.tokens, _KV_LENGTH),
         "decode": Block(1, workload.tokens, _KV_LENGTH, (Indexed(0, _KV_LENGTH),)),
     }
 

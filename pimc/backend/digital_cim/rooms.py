@@ -59,6 +59,9 @@ def tiling(layer: CimLayer, core: DigitalCim) -> Tiling:
     )
 
 
+_OFF_CHIP = ("inputs_at", "outputs_at", "records_at", "weights_at", "slot")
+
+
 @dataclass(frozen=True)
 class Rooms:
     """First words of what the shared buffer holds, and first bytes of what lies off chip.
@@ -76,6 +79,7 @@ class Rooms:
         meta: Meta words of the channels.
         end: First free word.
         inputs_at: First byte of the inputs.
+        outputs_at: First byte of the outputs.
         records_at: First byte of the records of the cache.
         weights_at: First byte of the weights.
         slot: Bytes from one record to the next.
@@ -93,6 +97,7 @@ class Rooms:
     meta: int
     end: int
     inputs_at: int
+    outputs_at: int
     records_at: int
     weights_at: int
     slot: int
@@ -109,7 +114,7 @@ class Rooms:
 
     def off_chip(self) -> dict[str, int]:
         """Names and numbers of what lies off chip."""
-        return {name: int(getattr(self, name)) for name in ("inputs_at", "records_at", "weights_at", "slot")}
+        return {name: int(getattr(self, name)) for name in _OFF_CHIP}
 
 
 def rooms(layer: CimLayer, tiles: Tiling, tokens: int, context: int, score_words: int) -> Rooms:
@@ -131,5 +136,6 @@ def rooms(layer: CimLayer, tiles: Tiling, tokens: int, context: int, score_words
     if not layer.cache.has_records:
         slot = tiles.row_words
     octets = context * layer.hidden
+    bytes_at = (0, octets, 2 * octets, 2 * octets + context * slot, slot)
     names = [field.name for field in fields(Rooms)]
-    return Rooms(**dict(zip(names, (*words, 0, octets, octets + context * slot, slot), strict=True)))
+    return Rooms(**dict(zip(names, (*words, *bytes_at), strict=True)))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 import isa
 from pimc.backend import CimLayer, DeclaredCache, LayerNumbers
+from pimc.simulator import Simulator
 
 F = np.float32
 Words = NDArray[np.float32]
@@ -127,3 +128,24 @@ def random_layer(seed: int, layer: CimLayer = LAYER) -> NumpyLayer:
     scales = random.uniform(8, 20, 64).astype(np.float16).astype(F)
     zeros = random.uniform(-140, -90, 64).astype(np.float16).astype(F)
     return NumpyLayer(layer, weights, gains, addends, scales, zeros)
+
+
+def place_numbers(simulator: Simulator, model: NumpyLayer) -> None:
+    """Put weights, gains, addends and scales of a layer on a core, and the weights into its arrays."""
+    program, state = simulator.program, simulator.state
+    weights = np.concatenate([model.weights[name].reshape(-1) for name in isa.DIGITAL_CIM_MATRICES])
+    at = program.metadata["off_chip"]["weights_at"]
+    state.cim.off_chip[at : at + weights.size] = weights.view(np.uint8)
+    for name, words in (
+        ("gains", model.gains.reshape(-1)),
+        ("addends", np.concatenate([model.addends[name] for name in ("query", "key", "value", "up")])),
+    ):
+        start = program.symbol(name).address
+        state.shared[start : start + words.size] = words
+    meta = program.symbol("meta").address
+    state.shared_integers[meta : meta + 64] = _half(model.scales) | _half(model.zeros) << 16
+    simulator.run("load")
+
+
+def _half(values: Words) -> NDArray[np.int32]:
+    return values.astype(np.float16).view(np.uint16).astype(np.int32)

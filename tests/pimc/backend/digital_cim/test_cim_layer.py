@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from small_core import LAYER, NumpyLayer, Words, random_layer, small_core, variants
+from small_core import LAYER, NumpyLayer, Words, place_numbers, random_layer, small_core, variants
 
 import isa
 from pimc.backend import CimLayer, DeclaredCache, Workload, build_cim_layer
@@ -26,29 +26,12 @@ def core(tmp_path: Path) -> isa.Machine:
     return small_core(tmp_path)
 
 
-def _half(values: Words) -> np.ndarray:
-    return values.astype(np.float16).view(np.uint16).astype(np.int32)
-
-
 def _loaded(machine: isa.Machine, model: NumpyLayer, inputs: Words, workload: Workload) -> Simulator:
-    """The layer's program with weights, gains, addends, scales and the inputs of a block in place."""
-    program = build_cim_layer(model.layer, machine, workload)
+    """The layer's program with its numbers and the inputs of a block in place."""
     simulator = Simulator(machine)
-    simulator.load(program)
-    state, places = simulator.state, program.metadata["off_chip"]
-    weights = np.concatenate([model.weights[name].reshape(-1) for name in isa.DIGITAL_CIM_MATRICES])
+    simulator.load(build_cim_layer(model.layer, machine, workload))
+    place_numbers(simulator, model)
     _give(simulator, inputs)
-    at = places["weights_at"]
-    state.cim.off_chip[at : at + weights.size] = weights.view(np.uint8)
-    for name, words in (
-        ("gains", model.gains.reshape(-1)),
-        ("addends", np.concatenate([model.addends[name] for name in ("query", "key", "value", "up")])),
-    ):
-        start = program.symbol(name).address
-        state.shared[start : start + words.size] = words
-    meta = program.symbol("meta").address
-    state.shared_integers[meta : meta + 64] = _half(model.scales) | _half(model.zeros) << 16
-    simulator.run("load")
     return simulator
 
 
@@ -79,6 +62,19 @@ def test_a_prompt_and_steps_behind_it_are_those_of_numpy(core: isa.Machine, seed
         earlier = np.stack([model.through_codes(row) for row in exact[:position]])
         context = np.concatenate([earlier, exact[position : position + 1]])
         np.testing.assert_array_equal(_outputs(simulator, 1)[0], model.token(x[position], context))
+
+
+def test_a_prompt_token_by_token_is_the_prompt_at_once(core: isa.Machine) -> None:
+    """Keys and values of earlier tokens are still in the buffer, exact."""
+    model = random_layer(5)
+    x = np.random.default_rng(5).integers(-90, 90, (5, 32)).astype(np.float32)
+    at_once = _loaded(core, model, x, Workload(5, 4))
+    at_once.run("prefill")
+    simulator = _loaded(core, model, x[:1], Workload(5, 4))
+    for position in range(5):
+        _give(simulator, x[position : position + 1])
+        simulator.run("token", {"kv_length": position})
+        np.testing.assert_array_equal(_outputs(simulator, 1)[0], _outputs(at_once, 5)[position])
 
 
 @pytest.mark.parametrize("units", ["both", "pruned", "coded", "plain"])
