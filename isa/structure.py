@@ -13,7 +13,7 @@ from isa.program import PORT_KINDS, Program, Region, Segment
 from isa.spec import REGISTER_COUNT
 
 SPACES = ("sb", "bank", "gb", "acc", "key", "value", "xb")
-REGION_SPACES = ("sb", "bank", "xb")
+REGION_SPACES = ("sb", "bank", "key", "value", "xb")
 ROLES = ("weights", "cache", "output", "constants", "inputs", "scratch")
 ELEMENTS = ("number", "code")
 NUMERICS = ("machine", "fp32")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from passes import Node
 from pimc.backend.attention import attend
 from pimc.backend.cache_append import append_key, append_value
+from pimc.backend.cam.attention_in_cam import append_searched_value, append_signs, attend_in_cam
 from pimc.backend.crossbar.attention_in_arrays import append_key_column, append_value_column, attend_in_arrays
 from pimc.backend.lowering import Lowering
 
@@ -31,6 +32,7 @@ class CachePlace:
 CACHE_PLACES = {
     "banks": CachePlace(append_key, append_value, attend),
     "crossbar": CachePlace(append_key_column, append_value_column, attend_in_arrays),
+    "cam": CachePlace(append_signs, append_searched_value, attend_in_cam),
 }
 """By the name of the unit, as `CacheRooms.unit` has it."""
 

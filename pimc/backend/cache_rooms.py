@@ -1,36 +1,20 @@
-"""Rooms of KV caches: columns in the banks, with the symbols and ports by which the host finds them."""
+"""Rooms of KV caches, with the symbols and ports by which the host finds them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from isa import Machine, MachineError, NearBank, Region, ResourceLimitError, Symbol, UnsupportedError
-from passes import Cache, Dim, Graph
+from isa import Machine, NearBank, Region, ResourceLimitError, Symbol, UnsupportedError
+from passes import Cache, Graph
+from pimc.backend.cache_sizes import CacheSizes
 from pimc.backend.caches.choice import mechanism_of, selection_of
 from pimc.backend.chosen_units import attention_unit
-from pimc.backend.crossbar.cache_arrays import ARRAY_SPACE, array_rooms
 from pimc.backend.host_rooms import HostRooms, check_columns, symbol_name
 from pimc.backend.lowering import CacheRooms
+from pimc.backend.rooms_outside_banks import rooms_in_arrays, rooms_in_cam
 from pimc.kv_layout import KvLayout, choose_groups
-
-
-@dataclass(frozen=True)
-class CacheSizes:
-    """How much a KV cache holds.
-
-    Attributes:
-        sequences: Sequences of a batch.
-        tokens: Number of keys of a run in the end, past ones included.
-        most_tokens: Its largest value.
-        first: Register with the number of past tokens, `None` when there are none.
-    """
-
-    sequences: int
-    tokens: Dim
-    most_tokens: int
-    first: int | None
 
 
 @dataclass
@@ -67,21 +51,26 @@ def place_caches(
     rooms: HostRooms,
     shared: SharedCaches,
 ) -> dict[str, CacheRooms]:
-    """Give every KV cache its columns in banks or arrays; one that an earlier graph of the program has keeps them.
+    """Give every KV cache its place in banks, arrays or CAM; one that an earlier graph of the program has keeps it.
 
     Raises:
-        ResourceLimitError: weights and caches need more columns than a bank has, or more arrays than there are.
-        UnsupportedError: graphs of the program disagree about the heads or sequences of a cache, or arrays cannot
+        ResourceLimitError: weights and caches need more columns than a bank has, or more arrays than there are, or
+            more rows than the CAM has.
+        UnsupportedError: graphs of the program disagree about the heads or sequences of a cache, or its unit cannot
             hold it.
     """
     caches: dict[str, CacheRooms] = {}
     column = first_column
     for cache in graph.caches.values():
-        if attention_unit(graph, cache) == "crossbar":
-            caches[cache.name] = _rooms_in_arrays(graph, machine, cache, sizes[cache.name], rooms, shared)
+        unit, own = attention_unit(graph, cache), sizes[cache.name]
+        if unit != "banks":
+            name = shared_name(cache)
+            size = replace(own, most_tokens=max(own.most_tokens, shared.most_tokens.get(name, 0) if name else 0))
+            outside = rooms_in_arrays if unit == "crossbar" else rooms_in_cam
+            caches[cache.name] = outside(graph, machine, cache, size, rooms, shared.rooms.get(name) if name else None)
             continue
         _check_head(near_bank, cache)
-        caches[cache.name], column = _exact_rooms(near_bank, cache, sizes[cache.name], column, rooms, shared)
+        caches[cache.name], column = _exact_rooms(near_bank, cache, own, column, rooms, shared)
     end_of_exact = column
     for each, place in caches.items():
         columns = 0 if place.code_column else place.mechanism.code_columns(place)
@@ -101,35 +90,6 @@ def place_caches(
     return caches
 
 
-def _rooms_in_arrays(
-    graph: Graph, machine: Machine, cache: Cache, size: CacheSizes, rooms: HostRooms, shared: SharedCaches
-) -> CacheRooms:
-    """Groups of arrays behind those that are taken, unless an earlier graph has placed the cache."""
-    crossbar = machine.crossbar
-    if crossbar is None:
-        raise MachineError(f"the machine '{machine.name}' has no crossbars for the cache '{cache.name}'")
-    name = shared_name(cache)
-    context = max(size.most_tokens, shared.most_tokens.get(name, 0) if name else 0)
-    keys, values = (
-        KvLayout(kind, cache.kv_heads, width, 1, 1, 1, width, context, size.sequences)
-        for kind, width in (("key", cache.head_dim), ("value", cache.value_dim))
-    )
-    earlier = shared.rooms.get(name) if name else None
-    if earlier is not None:
-        if (earlier.keys, earlier.values) != (keys, values) or earlier.arrays is None:
-            raise UnsupportedError(f"the models hold keys and values of '{name}' in different places or shapes")
-        return replace(earlier, first=size.first, tokens=size.tokens)
-    taken = [region.address + region.size for region in rooms.regions if region.space == ARRAY_SPACE]
-    first_group = max(taken, default=0) // crossbar.columns
-    node = next(node for node in graph.nodes if node.attributes.get("cache") == cache.name)
-    arrays = array_rooms(node, cache, crossbar, first_group, context)
-    region = rooms.named(f"arrays.{symbol_name(cache.name)}")
-    size_in_columns = arrays.groups * crossbar.columns
-    rooms.regions.append(Region(region, ARRAY_SPACE, first_group * crossbar.columns, size_in_columns, "cache"))
-    length = (size.first, size.tokens, context, mechanism_of(cache), selection_of(cache), 0)
-    return CacheRooms(keys, 0, values, 0, *length, unit="crossbar", arrays=arrays)
-
-
 def _exact_rooms(
     near_bank: NearBank, cache: Cache, size: CacheSizes, column: int, rooms: HostRooms, shared: SharedCaches
 ) -> tuple[CacheRooms, int]:
@@ -145,7 +105,7 @@ def _exact_rooms(
     )
     earlier = shared.rooms.get(name) if name else None
     if earlier is not None:
-        if (earlier.keys, earlier.values, earlier.arrays) != (keys, values, None):
+        if (earlier.keys, earlier.values, earlier.unit) != (keys, values, "banks"):
             raise UnsupportedError(f"the models hold keys and values of '{name}' in different shapes")
         return replace(earlier, first=size.first, tokens=size.tokens), column
     value_column = column + keys.columns * size.sequences
@@ -206,14 +166,16 @@ def _cache_symbols(cache: Cache, place: CacheRooms, rooms: HostRooms) -> list[Sy
     """Symbols of the keys and the values: those that an earlier graph has made, or new ones."""
     name = rooms.named(symbol_name(cache.name))
     layouts = ((place.keys, place.key_column), (place.values, place.value_column))
-    wanted = (
-        tuple(
+    wanted: Sequence[Symbol]
+    if place.arrays is not None:
+        wanted = place.arrays.symbols(name)
+    elif place.search is not None:
+        wanted = place.search.symbols(name)
+    else:
+        wanted = [
             Symbol(f"{name}.{layout.kind}", "bank", column, layout.columns * layout.sequences, layout.to_json())
             for layout, column in layouts
-        )
-        if place.arrays is None
-        else place.arrays.symbols(name)
-    )
+        ]
     found: list[Symbol] = []
     for new in wanted:
         same = (new.space, new.address, new.layout)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from isa import RegisterSymbol
 from passes import Affine, Cache, Dim, Graph, Node, Value
-from pimc.backend.cache_rooms import CacheSizes
+from pimc.backend.cache_sizes import CacheSizes
 from pimc.backend.emitter import Emitter
 from pimc.backend.extents import EARLIER, Extents
 from pimc.backend.lowering import HostRegisters

@@ -124,15 +124,9 @@ def _row_symbol(name: str, value: Value, address: int, width: int) -> Symbol:
 def _place_cache(graph: Graph, plan: SearchPlan, rooms: HostRooms) -> None:
     """Name keys and values in the CAM, and the ports through which the host gives and reads them."""
     cache = plan.cache
-    spaces = (
-        ("key", cache.head_dim, cache.past_key, cache.present_key),
-        ("value", cache.value_dim, cache.past_value, cache.present_value),
-    )
-    for space, width, past, present in spaces:
-        layout = {"kind": f"cam_{space}", "kv_heads": cache.kv_heads, "head_dim": width}
-        layout |= {"max_tokens": plan.context, "sequences": 1}
-        name = f"{symbol_name(cache.name)}.{space}"
-        symbol = Symbol(name, space, 0, cache.kv_heads * plan.context, layout)
+    key, value = plan.symbols(symbol_name(cache.name))
+    ports = ((key, cache.past_key, cache.present_key), (value, cache.past_value, cache.present_value))
+    for symbol, past, present in ports:
         rooms.symbols.append(symbol)
         for port, direction, kind in ((past, "input", "past"), (present, "output", "present")):
             if port is not None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from isa import Cam, Machine, ResourceLimitError, UnsupportedError
+from isa import Cam, Machine, ResourceLimitError, Symbol, UnsupportedError
 from passes import BinaryKeys, Cache, Graph, Node, search_demands, size_problems
+
+KEY_SPACE, VALUE_SPACE = "key", "value"
+"""Spaces of symbols and regions whose addresses are rows of the CAM's memories."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,19 @@ class SearchPlan:
     def rows(self) -> int:
         """Rows of its keys, and of its values."""
         return self.cache.kv_heads * self.context
+
+    def row(self, head: int) -> int:
+        """Row of the first key and value of a key/value head."""
+        return self.first_row + head * self.context
+
+    def symbols(self, name: str) -> tuple[Symbol, Symbol]:
+        """Keys and values for the host."""
+        return self._symbol(name, KEY_SPACE, self.cache.head_dim), self._symbol(name, VALUE_SPACE, self.cache.value_dim)
+
+    def _symbol(self, name: str, space: str, width: int) -> Symbol:
+        layout: dict[str, object] = {"kind": f"cam_{space}", "kv_heads": self.cache.kv_heads, "head_dim": width}
+        layout |= {"max_tokens": self.context, "sequences": 1}
+        return Symbol(f"{name}.{space}", space, self.first_row, self.rows, layout)
 
 
 def cam_of(machine: Machine) -> Cam:
