@@ -16,7 +16,7 @@ from benchmarks.shape_only import shape_only_graph
 from isa import Machine, Program, load_machine
 from passes import PassManager, pipeline
 from pimc.backend import CimLayer, DeclaredCache, Workload, build_cim_layer, cim_layers
-from pimc.simulator import ScaledModel, Simulator, Statistics
+from pimc.simulator import ChainStep, CoreChain, ScaledModel, Simulator, Statistics
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 from model_weights import AbsentWeights  # models/ is a folder of scripts, no package
@@ -140,19 +140,25 @@ class Faithful:
     tokens_per_j: float
 
 
-def faithful(model: Model, workload: Workload, machine: Machine) -> Faithful:
-    """Run the prompt, and steps at every 64th length of the context, between which cost is linear."""
-    simulator = Simulator(machine)
-    simulator.load(program_of(model, workload, machine))
-    prefill = simulator.run("prefill", timing_only=True)
+def faithful(model: Model, workload: Workload, machine: Machine, side_by_side: bool = False) -> Faithful:
+    """Run a model on a chain of cores: the prompt, and steps at every 64th length of the context.
+
+    Between these lengths cost is linear.
+
+    Args:
+        model: The model.
+        workload: Its tokens.
+        machine: One of its cores.
+        side_by_side: Whether the prompt goes token by token through the cores, so that they work at the same time;
+            else a core takes the whole prompt before the next one begins.
+    """
+    chain = CoreChain(machine, [program_of(model, workload, machine)] * len(model.layers))
+    tokens = [ChainStep("token", {"kv_length": position}) for position in range(workload.prompt)]
+    prompt = chain.run(tokens if side_by_side else [ChainStep("prefill")], timing_only=True)
     lengths = [*range(workload.prompt, workload.tokens - 1, _SAMPLED_TOKENS), workload.tokens - 1]
-    steps = [simulator.run("decode", {"kv_length": length}, timing_only=True) for length in lengths]
-    cycles = prefill.cycles + _sum(lengths, [step.cycles for step in steps])
-    seconds = cycles * machine.clock_ns * 1e-9 * len(model.layers)
-    leakage_w = _leakage_j(prefill) / prefill.time_s
-    moved_j = prefill.energy_j - _leakage_j(prefill)
-    moved_j += _sum(lengths, [step.energy_j - _leakage_j(step) for step in steps])
-    energy_j = len(model.layers) * (moved_j + leakage_w * seconds)
+    steps = [chain.run([ChainStep("decode", {"kv_length": length})], timing_only=True) for length in lengths]
+    seconds = prompt.time_s + _sum(lengths, [step.time_s for step in steps])
+    energy_j = prompt.energy_j + _sum(lengths, [step.energy_j for step in steps])
     return Faithful(workload.tokens / seconds, workload.tokens / energy_j)
 
 
@@ -165,13 +171,9 @@ def peak_power_w(machine: Machine) -> float:
     return core.peak_power_w + (access_mw + buffer.leakage_mw) * 1e-3
 
 
-def _leakage_j(found: Statistics) -> float:
-    return sum(joules for part, joules in found.energy_by_unit_j.items() if part.endswith("_leakage"))
-
-
-def _sum(places: list[int], values: list[float] | list[int]) -> float:
+def _sum(places: list[int], values: list[float]) -> float:
     """Sum over all integers from the first place to the last of what is linear between places."""
-    total = float(values[0])
+    total = values[0]
     for before, after, low, high in zip(places, places[1:], values, values[1:], strict=False):
         count = after - before
         total += count * low + (high - low) * (count + 1) / 2
@@ -185,9 +187,9 @@ def scaled_point(model: Model, workload: Workload) -> ScaledModel:
 
 
 @cache
-def faithful_point(model: Model, workload: Workload) -> Faithful:
+def faithful_point(model: Model, workload: Workload, side_by_side: bool = False) -> Faithful:
     """`faithful` on the model's bundled machine."""
-    return faithful(model, workload, load_machine(model.machine))
+    return faithful(model, workload, load_machine(model.machine), side_by_side)
 
 
 def weights_load(model: Model, workload: Workload, machine: Machine) -> Statistics:

@@ -131,6 +131,18 @@ def test_without_the_accounting_a_longer_context_is_slower() -> None:
     assert long.tokens_per_j < short.tokens_per_j
 
 
+def test_cores_side_by_side_shorten_the_prompt_only() -> None:
+    machine = load_machine("dcim-titanus")
+    points = {generated: Workload(32, generated) for generated in (1, 8)}
+    found = {
+        generated: [runs.faithful(runs.OPT_125M, workload, machine, way) for way in (False, True)]
+        for generated, workload in points.items()
+    }
+    gains = {generated: pair[1].tokens_per_s / pair[0].tokens_per_s for generated, pair in found.items()}
+    assert gains[1] > gains[8] > 1
+    assert all(pair[1].tokens_per_j > pair[0].tokens_per_j for pair in found.values())
+
+
 def test_sums_between_samples_are_those_of_lines() -> None:
     values = [3.0 * place + 2 for place in range(10, 31)]
     assert runs._sum([10, 17, 30], [values[0], values[7], values[20]]) == pytest.approx(sum(values))
