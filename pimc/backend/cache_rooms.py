@@ -62,12 +62,13 @@ def place_caches(
     caches: dict[str, CacheRooms] = {}
     column = first_column
     for cache in graph.caches.values():
-        unit, own = attention_unit(graph, cache), sizes[cache.name]
+        name, own = shared_name(cache), sizes[cache.name]
+        earlier = shared.rooms.get(name) if name else None
+        unit = attention_unit(graph, cache) if earlier is None else earlier.unit
         if unit != "banks":
-            name = shared_name(cache)
             size = replace(own, most_tokens=max(own.most_tokens, shared.most_tokens.get(name, 0) if name else 0))
             outside = rooms_in_arrays if unit == "crossbar" else rooms_in_cam
-            caches[cache.name] = outside(graph, machine, cache, size, rooms, shared.rooms.get(name) if name else None)
+            caches[cache.name] = outside(graph, machine, cache, size, rooms, earlier)
             continue
         _check_head(near_bank, cache)
         caches[cache.name], column = _exact_rooms(near_bank, cache, own, column, rooms, shared)

@@ -8,25 +8,10 @@ from typing import Any
 import onnx
 
 from isa import Machine, Program, load_machine
-from passes import Cache, Graph, Node, PassManager, PlaceWeights, TensorType, symbol
+from passes import Cache, Graph, PassManager, PlaceWeights, TensorType, UnitChoice, symbol
 from pimc.backend import ProgramOptions, build_program
 from pimc.compiler import fuse_model
 from pimc.frontend import wrap_model
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """What the pass that chooses units leaves.
-
-    Attributes:
-        units: Unit by name of the node.
-    """
-
-    units: dict[str, str]
-
-    def of(self, node: Node) -> str:
-        """The unit of a node."""
-        return self.units.get(node.name, "banks")
 
 
 def machine_with_arrays(columns: int = 3, tables: bool = False, **changes: Any) -> Machine:
@@ -46,7 +31,7 @@ def machine_with_arrays(columns: int = 3, tables: bool = False, **changes: Any) 
 def choose_arrays(graph: Graph) -> None:
     """Let all attention run in crossbars."""
     attentions = [node.name for node in graph.nodes if node.op == "cached_attention"]
-    graph.facts["choose_units"] = Chosen(dict.fromkeys(attentions, "crossbar"))
+    graph.facts["choose_units"] = UnitChoice(dict.fromkeys(attentions, "crossbar"))
 
 
 def compile_in_arrays(

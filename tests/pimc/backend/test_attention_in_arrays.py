@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -16,9 +17,11 @@ from numpy.typing import NDArray
 
 from isa import Machine, ResourceLimitError, UnsupportedError, check_program
 from passes import Caches, Graph, PlaceWeights, interpret
+from pimc import cli
 from pimc.backend import ProgramOptions, build_program
 from pimc.simulator import Session
 
+CORPUS = Path(__file__).parents[3] / "models" / "corpus"
 WIDTH = 12
 FORMS = {
     "plain": Attention(),
@@ -178,3 +181,10 @@ def test_what_arrays_cannot_hold_is_refused_by_name() -> None:
     x = m.input("x", 2, "seq", WIDTH)
     with pytest.raises(UnsupportedError, match="batch=1"):
         compile_in_arrays(m.model([attention(m, Attention(), x, x, WIDTH)]), machine_with_arrays(2))
+
+
+def test_entries_of_a_program_share_what_lies_in_arrays() -> None:
+    """The decoder's prompt writes the keys of the encoder's tokens; later tokens find them where they are."""
+    folder = str(CORPUS / "encoder-decoders" / "t5-dynamo")
+    units = ["-m", "e2e-pim", "--units", "products=banks,attention=crossbar"]
+    assert cli.main(["verify", folder, "--dim", "batch=1", "--max-context", "48", *units, "-q"]) == 0
