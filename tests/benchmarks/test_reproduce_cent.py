@@ -37,6 +37,15 @@ def test_published_figures_of_traces_are_those_of_the_golden_file(rows: list[Row
     assert [int(line["cycles"]) for line in golden] == [row.published for row in rows if row.unit == "cycles"]
 
 
+def test_the_picture_of_the_page_has_these_figures(rows: list[Row]) -> None:
+    """After a change on purpose: `python -m benchmarks.reproduce cent --plot docs/reproduce-cent.svg`."""
+    drawn = (Path(cent.__file__).parents[1] / "docs" / "reproduce-cent.svg").read_text(encoding="utf-8")
+    for row in rows:
+        assert f">{row.claim}<" in drawn, row.claim
+        if "trace" in row.claim:
+            assert f">{row.text(row.published)} / {row.text(row.ours)}<" in drawn, row.claim
+
+
 def test_every_row_of_a_compiled_program_states_its_assumption(rows: list[Row]) -> None:
     compiled = [row for row in rows if "trace" not in row.claim]
     assert len(compiled) == 2 * 7 + 2

@@ -34,6 +34,14 @@ def test_every_published_figure_comes_out(published_rows: list[Row]) -> None:
             assert abs(row.difference) < 0.002, row
 
 
+def test_the_picture_of_the_page_has_these_figures(published_rows: list[Row]) -> None:
+    """After a change on purpose: `python -m benchmarks.reproduce titanus --plot docs/reproduce-titanus.svg`."""
+    drawn = (Path(__file__).parents[2] / "docs" / "reproduce-titanus.svg").read_text(encoding="utf-8")
+    for row in published_rows:
+        assert f">{row.claim}<" in drawn, row.claim
+        assert f">{row.text(row.published)} / {row.text(row.ours)}<" in drawn, row.claim
+
+
 def test_stages_of_opt_125m() -> None:
     """The seven stages and the cycles of a token; without the loss of the log the last would have 55."""
     found = titanus._paper(runs.POINTS[1])
