@@ -10,6 +10,8 @@ from typing import ClassVar
 
 from isa import InputError, Machine, ResourceLimitError, UnsupportedError
 from passes.ir import Cache, Graph, Node
+from passes.search_costs import search_in_banks, search_in_memory
+from passes.search_limits import search_demands, search_problem, searching
 from passes.unit_choice import BY_COST, KINDS, UNITS_OF_BLOCKS, UnitChoice, UnitSpecification
 from passes.unit_costs import (
     BlockCost,
@@ -26,9 +28,10 @@ _USUAL_TOKENS = 512
 
 @dataclass(frozen=True)
 class _Block:
-    """A node with the units that it may run on, and those that it may not, with reasons."""
+    """A node with its cache, the units that it may run on, and those that it may not, with reasons."""
 
     node: Node
+    cache: Cache | None
     costs: Mapping[str, BlockCost]
     problems: Mapping[str, str]
 
@@ -69,7 +72,7 @@ class ChooseUnits:
         units = {block.node.name: self._wished(block) for block in blocks}
         free = [block for block in blocks if self.wanted.wish(block.node) == BY_COST and len(block.costs) > 1]
         units |= _cheapest(blocks, units, free, _rest_ns(self.machine, graph, blocks), static_mw(self.machine))
-        dropped = self._fit(blocks, units)
+        dropped = {**self._fit(blocks, units), **self._fit_keys(blocks, units)}
         reasons = {block.node.name: self._reason(block, units, dropped) for block in blocks}
         graph.facts[self.name] = UnitChoice(units, reasons)
         return False
@@ -88,20 +91,22 @@ class ChooseUnits:
         costs: dict[str, BlockCost] = {}
         problems: dict[str, str] = {}
         cache = graph.caches.get(str(node.attributes.get("cache")))
-        for unit in UNITS_OF_BLOCKS:
+        for unit in UNITS_OF_BLOCKS if cache is not None else ("banks", "crossbar"):
             problem = unit_problem(self.machine, node, cache, unit)
             if problem is None:
                 costs[unit] = self._cost(node, cache, unit)
             else:
                 problems[unit] = problem
-        return _Block(node, costs, problems)
+        return _Block(node, cache, costs, problems)
 
     def _cost(self, node: Node, cache: Cache | None, unit: str) -> BlockCost:
         if cache is None:
             products = products_in_banks if unit == "banks" else products_in_arrays
             return products(self.machine, matrices_of(node))
-        attention = attention_in_banks if unit == "banks" else attention_in_arrays
-        return attention(self.machine, node, cache, self.tokens)
+        if unit == "crossbar":
+            return attention_in_arrays(self.machine, node, cache, self.tokens)
+        in_banks = search_in_banks if searching(cache) else attention_in_banks
+        return (search_in_memory if unit == "cam" else in_banks)(self.machine, node, cache, self.tokens)
 
     def _wished(self, block: _Block) -> str:
         """The unit that is wanted, or the first that can run the block where that one cannot, or where cost decides."""
@@ -110,14 +115,14 @@ class ChooseUnits:
             raise UnsupportedError(f"'{block.node.name}' cannot run on '{wish}': {block.problems[wish]}")
         return wish if wish in block.costs else next(iter(block.costs), "banks")
 
-    def _fit(self, blocks: Sequence[_Block], units: dict[str, str]) -> set[str]:
+    def _fit(self, blocks: Sequence[_Block], units: dict[str, str]) -> dict[str, str]:
         """Give blocks back to the banks until the groups of arrays suffice: those that gain least by a group first."""
         crossbar = self.machine.crossbar
         if crossbar is None:
-            return set()
+            return {}
         left = crossbar.groups
         inside = [block for block in blocks if units[block.node.name] == "crossbar"]
-        dropped: set[str] = set()
+        dropped: dict[str, str] = {}
         for block in sorted(inside, key=_gain_of_a_group, reverse=True):
             groups = block.costs["crossbar"].groups
             if groups <= left or "banks" not in block.costs:
@@ -129,19 +134,36 @@ class ChooseUnits:
                     help="leave other blocks in the banks, or take a machine with more groups",
                 )
             else:
-                dropped.add(block.node.name)
+                dropped[block.node.name] = f"no room among {crossbar.groups:,} groups of arrays"
                 units[block.node.name] = "banks"
         return dropped
 
-    def _reason(self, block: _Block, units: Mapping[str, str], dropped: set[str]) -> str:
+    def _fit_keys(self, blocks: Sequence[_Block], units: dict[str, str]) -> dict[str, str]:
+        """Give attention back to the banks for which keys, values or candidates find no room, unless it is wanted so.
+
+        What is wanted stays, and is refused with demand and bound when rooms are given out.
+        """
+        cam, taken = self.machine.cam, 0
+        dropped: dict[str, str] = {}
+        for block in blocks:
+            if cam is None or units[block.node.name] != "cam":
+                continue
+            keys = taken + block.costs["cam"].keys
+            is_free = self.wanted.wish(block.node) == BY_COST and "banks" in block.costs
+            missing = search_demands(cam, block.cache, keys, self.tokens) if is_free else []
+            if missing:
+                dropped[block.node.name] = f"no room in the associative memory ({', '.join(missing)})"
+                units[block.node.name] = "banks"
+            else:
+                taken = keys
+        return dropped
+
+    def _reason(self, block: _Block, units: Mapping[str, str], dropped: Mapping[str, str]) -> str:
         name, wish = block.node.name, self.wanted.wish(block.node)
         costs = "; ".join(f"{unit}: {cost}" for unit, cost in block.costs.items())
         problems = "; ".join(f"not {unit}: {problem}" for unit, problem in block.problems.items())
         chosen = "as wanted" if wish == units[name] else "by cost" if wish == BY_COST else f"{wish} is not possible"
-        if name in dropped:
-            assert self.machine.crossbar is not None
-            chosen = f"no room among {self.machine.crossbar.groups:,} groups of arrays"
-        return "; ".join(filter(None, (chosen, costs, problems)))
+        return "; ".join(filter(None, (dropped.get(name, chosen), costs, problems)))
 
 
 def unit_problem(machine: Machine, node: Node, cache: Cache | None, unit: str) -> str | None:
@@ -149,12 +171,19 @@ def unit_problem(machine: Machine, node: Node, cache: Cache | None, unit: str) -
     if unit == "banks":
         return None if machine.near_bank is not None else "the machine has no near-bank units"
     if unit == "cam":
-        return "it is no search for keys" if machine.cam is not None else "the machine has no associative memory"
+        return _search_problem(machine, node, cache)
     if machine.crossbar is None:
         return "the machine has no crossbars"
     if cache is None:
         return None
     return _columns_problem(machine, node, cache)
+
+
+def _search_problem(machine: Machine, node: Node, cache: Cache | None) -> str | None:
+    """Why the associative memory cannot search for keys."""
+    if machine.cam is None:
+        return "the machine has no associative memory"
+    return search_problem(machine.cam, node, cache) if cache is not None else "it is no search for keys"
 
 
 def _columns_problem(machine: Machine, node: Node, cache: Cache) -> str | None:

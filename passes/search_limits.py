@@ -10,6 +10,13 @@ from passes.kv_policies import BinaryKeys
 from passes.mask_sources import mask_input
 
 
+def searching(cache: Cache | None) -> BinaryKeys | None:
+    """How a cache's keys are searched by their signs; `None` when they are not."""
+    compression = cache.compression if cache is not None else None
+    selection = compression.selection if compression is not None else None
+    return selection if isinstance(selection, BinaryKeys) else None
+
+
 def search_problem(cam: Cam, node: Node, cache: Cache) -> str | None:
     """Why the memory cannot search the keys of an attention whose cache may be compressed; `None` when it can.
 
@@ -25,9 +32,8 @@ def search_problem(cam: Cam, node: Node, cache: Cache) -> str | None:
 
 
 def _problems(cam: Cam, node: Node, cache: Cache) -> Iterator[str]:
-    compression = cache.compression
-    selection = compression and compression.selection
-    if compression is None or not isinstance(selection, BinaryKeys):
+    compression, selection = cache.compression, searching(cache)
+    if compression is None or selection is None:
         yield "its keys are not searched by signs, as the policy cam does"
         return
     if compression.encoding is not None or compression.retention is not None:
@@ -52,15 +58,18 @@ def size_problems(cam: Cam, cache: Cache, selection: BinaryKeys) -> Iterator[str
     yield from (f"{found} {what}; the CAM has {most}" for what, found, most in bounds if found > most)
 
 
-def search_demands(cam: Cam, selection: BinaryKeys, rows: int, tokens: int) -> list[str]:
-    """What is missing for searches over a context, as demand and bound; empty when there is room.
+def search_demands(cam: Cam, cache: Cache | None, rows: int, tokens: int) -> list[str]:
+    """What is missing for searches over a context, as demand and bound; empty when there is room or nothing to search.
 
     Args:
         cam: The memory.
-        selection: How keys are chosen.
+        cache: The cache that is searched.
         rows: Rows of key and value memory for all heads that lie in it.
         tokens: Tokens of the longest context.
     """
+    selection = searching(cache)
+    if selection is None:
+        return []
     tiles, top = -(-tokens // cam.rows), selection.tile_top
     entries = min(cam.first_merge_tiles, tiles) * top
     if tiles > cam.first_merge_tiles:

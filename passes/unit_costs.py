@@ -21,14 +21,16 @@ class BlockCost:
         time_ns: How long its unit works.
         energy_pj: What it takes, without standby and leakage.
         groups: Groups of arrays that it occupies.
+        keys: Keys that it holds in the associative memory.
     """
 
     time_ns: float
     energy_pj: float
     groups: int = 0
+    keys: int = 0
 
     def __str__(self) -> str:
-        held = f", {self.groups} groups of arrays" if self.groups else ""
+        held = f", {self.groups} groups of arrays" if self.groups else f", {self.keys:,} keys" if self.keys else ""
         return f"{self.time_ns:,.0f} ns, {self.energy_pj / 1000:,.1f} nJ{held}"
 
 

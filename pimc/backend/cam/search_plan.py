@@ -107,10 +107,11 @@ def search_plan(graph: Graph, node: Node, cam: Cam, context: int, first_row: int
 
 
 def _check_capacity(plan: SearchPlan) -> None:
-    notes = search_demands(plan.cam, plan.selection, plan.first_row + plan.rows, plan.context)
+    notes = search_demands(plan.cam, plan.cache, plan.first_row + plan.rows, plan.context)
     if notes:
         raise ResourceLimitError(
             f"a context of {plan.context} tokens does not fit the CAM",
             notes=notes,
-            help="lower --max-context, or choose a machine with a larger CAM",
+            help="lower --max-context, leave attention in the banks where there are any (--units attention=banks), or"
+            " choose a machine with a larger CAM",
         )
