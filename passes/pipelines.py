@@ -65,7 +65,8 @@ DEFAULT = (
     f"expand_attention,{_CLEAN_UP},fuse_experts,dead_code,assign_storage"
 )
 PIPELINES: dict[str, tuple[Pass, ...]] = {}
-"""Named pipelines: `default`, and `O0` without the optional passes."""
+"""Named pipelines: `default`, `O0` without the optional passes, and `attention_on_x`, which decomposes all attention
+that can be and lets caches hold X."""
 
 Option = int | bool | str
 """Types that options of passes have."""
@@ -74,12 +75,15 @@ _STEP = re.compile(r"(?P<name>[^{},]+)(?:\{(?P<options>[^{}]*)\})?(?:,|$)")
 
 
 def parse_pipeline(text: str) -> list[Pass]:
-    """Read `a,b{x=1,y=true},c`: passes in order, with options in braces.
+    """Read `a,b{x=1,y=true},c`: passes in order, with options in braces; a named pipeline stands for its passes.
 
     Raises:
         InputError: The text is not of this form, or a pass, an option or an option's value does not exist.
     """
-    return [_parse_step(name, options) for name, options in _steps(text)]
+    passes: list[Pass] = []
+    for name, options in _steps(text):
+        passes += PIPELINES[name] if name in PIPELINES and not options else [_parse_step(name, options)]
+    return passes
 
 
 def _steps(text: str) -> Iterator[tuple[str, str]]:
@@ -169,3 +173,6 @@ def pipeline(name: str) -> tuple[Pass, ...]:
 
 PIPELINES["default"] = tuple(parse_pipeline(DEFAULT))
 PIPELINES["O0"] = tuple(step for step in PIPELINES["default"] if not step.optional)
+PIPELINES["attention_on_x"] = tuple(
+    parse_pipeline(DEFAULT.replace("merge_linear,", "decompose_attention{choose=all,cache=x},merge_linear,"))
+)

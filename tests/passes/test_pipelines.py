@@ -68,3 +68,17 @@ def test_every_pass_says_what_it_does(name: str) -> None:
     assert kind.name == name
     further = ("binarize_attention", "decompose_attention", "kv_compression")
     assert any(step.name == name for step in PIPELINES["default"]) != (name in further)
+
+
+def test_a_named_pipeline_stands_for_its_passes() -> None:
+    assert parse_pipeline("default") == list(PIPELINES["default"])
+    assert parse_pipeline("O0,dead_code") == [*PIPELINES["O0"], *parse_pipeline("dead_code")]
+
+
+def test_attention_on_x_decomposes_between_the_projections_and_their_merging() -> None:
+    names = [step.name for step in pipeline("attention_on_x")]
+    place = names.index("decompose_attention")
+    assert names[place - 1 : place + 2] == ["select_columns", "decompose_attention", "merge_linear"]
+    assert [*names[:place], *names[place + 1 :]] == [step.name for step in pipeline("default")]
+    (step,) = (step for step in pipeline("attention_on_x") if step.name == "decompose_attention")
+    assert step == parse_pipeline("decompose_attention{choose=all,cache=x}")[0]

@@ -11,7 +11,6 @@ import pytest
 
 import pimc
 from isa import MissingPackageError, Port, Segment, load_machine
-from passes import pipeline
 from pimc import cli
 from pimc.model_inputs import Step, attended, step_inputs, with_defaults
 from pimc.reference import Reference
@@ -182,15 +181,8 @@ def test_onnx_runtime_is_optional(monkeypatch: pytest.MonkeyPatch, capsys: pytes
         pimc.verify(LLAMA)
 
 
-def _with_x(options: str) -> str:
-    """The default passes, with attention on X."""
-    names = [step.name for step in pipeline("default")]
-    place = names.index("select_columns") + 1
-    return ",".join([*names[:place], f"decompose_attention{{{options}}}", *names[place:]])
-
-
 def test_a_cache_of_x_is_verified_by_the_other_outputs(capsys: pytest.CaptureFixture[str]) -> None:
-    steps = _with_x("choose=all,cache=x")
+    steps = "attention_on_x"
     model = str(ROOT / "models" / "tiny-shakespeare.onnx")
     assert cli.main(["verify", model, "--dim", "batch=1", "--max-context", "48", "--pipeline", steps, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
