@@ -39,7 +39,7 @@ def add_model_options(parser: ArgumentParser, numerics: str) -> None:
         help=f"round as the hardware does, or keep binary32 everywhere (default {numerics})",
     )
     group.add_argument("-O0", dest="optimize", action="store_false", help="turn every optional pass off")
-    group.add_argument("--pipeline", metavar="PASSES", help="passes to run, as 'a,b{x=1},c', or a pipeline of pimc passes")
+    group.add_argument("--pipeline", metavar="PASSES", help="passes to run, as 'a,b{x=1},c', or one of pimc passes")
     group.add_argument(
         "--units",
         metavar="UNITS",
