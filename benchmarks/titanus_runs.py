@@ -1,6 +1,8 @@
 """Runs of Titanus' models: layer programs from ONNX graphs without weights, in the authors' accounting and without it.
 
-Points are those that the authors' public simulator prints (github.com/peilin-chen/Titanus-for-LLM-acceleration 8af1fba;
+    python -m benchmarks.titanus_runs
+
+prints what more units for dequantisation are worth without that accounting. Points are those that the authors' public simulator prints (github.com/peilin-chen/Titanus-for-LLM-acceleration 8af1fba;
 GLSVLSI 2025, arXiv 2505.17787).
 """
 
@@ -197,3 +199,30 @@ def weights_load(model: Model, workload: Workload, machine: Machine) -> Statisti
     simulator = Simulator(machine)
     simulator.load(program_of(model, workload, machine))
     return simulator.run("load", timing_only=True)
+
+
+def with_dequantisers(machine: Machine, count: int) -> Machine:
+    """The core with other units that restore elements from codes; all else as published."""
+    core = machine.digital_cim
+    assert core is not None
+    units = core.dequantise.model_copy(update={"count": count})
+    changed = core.model_copy(update={"dequantise": units})
+    return machine.model_copy(update={"name": f"{machine.name}-{count}", "digital_cim": changed})
+
+
+def main() -> None:
+    """Print what units for dequantisation are worth without the authors' accounting."""
+    print(f"{'OPT-125M, 128 + 128 tokens':<28}  {'tokens/s':>9}  {'tokens/J':>9}  {'mm2 a core':>10}")
+    base, workload = load_machine(OPT_125M.machine), Workload(128, 128)
+    for count in (1, 4, 16, 48):
+        machine = with_dequantisers(base, count)
+        found = faithful(OPT_125M, workload, machine, side_by_side=True)
+        core = machine.digital_cim
+        assert core is not None
+        area = core.area_mm2 + (machine.shared_buffer.area_mm2 or 0)
+        title = f"{count} for dequantisation"
+        print(f"{title:<28}  {found.tokens_per_s:>9,.0f}  {found.tokens_per_j:>9.1f}  {area:>10.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -151,6 +151,14 @@ def test_cores_side_by_side_shorten_the_prompt_only() -> None:
     assert all(pair[1].tokens_per_j > pair[0].tokens_per_j for pair in found.values())
 
 
+def test_more_units_for_dequantisation_are_faster_without_the_accounting() -> None:
+    base, workload = load_machine("dcim-titanus"), Workload(8, 32)
+    speeds = [
+        runs.faithful(runs.OPT_125M, workload, runs.with_dequantisers(base, count)).tokens_per_s for count in (1, 4, 48)
+    ]
+    assert speeds == sorted(set(speeds))
+
+
 def test_sums_between_samples_are_those_of_lines() -> None:
     values = [3.0 * place + 2 for place in range(10, 31)]
     assert runs._sum([10, 17, 30], [values[0], values[7], values[20]]) == pytest.approx(sum(values))

@@ -56,13 +56,13 @@ class CachePhases(BlockCode):
             with (
                 emitter.loop(cached) as token,
                 self.offset((token, tiles.row_words)) as row,
-                emitter.loop(tiles.code) as tile,
-                self.offset((tile, tiles.code_channels)) as channel,
+                emitter.loop(tiles.restore) as tile,
+                self.offset((tile, tiles.restore_channels)) as channel,
             ):
                 place = emitter.scalar("add", row, Indexed(0, channel))
                 operands = (Indexed(places.cache, place), Indexed(places.codes, place))
                 meta = Indexed(places.meta, channel)
-                emitter.emit("ddequant", *operands, meta, tiles.code_channels, activity=self.shares.dequantise)
+                emitter.emit("ddequant", *operands, meta, tiles.restore_channels, activity=self.shares.dequantise)
                 emitter.release(place)
 
     def _all(self) -> Iterator[tuple[int, int]]:

@@ -19,6 +19,8 @@ class Tiling:
         prune_elements: Elements of such a tile.
         code: Tiles of the survivors among keys and values, as declared; 0 where there are no codes.
         code_channels: Channels of such a tile.
+        restore: Tiles of the elements that come back from codes, as declared; 0 where there are no codes.
+        restore_channels: Channels of such a tile.
         channels: Elements of the key and the value of a token.
         relu: Tiles of the feed-forward network's middle.
         relu_elements: Elements of such a tile.
@@ -29,6 +31,8 @@ class Tiling:
     prune_elements: int
     code: int
     code_channels: int
+    restore: int
+    restore_channels: int
     channels: int
     relu: int
     relu_elements: int
@@ -36,7 +40,16 @@ class Tiling:
     @property
     def row_words(self) -> int:
         """Words that the keys and values of a token take, with what the last tiles are too long."""
-        return max(self.channels, self.prune * self.prune_elements, self.code * self.code_channels)
+        tiles = (self.prune * self.prune_elements, self.code * self.code_channels, self.restore * self.restore_channels)
+        return max(self.channels, *tiles)
+
+
+def _code_tiles(layer: CimLayer, units: int, lanes: int) -> int:
+    """Tiles of a token's survivors on units that take them side by side."""
+    if not layer.cache.quantises:
+        return 0
+    survivors = math.ceil(layer.channels * (1 - layer.cache.zeros_pruned) / units)
+    return math.ceil(survivors / lanes)
 
 
 def tiling(layer: CimLayer, core: DigitalCim) -> Tiling:
@@ -44,8 +57,7 @@ def tiling(layer: CimLayer, core: DigitalCim) -> Tiling:
     lanes = core.norm.count * core.norm.lanes
     norm = [min(lanes, layer.hidden - first) for first in range(0, layer.hidden, lanes)]
     prune_elements = core.prune.count * core.prune.lanes
-    survivors = math.ceil(layer.channels * (1 - layer.cache.zeros_pruned) / core.quantise.count)
-    code = math.ceil(survivors / core.quantise.lanes) if layer.cache.quantises else 0
+    code, restore = (_code_tiles(layer, unit.count, unit.lanes) for unit in (core.quantise, core.dequantise))
     relu_elements = core.relu.count * core.relu.lanes
     return Tiling(
         norm=tuple(norm),
@@ -53,6 +65,8 @@ def tiling(layer: CimLayer, core: DigitalCim) -> Tiling:
         prune_elements=prune_elements,
         code=code,
         code_channels=-(-layer.channels // code) if code else 0,
+        restore=restore,
+        restore_channels=-(-layer.channels // restore) if restore else 0,
         channels=layer.channels,
         relu=-(-layer.feed_forward // relu_elements),
         relu_elements=relu_elements,

@@ -64,6 +64,25 @@ def test_a_prompt_and_steps_behind_it_are_those_of_numpy(core: isa.Machine, seed
         np.testing.assert_array_equal(_outputs(simulator, 1)[0], model.token(x[position], context))
 
 
+def test_units_of_codes_may_differ_in_number(core: isa.Machine) -> None:
+    """With three units that restore elements: as numpy, in fewer cycles."""
+    facts = core.model_dump()
+    facts["digital_cim"]["dequantise"]["count"] = 3
+    faster = isa.Machine.model_validate(facts)
+    model = random_layer(6)
+    x = np.random.default_rng(6).integers(-90, 90, (6, 32)).astype(np.float32)
+    cycles = []
+    for machine in (core, faster):
+        simulator = _loaded(machine, model, x[:5], Workload(5, 4))
+        simulator.run("prefill")
+        _give(simulator, x[5:])
+        cycles.append(simulator.run("decode", {"kv_length": 5}).cycles)
+        exact = np.stack([model.key_value(row) for row in x])
+        context = np.concatenate([np.stack([model.through_codes(row) for row in exact[:5]]), exact[5:]])
+        np.testing.assert_array_equal(_outputs(simulator, 1)[0], model.token(x[5], context))
+    assert cycles[1] < cycles[0]
+
+
 def test_a_prompt_token_by_token_is_the_prompt_at_once(core: isa.Machine) -> None:
     """Keys and values of earlier tokens are still in the buffer, exact."""
     model = random_layer(5)
