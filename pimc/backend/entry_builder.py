@@ -11,6 +11,7 @@ import numpy as np
 from isa import Entry, Machine, NearBank, Region, RegisterSymbol, ResourceLimitError, Source, Symbol
 from passes import Dim, Graph, Node, Placement, Value, cache_facts, is_bank_table
 from pimc.backend.cache_rooms import SharedCaches, place_caches
+from pimc.backend.chosen_units import attention_unit
 from pimc.backend.constants import Constants
 from pimc.backend.crossing import Crossing
 from pimc.backend.emitter import Emitter, Words
@@ -296,15 +297,22 @@ class EntryBuilder:
 
     def facts(self) -> dict[str, object]:
         """What the host must know about the entries, as JSON values."""
-        caches = self.graph.caches.values()
-        is_compressed = any(cache.is_compressed for cache in caches)
         return {
             "chunk": self.lengths.chunk,
             "symbols": self.lengths.symbols,
             "tokens": "1" if self.rows.main is None else str(self.rows.main.tokens),
             "spilled": self.spill.value,
-            **({"compressed_cache": [*map(cache_facts, caches)]} if is_compressed else {}),
+            **self._cache_facts(),
             **self._x_cache(),
+        }
+
+    def _cache_facts(self) -> dict[str, object]:
+        """What caches do when one of them compresses, and those whose keys are signs in the CAM once more."""
+        caches = self.graph.caches.values()
+        searched = [cache_facts(cache) for cache in caches if attention_unit(self.graph, cache) == "cam"]
+        return {
+            **({"compressed_cache": [*map(cache_facts, caches)]} if any(each.is_compressed for each in caches) else {}),
+            **({"searched_cache": searched} if searched else {}),
         }
 
     def _x_cache(self) -> dict[str, object]:

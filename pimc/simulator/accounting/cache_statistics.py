@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from isa import Indexed, Instruction, Kind, Machine, Program
 from passes import Cache, Stored, cache_from_facts, stored
 from pimc.simulator.accounting.record_statistics import Records
+from pimc.simulator.accounting.search_traffic import search_traffic
 from pimc.simulator.accounting.stats import CacheStatistics
 from pimc.simulator.engine.counters import Counters
 
@@ -42,7 +43,8 @@ class CacheAccountant:
         near_bank = machine.near_bank
         cam_bits = _BFLOAT16_BITS if machine.cam is not None else 0
         self._element_bits = near_bank.element_bits if near_bank is not None else cam_bits
-        self._holds_signs = machine.cam is not None and near_bank is None
+        self._searched = {str(each["name"]) for each in _listed(program, "searched_cache")}
+        self._traffic = search_traffic(program, machine)
         self._array_bits = 0 if machine.crossbar is None else machine.crossbar.weight_bits
         self._in_arrays = {symbol.name for symbol in program.symbols if symbol.space == _ARRAYS}
         self._caches = list(_caches(program))
@@ -78,8 +80,12 @@ class CacheAccountant:
                 for cache, sequences, each in found
             ),
             uncompressed_bytes=tokens * exact // 8,
-            bytes_read=int(issued @ self._read_bytes) - read_before * self._all_banks_bytes,
-            bytes_written=int(issued @ self._written_bytes) + array_elements * self._array_bits // 8,
+            bytes_read=int(issued @ self._read_bytes)
+            - read_before * self._all_banks_bytes
+            + sum(counters.executed[index] * moved for index, moved in self._traffic.read.items()),
+            bytes_written=int(issued @ self._written_bytes)
+            + array_elements * self._array_bits // 8
+            + sum(counters.executed[index] * moved for index, moved in self._traffic.written.items()),
             levels=sum(each.levels for each in records.values()),
             survivors=_survivors(records.values()),
         )
@@ -87,7 +93,8 @@ class CacheAccountant:
     def _stored(self, cache: Cache, tokens: int) -> Stored:
         """What a cache holds; a CAM has a bit for an element of a key."""
         held = stored(cache, tokens, self._bits(cache))
-        saved = tokens * cache.kv_heads * cache.head_dim * (self._element_bits - 1) if self._holds_signs else 0
+        is_sign = cache.name in self._searched
+        saved = tokens * cache.kv_heads * cache.head_dim * (self._element_bits - 1) if is_sign else 0
         return replace(held, bits=held.bits - saved)
 
     def _bits(self, cache: Cache) -> int:
@@ -130,15 +137,15 @@ def _bank_address(instruction: Instruction) -> int | None:
     return None
 
 
+def _listed(program: Program, key: str) -> Iterator[Mapping[str, Any]]:
+    """Facts of caches in the metadata of the program, and in those of its entries."""
+    for part in (program.metadata, *program.metadata.get("entries", {}).values()):
+        yield from part.get(key, ())
+
+
 def _caches(program: Program) -> Iterator[tuple[Cache, int]]:
     """The caches of a program, and how many sequences each holds."""
-    listed = [program.metadata, *program.metadata.get("entries", {}).values()]
-    facts: dict[str, Mapping[str, Any]] = {
-        each["name"]: each
-        for part in listed
-        for key in ("compressed_cache", "searched_cache")
-        for each in part.get(key, ())
-    }
+    facts = {each["name"]: each for key in ("compressed_cache", "searched_cache") for each in _listed(program, key)}
     if facts:
         yield from ((cache_from_facts(each), 1) for each in facts.values())
         return
