@@ -43,7 +43,7 @@ from passes.pipelines import PASSES, PIPELINES, binarizing, compressing, parse_p
 from passes.place_weights import PlacedMatrix, Placement, PlaceWeights, is_bank_table, place_together
 from passes.search_limits import search_demands, search_problem, size_problems
 from passes.text import large_constants, parse_graph, print_graph
-from passes.unit_choice import UnitChoice, UnitSpecification, parse_units
+from passes.unit_choice import UnitChoice, UnitSpecification, block_facts, parse_units
 from passes.verifier import LEVELS, verify
 
 __all__ = [
@@ -98,6 +98,7 @@ __all__ = [
     "binarizing",
     "bind",
     "bind_symbols",
+    "block_facts",
     "cache_facts",
     "cache_from_facts",
     "cached_tokens",

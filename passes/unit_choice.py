@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from isa import InputError
-from passes.ir import Node
+from passes.ir import Graph, Node
 
 UNITS_OF_BLOCKS = ("banks", "crossbar", "cam")
 """Units that a block can run on: near the banks, in resistive arrays, in the associative memory."""
@@ -92,3 +92,19 @@ class UnitChoice:
     def of(self, node: Node) -> str:
         """The unit of a node."""
         return self.units.get(node.name, "banks")
+
+
+def block_facts(graph: Graph) -> list[dict[str, object]]:
+    """The blocks that have a choice, in the order of the graph: node, operation, ONNX nodes, unit and reason."""
+    choice: UnitChoice = graph.facts.get("choose_units", UnitChoice())
+    return [
+        {
+            "node": node.name,
+            "operation": node.op,
+            "onnx_nodes": list(node.origins),
+            "unit": choice.units[node.name],
+            "reason": choice.reasons[node.name],
+        }
+        for node in graph.nodes
+        if node.name in choice.units
+    ]

@@ -9,7 +9,7 @@ from enum import Enum
 import numpy as np
 
 from isa import Entry, Machine, NearBank, Region, RegisterSymbol, ResourceLimitError, Source, Symbol
-from passes import Dim, Graph, Node, Placement, Value, cache_facts, is_bank_table
+from passes import Dim, Graph, Node, Placement, Value, block_facts, cache_facts, is_bank_table
 from pimc.backend.cache_rooms import SharedCaches, place_caches
 from pimc.backend.chosen_units import attention_unit
 from pimc.backend.constants import Constants
@@ -297,6 +297,7 @@ class EntryBuilder:
 
     def facts(self) -> dict[str, object]:
         """What the host must know about the entries, as JSON values."""
+        blocks = block_facts(self.graph)
         return {
             "chunk": self.lengths.chunk,
             "symbols": self.lengths.symbols,
@@ -304,6 +305,7 @@ class EntryBuilder:
             "spilled": self.spill.value,
             **self._cache_facts(),
             **self._x_cache(),
+            **({"blocks": blocks} if blocks else {}),
         }
 
     def _cache_facts(self) -> dict[str, object]:

@@ -54,7 +54,7 @@ def _run(options: Namespace) -> int:
     from isa import InputError, load_machine, load_program, program_machine
     from pimc.file_kinds import FileKind, check_kind
     from pimc.files import check_output
-    from pimc.report.run import print_run
+    from pimc.report.run import loading_facts, print_loading, print_run
     from pimc.report.terminal import Terminal, print_json
     from pimc.simulator import Session
 
@@ -71,6 +71,7 @@ def _run(options: Namespace) -> int:
     outputs, statistics, recording = _execute(options, session, terminal)
     stats = statistics.to_json()
     stats["provenance"]["seed"] = options.seed
+    stats |= loading_facts(session)
     _write(options, outputs, stats)
     if recording is not None:
         _write_recording(options, recording, session)
@@ -78,6 +79,7 @@ def _run(options: Namespace) -> int:
         print_json(stats)
     else:
         print_run(terminal, stats)
+        print_loading(terminal, session)
     return 0
 
 

@@ -12,6 +12,7 @@ from pimc.report.fusion import print_unfused, unfused_facts
 from pimc.report.policies import compression_rows
 from pimc.report.quantities import count
 from pimc.report.terminal import Terminal
+from pimc.report.units import unit_rows
 
 _SHOWN_NODES = 3
 """Nodes of each reason why something was not fused."""
@@ -27,6 +28,7 @@ def print_compilation(terminal: Terminal, program: Program, machine: Machine, gr
         ("context", f"up to {program.metadata['max_context']} tokens"),
         *memory_rows(program, machine),
     ]
+    facts += unit_rows(program)
     findings = _findings(graphs)
     facts.append(("fused", _fused_text(findings) or "nothing"))
     facts += compression_rows(findings)
@@ -51,26 +53,38 @@ def _fused_text(findings: Iterable[Finding]) -> str:
     )
 
 
+_SPACES = {
+    "bank": ("banks", "columns of every bank"),
+    "sb": ("buffer", "words of the shared buffer"),
+    "xb": ("arrays", "columns of groups of arrays"),
+}
+"""What to call a memory space, and what its sizes count."""
+
+
 def memory_rows(program: Program, machine: Machine | None) -> list[tuple[str, str]]:
     """For each memory space how much of it the regions take, by role."""
     capacity = space_capacity(machine) if machine is not None else {}
     rows: list[tuple[str, str]] = []
-    for space, unit in (("bank", "columns of every bank"), ("sb", "words of the shared buffer")):
+    for space, (name, unit) in _SPACES.items():
         sizes: dict[str, int] = {}
         for region in program.regions:
-            if region.space == space and region.role != "scratch":
-                sizes[region.role] = sizes.get(region.role, 0) + region.size
+            role = "weights" if space == "xb" and region.role == "scratch" else region.role
+            if region.space == space and role != "scratch":
+                sizes[role] = sizes.get(role, 0) + region.size
         total, whole = sum(sizes.values()), capacity.get(space)
         full = f" of {count(whole)} ({100 * total / whole:.1f} % full)" if whole else ""
         parts = ", ".join(f"{role} {count(size)}" for role, size in sizes.items())
         held = f": {parts}" if parts else ""
-        rows.append(("banks" if space == "bank" else "buffer", f"{count(total)}{full} {unit}{held}"))
+        if whole is not None or space != "xb":
+            rows.append((name, f"{count(total)}{full} {unit}{held}"))
     return rows
 
 
 def space_capacity(machine: Machine) -> dict[str, int]:
-    """Columns of a bank and words of the shared buffer."""
+    """Columns of a bank, words of the shared buffer, columns of all groups of arrays."""
     capacity = {"sb": machine.shared_buffer.capacity_words}
+    if machine.crossbar is not None:
+        capacity["xb"] = machine.crossbar.groups * machine.crossbar.columns
     return capacity | ({"bank": machine.near_bank.columns_per_bank} if machine.near_bank else {})
 
 

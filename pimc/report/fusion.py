@@ -9,6 +9,7 @@ from typing import Any
 from passes import Finding, Graph, PassReport, explain
 from pimc.report.quantities import count
 from pimc.report.terminal import Terminal
+from pimc.report.units import print_units
 
 _LABELS = {
     "layer_norm": "layer norm, spelled out",
@@ -98,6 +99,8 @@ def print_explanation(
         terminal.line()
         print_patterns(terminal, findings)
         print_unfused(terminal, findings)
+    if pass_name == "choose_units":
+        print_units(terminal, graphs)
 
 
 def fusion_facts(graph: Graph) -> dict[str, Any]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pimc.report.quantities import byte_size, count, percent, with_unit
 from pimc.report.terminal import Terminal
+from pimc.report.units import unit_rows
+
+if TYPE_CHECKING:
+    from pimc.simulator import Session
 
 _TOP_NODES = 8
 
@@ -26,6 +30,22 @@ def print_run(terminal: Terminal, stats: Mapping[str, Any]) -> None:
     _print_nodes(terminal, stats)
 
 
+def loading_facts(session: Session) -> dict[str, Any]:
+    """What writing matrices into arrays took, as JSON values; empty where nothing was written."""
+    return {} if session.loading is None else {"loading": session.loading.to_json()}
+
+
+def print_loading(terminal: Terminal, session: Session) -> None:
+    """Which units blocks run on where they have a choice, and what writing matrices into arrays took, once before."""
+    rows = unit_rows(session.program)
+    for stats in loading_facts(session).values():
+        time, energy = with_unit(stats["time_s"], "s"), with_unit(stats["energy_j"], "J")
+        rows.append(("weights into arrays", f"{time}, {energy}, once"))
+    if rows:
+        terminal.line()
+        terminal.facts("", rows)
+
+
 def summary_rows(stats: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Name and value of what matters most."""
     provenance = stats["provenance"]
@@ -43,6 +63,8 @@ def summary_rows(stats: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key, name in (("peak_floor_s", "peak floor"), ("row_cycled_floor_s", "row-cycled floor")):
         yield name, floor_text(stats["time_s"], stats["bound"][key])
     yield "KV cache", f"{count(stats['kv']['tokens_kept'])} tokens, {byte_size(stats['kv']['bytes'])}"
+    if stats["area_mm2"]:
+        yield "area", f"{stats['area_mm2']:,.2f} mm2 of the parts whose area is known"
     cells = stats.get("cells", {})
     if cells.get("most_writes"):
         lives = f"cells bear {cells['lives']:,.0f} times as many"

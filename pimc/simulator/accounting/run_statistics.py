@@ -118,11 +118,11 @@ class Accountant:
         return CellWear(columns, facts.most_writes, crossbar.endurance_writes)
 
     def _busy_cycles(self, counters: Counters) -> dict[str, float]:
-        always = ("I", "B")
+        shown = ("I", "B", *self._extensions)
         busy: dict[str, float] = {
             unit.name: cycles
             for unit, cycles in zip(UNITS, counters.unit_cycles, strict=True)
-            if unit.extension in always or unit.extension in self._extensions
+            if unit.extension in shown and (not unit.component or unit.component_of(self._machine) is not None)
         }
         busy["sequencer"] = self._sequencer_cycles(counters)
         busy["mac"] = peak_floor_cycles(self._machine, counters.mac_work)
