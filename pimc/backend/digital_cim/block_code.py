@@ -23,6 +23,8 @@ class Block:
         cached: For each step of a generation that the block stands for, the tokens before it, whose records are read:
             numbers, or the register `position`.
         is_stored: Whether the outputs go off chip, for the core with the next layer.
+        by_token: Whether all phases of a token follow one another, so that units with queues work on different tokens;
+            else a unit works on all tokens before the next one begins.
     """
 
     tokens: int
@@ -30,6 +32,7 @@ class Block:
     position: int | None = None
     cached: tuple[int | Indexed, ...] = ()
     is_stored: bool = True
+    by_token: bool = False
 
 
 class BlockCode:
@@ -44,10 +47,31 @@ class BlockCode:
         places: Rooms,
         shares: Activities,
         block: Block,
+        token: int | None = None,
     ) -> None:
-        """Everything that the phases need; nothing is emitted yet."""
+        """Everything that the phases need; nothing is emitted yet.
+
+        Args:
+            emitter: Where instructions go.
+            layer: The layer.
+            core: The core.
+            tiles: Its tiles of the layer.
+            places: Rooms of the values.
+            shares: Activities of the tiles.
+            block: The tokens.
+            token: Register of the one token of the block that each phase works on; `None`: on all of them.
+        """
         self.emitter, self.layer, self.core, self.tiles = emitter, layer, core, tiles
-        self.places, self.shares, self.block = places, shares, block
+        self.places, self.shares, self.block, self.token = places, shares, block, token
+
+    @contextmanager
+    def tokens(self, count: int) -> Iterator[int]:
+        """A register with each of the first `count` tokens of the block, or with the one token that it is about."""
+        if self.token is None:
+            with self.emitter.loop(count) as token:
+                yield token
+        else:
+            yield self.token
 
     @contextmanager
     def offset(self, *terms: tuple[int, int]) -> Iterator[int]:

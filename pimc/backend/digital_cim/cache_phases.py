@@ -82,7 +82,7 @@ class CachePhases(BlockCode):
     @contextmanager
     def _tokens(self, tokens: int, first: int) -> Iterator[tuple[int, int]]:
         """The body of a loop over tokens: the registers of the token, counted from `first` on, and of its position."""
-        with self.emitter.loop(tokens) as token, self.position(token) as position:
+        with self.tokens(tokens) as token, self.position(token) as position:
             if first:
                 self.emitter.emit("add", position, position, first)
             yield token, position

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from isa import Indexed, Source
-from pimc.backend.digital_cim.block_code import BlockCode
+from isa import DigitalCim, Indexed, Source
+from pimc.backend.digital_cim.block_code import Block, BlockCode
 from pimc.backend.digital_cim.cache_phases import CachePhases
+from pimc.backend.digital_cim.layer import Activities, CimLayer
+from pimc.backend.digital_cim.rooms import Rooms, Tiling
+from pimc.backend.emitter import Emitter
 
 
 class Phases(BlockCode):
@@ -15,14 +18,69 @@ class Phases(BlockCode):
 
     def emit(self) -> None:
         """All phases, from the inputs off chip to the outputs, in the room of the residual and off chip."""
+        self.inputs()
+        if self.block.by_token:
+            self._pipeline()
+        else:
+            self.project()
+            self.score()
+            self.forward()
+        if self.block.is_stored:
+            self.outputs()
+
+    def _pipeline(self) -> None:
+        """Token by token, in three parts that lag a token each, so that none waits for what the one before it does."""
+        last = self.block.tokens - 1
+        self._at(0, Phases.project)
+        if last:
+            self._at(1, Phases.project)
+            self._at(0, Phases.score)
+            with self.emitter.loop(last - 1) as first:
+                for lag, part in ((2, Phases.project), (1, Phases.score), (0, Phases.forward)):
+                    self._shifted(first, lag, part)
+        self._at(last, Phases.score)
+        if last:
+            self._at(last - 1, Phases.forward)
+        self._at(last, Phases.forward)
+
+    def _at(self, token: int, part: Callable[[Phases], None]) -> None:
+        """A part of a token."""
+        with self.emitter.loop(1) as zero:
+            self._shifted(zero, token, part)
+
+    def _shifted(self, register: int, further: int, part: Callable[[Phases], None]) -> None:
+        """A part of the token that stands `further` behind the one in a register."""
+        token = self.emitter.scalar("add", register, further)
+        part(Phases(*self._facts, token))
+        self.emitter.release(token)
+
+    @property
+    def _facts(self) -> tuple[Emitter, CimLayer, DigitalCim, Tiling, Rooms, Activities, Block]:
+        return self.emitter, self.layer, self.core, self.tiles, self.places, self.shares, self.block
+
+    def inputs(self) -> None:
+        """Vectors of all tokens."""
+        octets = self.block.tokens * self.layer.hidden
+        with self.emitter.origin(Source("inputs")):
+            self.emitter.emit("ldoff", self.places.residual, self.places.inputs_at, octets)
+
+    def project(self) -> None:
+        """From the vectors to queries, keys and values."""
         layer, places = self.layer, self.places
-        steps: tuple[tuple[str, Callable[[], None]], ...] = (
-            ("inputs", self._inputs),
+        self._all(
             ("norm_1", lambda: self._norm(places.gains)),
             ("query", lambda: self._product("query", places.query, layer.hidden)),
             *self._cache_steps(),
-            ("scores", self._scores),
-            ("softmax", self._softmax),
+        )
+
+    def score(self) -> None:
+        """From queries and keys to probabilities."""
+        self._all(("scores", self._scores), ("softmax", self._softmax))
+
+    def forward(self) -> None:
+        """From the probabilities to the layer's results."""
+        layer, places = self.layer, self.places
+        self._all(
             ("values", self._values),
             ("output", lambda: self._onto_residual("output", places.query, layer.hidden, layer.hidden)),
             ("norm_2", lambda: self._norm(places.gains + 2 * layer.hidden)),
@@ -30,17 +88,22 @@ class Phases(BlockCode):
             ("relu", self._relu),
             ("down", lambda: self._onto_residual("down", places.middle, layer.feed_forward, self._middle_words)),
         )
+
+    def outputs(self) -> None:
+        """Results of all tokens."""
+        octets = self.block.tokens * self.layer.hidden
+        with self.emitter.origin(Source("outputs")):
+            self.emitter.emit("stoff", self.places.outputs_at, self.places.residual, octets)
+
+    def _all(self, *steps: tuple[str, Callable[[], None]]) -> None:
         for name, step in steps:
             with self.emitter.origin(Source(name)):
                 step()
-        if self.block.is_stored:
-            with self.emitter.origin(Source("outputs")):
-                self.emitter.emit("stoff", places.outputs_at, places.residual, self.block.tokens * layer.hidden)
 
     def _cache_steps(self) -> Iterator[tuple[str, Callable[[], None]]]:
         """Phases of keys and values, without those of units that are off."""
         declared = self.layer.cache
-        cache = CachePhases(self.emitter, self.layer, self.core, self.tiles, self.places, self.shares, self.block)
+        cache = CachePhases(*self._facts, self.token)
         yield from (("key", cache.key), ("value", cache.value))
         if declared.prunes:
             yield "prune", cache.prune
@@ -51,14 +114,10 @@ class Phases(BlockCode):
     def _middle_words(self) -> int:
         return self.tiles.relu * self.tiles.relu_elements
 
-    def _inputs(self) -> None:
-        octets = self.block.tokens * self.layer.hidden
-        self.emitter.emit("ldoff", self.places.residual, self.places.inputs_at, octets)
-
     def _norm(self, gains: int) -> None:
         layer, places, full = self.layer, self.places, self.tiles.norm[0]
         whole = sum(count == full for count in self.tiles.norm)
-        with self.emitter.loop(self.block.tokens) as token, self.offset((token, layer.hidden)) as row:
+        with self.tokens(self.block.tokens) as token, self.offset((token, layer.hidden)) as row:
             vectors = (Indexed(places.normed, row), Indexed(places.residual, row))
             with self.emitter.loop(whole) as tile, self.offset((tile, full)) as first:
                 self.emitter.emit("dnorm", *vectors, gains, layer.hidden, Indexed(0, first), full)
@@ -69,7 +128,7 @@ class Phases(BlockCode):
         """A product of every normalised vector with a matrix, behind one another."""
         layer, addend = self.layer, self.addend(matrix)
         with (
-            self.emitter.loop(self.block.tokens) as token,
+            self.tokens(self.block.tokens) as token,
             self.offset((token, layer.hidden)) as row,
             self.offset((token, outputs)) as result,
         ):
@@ -101,7 +160,7 @@ class Phases(BlockCode):
         emitter, layer, places, width = self.emitter, self.layer, self.places, self.layer.head_width
         passes = -(-width // self.core.engines.lanes)
         with (
-            emitter.loop(self.block.tokens) as token,
+            self.tokens(self.block.tokens) as token,
             self._context(token) as length,
             self.offset((token, layer.hidden)) as query,
             emitter.loop(Indexed(0, length)) as key,
@@ -116,7 +175,7 @@ class Phases(BlockCode):
     def _softmax(self) -> None:
         emitter, lanes, columns = self.emitter, self.core.softmax.lanes, self.block.columns
         with (
-            emitter.loop(self.block.tokens) as token,
+            self.tokens(self.block.tokens) as token,
             self._context(token) as length,
             self.offset((token, self._score_row)) as row,
             self._covering(length, lanes) as passes,
@@ -129,7 +188,7 @@ class Phases(BlockCode):
         """Dot products of probabilities with a column of the values, all heads at once."""
         emitter, layer, places, width = self.emitter, self.layer, self.places, self.layer.head_width
         with (
-            emitter.loop(self.block.tokens) as token,
+            self.tokens(self.block.tokens) as token,
             self._context(token) as length,
             self._covering(length, self.core.engines.lanes) as passes,
             self.offset((token, self._score_row)) as row,
@@ -145,7 +204,7 @@ class Phases(BlockCode):
     def _onto_residual(self, matrix: str, source: int, inputs: int, source_row: int) -> None:
         layer, places = self.layer, self.places
         with (
-            self.emitter.loop(self.block.tokens) as token,
+            self.tokens(self.block.tokens) as token,
             self.offset((token, layer.hidden)) as row,
             self.offset((token, source_row)) as vector,
         ):
@@ -156,7 +215,7 @@ class Phases(BlockCode):
     def _up(self) -> None:
         layer, places = self.layer, self.places
         with (
-            self.emitter.loop(self.block.tokens) as token,
+            self.tokens(self.block.tokens) as token,
             self.offset((token, layer.hidden)) as row,
             self.offset((token, self._middle_words)) as result,
         ):
@@ -166,7 +225,7 @@ class Phases(BlockCode):
     def _relu(self) -> None:
         tiles, places = self.tiles, self.places
         with (
-            self.emitter.loop(self.block.tokens) as token,
+            self.tokens(self.block.tokens) as token,
             self.emitter.loop(tiles.relu) as tile,
             self.offset((token, self._middle_words), (tile, tiles.relu_elements)) as place,
         ):

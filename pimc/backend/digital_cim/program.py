@@ -38,12 +38,13 @@ PUBLISHED_INSTANCE = Workload(8, 8)
 
 
 def build_cim_layer(layer: CimLayer, machine: Machine, workload: Workload) -> Program:
-    """A layer with five entries.
+    """A layer with six entries.
 
-    `load` brings the weights into the arrays; `prefill` takes all tokens of the prompt, `token` one of them behind
-    kv_length others whose keys and values are still in the buffer, `decode` one behind others whose records are read;
-    `instance` is the published instance of 8 + 8 tokens, phase by phase, in which a generated token's phases do not
-    wait for the token before it, and whose outputs stay in the buffer.
+    `load` brings the weights into the arrays; `prefill` takes all tokens of the prompt, each unit all of them before
+    the next unit begins; `pipeline` does the same token by token, so that units work side by side on different tokens;
+    `token` takes one of them behind kv_length others whose keys and values are still in the buffer, `decode` one behind
+    others whose records are read; `instance` is the published instance of 8 + 8 tokens, phase by phase, in which a
+    generated token's phases do not wait for the token before it, and whose outputs stay in the buffer.
 
     Args:
         layer: Its sizes.
@@ -91,6 +92,7 @@ def _blocks(workload: Workload) -> dict[str, Block]:
     return {
         "instance": Block(instance.tokens, instance.tokens, cached=_steps(instance), is_stored=False),
         "prefill": Block(workload.prompt, workload.prompt),
+        "pipeline": Block(workload.prompt, workload.prompt, by_token=True),
         "token": Block(1, workload.tokens, _KV_LENGTH),
         "decode": Block(1, workload.tokens, _KV_LENGTH, (Indexed(0, _KV_LENGTH),)),
     }

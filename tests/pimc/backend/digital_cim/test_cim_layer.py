@@ -96,6 +96,26 @@ def test_a_prompt_token_by_token_is_the_prompt_at_once(core: isa.Machine) -> Non
         np.testing.assert_array_equal(_outputs(simulator, 1)[0], _outputs(at_once, 5)[position])
 
 
+@pytest.mark.parametrize("queue_depth", [0, 64])
+@pytest.mark.parametrize(("tokens", "units"), [(1, "both"), (2, "plain"), (3, "coded"), (6, "both"), (6, "pruned")])
+def test_a_pipeline_of_tokens_is_the_prompt_at_once(
+    core: isa.Machine, tokens: int, units: str, queue_depth: int
+) -> None:
+    """The same keys, values and results; in fewer cycles when units work side by side."""
+    core = core.model_copy(update={"sequencer": core.sequencer.model_copy(update={"queue_depth": queue_depth})})
+    model = random_layer(7, variants()[units])
+    x = np.random.default_rng(7).integers(-90, 90, (tokens, 32)).astype(np.float32)
+    found, cycles = [], []
+    for entry in ("prefill", "pipeline"):
+        simulator = _loaded(core, model, x, Workload(tokens, 4))
+        cycles.append(simulator.run(entry).cycles)
+        found.append((_outputs(simulator, tokens), simulator.state.cim.off_chip.copy()))
+    np.testing.assert_array_equal(found[1][0], found[0][0])
+    np.testing.assert_array_equal(found[1][1], found[0][1])
+    if tokens > 2:
+        assert cycles[1] < cycles[0]
+
+
 @pytest.mark.parametrize("units", ["both", "pruned", "coded", "plain"])
 def test_the_published_instance_computes_with_codes_from_the_ninth_token_on(core: isa.Machine, units: str) -> None:
     """What comes back from off chip replaces keys and values of all tokens but the last before any score."""
@@ -188,7 +208,7 @@ def test_programs_are_loops_with_names_and_keep_the_rules(core: isa.Machine) -> 
     for layer in variants().values():
         assert isa.check_program(build_cim_layer(layer, core, Workload(5, 4)), core) == []
     program = build_cim_layer(LAYER, core, Workload(5, 4))
-    assert len(program.code) == len(build_cim_layer(LAYER, core, Workload(500 // 20, 9)).code) < 700
+    assert len(program.code) == len(build_cim_layer(LAYER, core, Workload(500 // 20, 9)).code) < 1200
     text = isa.disassemble(program)
     assert isa.disassemble(isa.assemble(text)) == text
 
