@@ -1,0 +1,65 @@
+"""A real model whose attention runs in crossbars, on keys and values and on X: the same up to what cells round."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from isa import load_machine
+from pimc import cli
+from pimc.compiler import compile_model
+from pimc.simulator import Session, Statistics
+
+Array = NDArray[np.float64]
+MODEL = Path(__file__).parents[2] / "models" / "tiny-shakespeare.onnx"
+IN_ARRAYS = ["-m", "e2e-pim", "--units", "products=banks,attention=crossbar"]
+TOKENS = np.random.default_rng(0).integers(0, 80, (1, 150))
+
+
+@pytest.mark.parametrize("pipeline", ["default", "attention_on_x"])
+def test_outputs_equal_onnx_runtime(pipeline: str) -> None:
+    options = ["--dim", "batch=1", "--max-context", "48", "--pipeline", pipeline, "-q"]
+    assert cli.main(["verify", str(MODEL), *IN_ARRAYS, *options]) == 0
+
+
+def _run(units: str, pipeline: str) -> tuple[Array, Statistics]:
+    machine = load_machine("e2e-pim")
+    program = compile_model(
+        MODEL, machine, {"batch": 1}, 160, "machine", pipeline_text=pipeline, units=f"products=banks,attention={units}"
+    )
+    session = Session(program, machine)
+    logits = session.run({"input_ids": TOKENS}, ["logits"])["logits"][0]
+    return logits.astype(np.float64), session.statistics
+
+
+@pytest.fixture(scope="module")
+def in_banks() -> Array:
+    return _run("banks", "default")[0]
+
+
+@pytest.mark.parametrize(("pipeline", "numbers"), [("default", 2), ("attention_on_x", 1)])
+def test_eight_bits_follow_the_banks_and_take_less_room(in_banks: Array, pipeline: str, numbers: int) -> None:
+    """Three layers of 128 elements a token, keys and values or X, a byte each; every column is written once."""
+    found, statistics = _run("crossbar", pipeline)
+    assert np.abs(found - in_banks).max() < 0.1 * np.abs(in_banks).max()
+    cosine = float((found * in_banks).sum() / np.linalg.norm(found) / np.linalg.norm(in_banks))
+    assert 0.9995 < cosine < 1 - 1e-9
+    assert statistics.cache.bytes == 150 * 3 * 128 * numbers == statistics.cache.bytes_written
+    assert statistics.wear is not None
+    heads = 8 if numbers == 2 else 1
+    assert (statistics.wear.most_writes, statistics.wear.columns_written) == (1, 150 * 3 * heads)
+
+
+def test_statistics_of_the_command_say_how_often_cells_are_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(tmp_path / "x.pim")
+    options = ["--dim", "batch=1", "--max-context", "48", "--pipeline", "attention_on_x", "-o", path]
+    assert cli.main(["compile", str(MODEL), *IN_ARRAYS, *options]) == 0
+    capsys.readouterr()
+    assert cli.main(["run", path]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "columns written, one 1 times; cells bear 100,000,000 times as many" in text
