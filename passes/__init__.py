@@ -9,7 +9,7 @@ from passes.dims import Affine, Dim, bind, product, symbol
 from passes.dims import parse as parse_dim
 from passes.explain import Finding, explain, recognised_counts
 from passes.interpreter import apply_operation, evaluate, interpret
-from passes.interpreter_symbols import Caches, bind_symbols, cached_tokens
+from passes.interpreter_symbols import Caches, bind_symbols, cached_tokens, selection_errors
 from passes.ir import Cache, Graph, Node, TensorType, Value, constant_scalar
 from passes.kv_compression import KVCompression, compressible
 from passes.kv_policies import (
@@ -42,6 +42,7 @@ from passes.ops import EXCLUDED_BELOW, FLOAT_DTYPES, OPS, OpSpec
 from passes.pipelines import PASSES, PIPELINES, binarizing, compressing, parse_pipeline, pipeline
 from passes.place_weights import PlacedMatrix, Placement, PlaceWeights, is_bank_table, place_together
 from passes.search_limits import search_demands, search_problem, size_problems
+from passes.selection_error import SelectionError
 from passes.text import large_constants, parse_graph, print_graph
 from passes.unit_choice import UnitChoice, UnitSpecification, block_facts, parse_units
 from passes.verifier import LEVELS, verify
@@ -86,6 +87,7 @@ __all__ = [
     "Quantized",
     "Ring",
     "Scored",
+    "SelectionError",
     "Storage",
     "Stored",
     "TensorType",
@@ -129,6 +131,7 @@ __all__ = [
     "recognised_counts",
     "search_demands",
     "search_problem",
+    "selection_errors",
     "size_problems",
     "stored",
     "suggestion",

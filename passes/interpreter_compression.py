@@ -18,6 +18,7 @@ from passes.ir import Cache
 from passes.kv_codes import Array
 from passes.kv_policies import BestKeys, BestPages, BinaryKeys, Compression, Levelled, Quantized, Ring, Scored
 from passes.ops import EXCLUDED_BELOW
+from passes.selection_error import SelectionError, selection_error
 
 Rounding = Callable[[Array], Array]
 """What storing does to binary32 elements; the result is binary32 again."""
@@ -56,11 +57,13 @@ class Sequence:
         tokens: Keys and values.
         pages: Extremes of its pages, where pages are selected.
         selected: Tokens, in the order of `tokens.contents()`, that the newest query attended to: bool [H, T].
+        error: What a selection has lost against attention to all tokens that are kept.
     """
 
     tokens: Tokens
     pages: PageExtremes | None = None
     selected: Array = field(default_factory=lambda: np.zeros((0, 0), bool))
+    error: SelectionError = field(default_factory=SelectionError)
 
 
 @dataclass
@@ -81,6 +84,11 @@ class CompressedCache:
     def length(self) -> int:
         """Tokens of the sequences so far."""
         return self.sequences[0].tokens.tokens if self.sequences else 0
+
+    @property
+    def error(self) -> SelectionError:
+        """What a selection has lost so far, over all sequences."""
+        return sum((sequence.error for sequence in self.sequences), SelectionError())
 
     def present(self) -> tuple[Array, Array]:
         """What the cache holds, as it is worth: keys [B, G, T, D] and values [B, G, T, Dv].
@@ -208,8 +216,11 @@ def _attend(
         factors = np.where(total > 0, np.float32(1) / total, np.float32(0))
     sequence.tokens.observe(weights, factors)
     probabilities = (weights * factors[:, None]).reshape(len(values), -1, weights.shape[1])
-    result: Array = np.matmul(probabilities, values)
-    return result.reshape(heads, -1)
+    result: Array = np.matmul(probabilities, values).reshape(heads, -1)
+    if selection is not None:
+        exact = _scores(query, keys, None, positions, None, scoring, place)
+        sequence.error += selection_error(*exact, sequence.selected, values, result)
+    return result
 
 
 def _scores(

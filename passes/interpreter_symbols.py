@@ -11,6 +11,7 @@ from passes.dims import Affine, Dim, bind
 from passes.interpreter_compression import CompressedCache
 from passes.interpreter_ops import Array
 from passes.ir import Graph, TensorType
+from passes.selection_error import SelectionError
 
 Caches = dict[str, tuple[Array, Array] | CompressedCache]
 """Contents of the resident caches by name: keys [B, G, P, D] and values [B, G, P, Dv], or what is kept of them."""
@@ -54,6 +55,12 @@ def _length(held: tuple[Array, Array] | CompressedCache) -> int:
 def cached_tokens(caches: Caches) -> int:
     """Tokens of the longest sequence in the caches."""
     return max(map(_length, caches.values()), default=0)
+
+
+def selection_errors(caches: Caches) -> dict[str, SelectionError]:
+    """What selections of keys have lost so far, by cache; caches without a selection are left out."""
+    held = {name: each for name, each in caches.items() if isinstance(each, CompressedCache)}
+    return {name: each.error for name, each in held.items() if each.error.queries}
 
 
 def _equations(name: str, kind: TensorType, shape: tuple[int, ...]) -> list[tuple[str, Dim, int]]:

@@ -10,7 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isa import Program
-from passes import Caches, Compression, Graph, Scored, cached_tokens, first_effect, interpret, thorough_length
+from passes import (
+    Caches,
+    Compression,
+    Graph,
+    Scored,
+    SelectionError,
+    cached_tokens,
+    first_effect,
+    interpret,
+    selection_errors,
+    thorough_length,
+)
 from pimc.model_inputs import Step, fixed_tokens, step_inputs, with_defaults
 from pimc.verification import OutputError, Verification, consecutive, default_tolerance, describe, output_error
 
@@ -38,6 +49,7 @@ class PolicyReference:
         graph: The graph that became the program.
         outputs: Names of the outputs that are compared: all but keys and values, which hold what the policies keep.
         longest: Tokens of the longest sequence so far.
+        errors: What selections of keys have lost in sequences that have ended, by cache.
     """
 
     def __init__(self, graph: Graph, numerics: str) -> None:
@@ -52,9 +64,12 @@ class PolicyReference:
         self._stored = storing(numerics)
         self._caches: Caches = {}
         self.longest = 0
+        self.errors: dict[str, SelectionError] = {}
 
     def reset(self) -> None:
         """Empty the caches."""
+        for name, error in selection_errors(self._caches).items():
+            self.errors[name] = self.errors.get(name, SelectionError()) + error
         self._caches = {}
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -102,9 +117,32 @@ def verify_policies(
             _LOG.info("%s", line)
             show(f"running {line}")
             _compare(session, reference, [step_inputs(program.ports, step, generator, rows) for step in case], errors)
+    reference.reset()
     found = tuple(errors[name] for name in reference.outputs)
-    notes = (reach(compressions_of(graph), reference.longest), *rounding_notes(program.numerics, [graph]))
+    notes = (
+        reach(compressions_of(graph), reference.longest),
+        *selection_notes(reference.errors),
+        *rounding_notes(program.numerics, [graph]),
+    )
     return Verification(found, rtol, tuple(lines), MEANING, notes)
+
+
+def selection_notes(errors: Mapping[str, SelectionError]) -> tuple[str, ...]:
+    """How attention to selected keys differs from attention to all: over all layers, and in the worst."""
+    if not errors:
+        return ()
+    worst = max(errors, key=lambda name: errors[name].relative_error)
+    texts = [f"{name}: {_selection_text(each)}" for name, each in ((worst, errors[worst]),) if len(errors) > 1]
+    total = sum(errors.values(), SelectionError())
+    text = f"against attention to all keys, {_selection_text(total)}"
+    return (f"{text} (worst layer {texts[0]})" if texts else text,)
+
+
+def _selection_text(error: SelectionError) -> str:
+    return (
+        f"{100 * error.recall:.1f} % of the best keys are found, with {100 * error.weight:.1f} % of the weight;"
+        f" relative error {error.relative_error:.3f}"
+    )
 
 
 def policy_tolerance(numerics: str, graphs: Sequence[Graph]) -> float | None:

@@ -12,6 +12,7 @@ from pimc.commands.model_options import add_model_options, bound_dimensions, bou
 if TYPE_CHECKING:
     from isa import Machine, Program
     from passes import KvSpecification
+    from pimc.evaluation.attention_error import AttentionError
     from pimc.evaluation.results import Evaluation
     from pimc.evaluation.runner import Plan
     from pimc.evaluation.windows import Windows
@@ -38,6 +39,8 @@ def _add_arguments(parser: ArgumentParser) -> None:
         help="lengths at which time and energy are given (default: a quarter, a half and all of a window)",
     )
     parser.add_argument("--reference", action="store_true", help="give ONNX Runtime's perplexity, too")
+    attention = "compare attention to selected keys with attention to all of them, over the first window, in numpy"
+    parser.add_argument("--attention-error", action="store_true", help=attention)
     parser.add_argument("--resume", metavar="F", help="note every window in F, and go on from what is there")
     parser.add_argument("--csv", metavar="F.csv", help="write a line for each policy and context")
     parser.add_argument("--plot", metavar="F", help="draw perplexity against memory and energy: .svg, .html or .png")
@@ -93,7 +96,28 @@ def _evaluate(options: Namespace, terminal: Terminal) -> Evaluation:
         plans = plan_policies(policies, compiled)
     check_vocabulary(plans[0].program, windows)
     reference, results = _results(options, terminal, machine, windows, contexts, plans, compiled)
-    return Evaluation(_facts(options, machine, windows), contexts, tuple(results), reference)
+    attention = _attention(options, terminal, plans, windows) if options.attention_error else {}
+    return Evaluation(_facts(options, machine, windows), contexts, tuple(results), reference, attention)
+
+
+def _attention(
+    options: Namespace, terminal: Terminal, plans: list[Plan], windows: Windows
+) -> dict[str, AttentionError]:
+    """What the policies that select keys lose."""
+    from pimc.compiler import fuse_model
+    from pimc.evaluation.attention_error import attention_error
+    from pimc.frontend import load_model
+
+    found: dict[str, AttentionError] = {}
+    dims, bind = bound_dimensions(options), bound_values(options)
+    for plan in plans[1:]:
+        with terminal.status(f"{plan.label}: attention to all keys"):
+            model = load_model(options.model)
+            graph = fuse_model(model, dims, options.pipeline, options.optimize, bind=bind, kv=plan.kv)
+            error = attention_error(graph, plan.program, windows.window(0))
+        if error.layers:
+            found[plan.policy] = error
+    return found
 
 
 def _results(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from pimc.evaluation.attention_error import AttentionError
 from pimc.evaluation.costs import Cost
 from pimc.evaluation.window_run import WindowResult, summed
 
@@ -79,12 +80,14 @@ class Evaluation:
         contexts: Lengths at which costs are given, in ascending order.
         policies: The results, `none` first.
         reference: Perplexity of the model on ONNX Runtime, `None` when it was not asked for.
+        attention: What policies that select keys lose in attention, by policy; empty when it was not asked for.
     """
 
     facts: Mapping[str, Any]
     contexts: tuple[int, ...]
     policies: tuple[PolicyResult, ...]
     reference: float | None
+    attention: Mapping[str, AttentionError] = field(default_factory=dict[str, AttentionError])
 
     @property
     def baseline(self) -> PolicyResult:
@@ -111,6 +114,7 @@ class Evaluation:
         }
 
     def _policy_json(self, result: PolicyResult) -> dict[str, Any]:
+        error = self.attention.get(result.policy)
         return {
             "policy": result.policy,
             "label": result.label,
@@ -121,6 +125,7 @@ class Evaluation:
             "kv_tokens_kept": max(each.tokens_kept for each in result.windows),
             "survivors": result.survivors,
             "levels": max(each.levels for each in result.windows),
+            **({"attention": error.to_json()} if error is not None else {}),
             "contexts": [self._context_json(result, context) for context in self.contexts],
         }
 

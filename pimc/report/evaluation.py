@@ -33,6 +33,9 @@ def print_evaluation(terminal: Terminal, evaluation: Evaluation) -> None:
     terminal.line()
     _print_accuracy(terminal, evaluation)
     terminal.line()
+    if evaluation.attention:
+        _print_attention(terminal, evaluation)
+        terminal.line()
     _print_costs(terminal, evaluation)
     terminal.line()
     _print_units(terminal, evaluation)
@@ -69,6 +72,23 @@ def _accuracy_row(evaluation: Evaluation, result: PolicyResult) -> tuple[str, ..
         f"{result.compression_ratio:.2f}",
         count(max(each.tokens_kept for each in result.windows)),
     )
+
+
+def _print_attention(terminal: Terminal, evaluation: Evaluation) -> None:
+    """How much of exact attention is left to policies that select keys."""
+    columns = ("policy", "best keys found", "their weight", "error of the result", "in the worst layer")
+    labels = {result.policy: result.label for result in evaluation.policies}
+    rows = [
+        (
+            labels[policy],
+            percent(error.total.recall),
+            percent(error.total.weight),
+            percent(error.total.relative_error),
+            percent(error.worst.relative_error),
+        )
+        for policy, error in evaluation.attention.items()
+    ]
+    terminal.table("", columns, rows, right=columns[1:])
 
 
 def percent_change(share: float) -> str:
