@@ -90,6 +90,23 @@ Arithmetic is binary32, one rounding an operation. Machine numerics round to bf1
 exponentials, weights, results; sums stay in binary32. An exponential is that of numpy. A code of `bits` bits never says
 that all channels match when 2^bits is a multiple of `dims`: it reads one step low.
 """
+_ARRAYS = """\
+A group of `xprog` and `xmvm` holds a matrix M with numbers M[i][j] of row i and column j. Under fp32 numerics M and
+products are exact binary32 numbers. Under machine numerics, with w = weight_bits and x = input_bits of the machine:
+`xprog` finds the scale s_j = (largest magnitude of the column) / (2^(w-1) - 1), 1 for a column of zeros; row i holds
+the code q = nearest integer of M[i][j] / s_j, halves to even. Cells hold q + 2^(w-1) in slices of `cell_bits`, each
+times 1 + `conductance_noise` * a normal random number of the seeded generator. `xmvm` finds the scale t of its vector
+likewise, from 2^(x-1) - 1; on the transposed side elements are first multiplied by the s_j of their columns. Element i
+enters as its code u + 2^(x-1), `dac_bits` at a time; of a vector that is `unsigned` t comes from 2^x - 1, and u enters
+as it is, 0 where it is negative. Each array gives for each digit and slice the sum over its lines, rounded to the
+nearest integer, halves to even, and at most 2^adc_bits - 1. Sums are shifted, added over arrays, freed of both offsets,
+and multiplied by t, on the normal side also by s_j.
+
+`xexp` and `xlog` look up: under machine numerics argument and entry of a table are rounded to the nearest multiple of
+2^-fraction_bits, halves to even, and the smallest argument of a logarithm is that step. `xmax` takes as many rounds as
+a tournament of its rows, side by side in `lanes` pairs, of `compare_operations` and `select_operations` each.
+
+"""
 _TILES = """\
 Instructions whose names begin with `d` are tiles of a digital core: its units take binary32 words of the shared buffer
 as INT8 (the nearest integer, halves to even, -128 to 127, 0 of NaN), sums of products are exact, and results are
@@ -101,7 +118,7 @@ A byte of the off-chip memory is an INT8 of a word, or one of a record: a bitmap
 bit for each of these, and their codes, each part from a byte on, lowest bits first, as `kappend` writes it. Time and
 energy of a transfer of records are those of `bytes` for each, in runs with data, too.
 """
-_NOTES = {"C": _SEARCH, "K": _CODES, "X": _TILES, "L": _OFF_CHIP}
+_NOTES = {"C": _SEARCH, "K": _CODES, "X": _ARRAYS + _TILES, "L": _OFF_CHIP}
 """What holds for the rows of an extension together."""
 
 
