@@ -1,5 +1,6 @@
 """The dataflow graph and everything that rewrites it."""
 
+from passes.array_limits import columns_problem
 from passes.array_tiles import ArrayTile, array_tiles
 from passes.assign_storage import Storage
 from passes.binarize_attention import BinarizeAttention
@@ -104,6 +105,7 @@ __all__ = [
     "cache_facts",
     "cache_from_facts",
     "cached_tokens",
+    "columns_problem",
     "compressible",
     "compressing",
     "constant_scalar",

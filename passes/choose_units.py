@@ -9,6 +9,7 @@ from math import prod
 from typing import ClassVar
 
 from isa import InputError, Machine, ResourceLimitError, UnsupportedError
+from passes.array_limits import columns_problem
 from passes.ir import Cache, Graph, Node
 from passes.search_costs import search_in_banks, search_in_memory
 from passes.search_limits import search_demands, search_problem, searching
@@ -190,18 +191,10 @@ def _columns_problem(machine: Machine, node: Node, cache: Cache) -> str | None:
     """Why columns of arrays cannot hold keys and values."""
     crossbar = machine.crossbar
     assert crossbar is not None
-    if not crossbar.dual_access:
-        return "values are used from the columns, and the arrays have no dual access"
-    if node.optional(1) is None:
-        return "its keys and values are given, not written token by token"
-    if cache.is_compressed:
-        return "its cache is compressed"
-    if node.operand(0).shape[0] != 1:
-        return "columns hold the tokens of one sequence: give --dim batch=1"
-    widest = max(cache.head_dim, cache.value_dim)
-    if widest > crossbar.rows:
+    problem, widest = columns_problem(crossbar, node, cache), max(cache.head_dim, cache.value_dim)
+    if problem is None and widest > crossbar.rows:
         return f"a key or value has {widest} elements, and a group of arrays {crossbar.rows} rows"
-    return None
+    return problem
 
 
 def _rest_ns(machine: Machine, graph: Graph, blocks: Sequence[_Block]) -> float:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from isa import Crossbar, ResourceLimitError, Symbol, UnsupportedError
-from passes import Cache, Node
+from passes import Cache, Node, columns_problem
 
 ARRAY_SPACE = "xb"
 """Space of symbols and regions whose addresses are linear columns of groups."""
@@ -98,7 +98,7 @@ def array_rooms(node: Node, cache: Cache, crossbar: Crossbar, first_group: int, 
         UnsupportedError: columns of arrays cannot hold this cache.
         ResourceLimitError: a key or a value has more elements than a group has rows, or there are too few groups.
     """
-    problem = array_problem(node, cache, crossbar)
+    problem = columns_problem(crossbar, node, cache)
     if problem is not None:
         raise UnsupportedError(f"attention '{node.name}' cannot run in crossbars: {problem}")
     _check_rows(node, cache, crossbar)
@@ -115,19 +115,6 @@ def array_rooms(node: Node, cache: Cache, crossbar: Crossbar, first_group: int, 
             help="lower --max-context, leave attention or products in the banks, or take a machine with more groups",
         )
     return ArrayRooms(crossbar, first_group, first_value, cache.kv_heads, cache.head_dim, cache.value_dim, tokens)
-
-
-def array_problem(node: Node, cache: Cache, crossbar: Crossbar) -> str | None:
-    """Why columns of arrays cannot hold the cache of an attention, whatever its size; `None` when they can."""
-    if not crossbar.dual_access:
-        return "values are used from the columns, and the arrays have no dual access"
-    if node.optional(1) is None:
-        return "its keys and values are given, not written token by token"
-    if cache.is_compressed:
-        return "its cache is compressed"
-    if node.operand(0).shape[0] != 1:
-        return "columns hold the tokens of one sequence: give --dim batch=1"
-    return None
 
 
 def _check_rows(node: Node, cache: Cache, crossbar: Crossbar) -> None:

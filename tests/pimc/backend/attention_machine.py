@@ -31,7 +31,9 @@ def machine_with_arrays(columns: int = 3, tables: bool = False, **changes: Any) 
 def choose_arrays(graph: Graph) -> None:
     """Let all attention run in crossbars."""
     attentions = [node.name for node in graph.nodes if node.op == "cached_attention"]
-    graph.facts["choose_units"] = UnitChoice(dict.fromkeys(attentions, "crossbar"))
+    graph.facts["choose_units"] = UnitChoice(
+        dict.fromkeys(attentions, "crossbar"), dict.fromkeys(attentions, "as wanted")
+    )
 
 
 def compile_in_arrays(
