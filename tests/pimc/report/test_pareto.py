@@ -14,7 +14,8 @@ from pimc.evaluation.costs import Cost
 from pimc.evaluation.results import Evaluation, PolicyResult
 from pimc.evaluation.window_run import WindowResult
 from pimc.report.axes import nice_ticks, scale_over, tick_text, unit_of
-from pimc.report.pareto import Point, evaluation_html, evaluation_svg, non_dominated
+from pimc.report.pareto import evaluation_html, evaluation_svg
+from pimc.report.tradeoff import Point, non_dominated, panel
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -64,8 +65,8 @@ def test_labels_cover_none_of_each_other(size: int) -> None:
     root = ElementTree.fromstring(svg)
     texts = [each for each in root.iter(f"{SVG}text") if (each.text or "").startswith("policy-")]
     assert len(texts) == 32
-    for panel in (texts[:16], texts[16:]):
-        for a, b in combinations(panel, 2):
+    for half in (texts[:16], texts[16:]):
+        for a, b in combinations(half, 2):
             down = abs(float(a.attrib["y"]) - float(b.attrib["y"]))
             across = abs(float(a.attrib["x"]) - float(b.attrib["x"]))
             assert down >= 13 or across >= 6 * len("policy-1")
@@ -78,6 +79,13 @@ def test_a_policy_far_from_the_others_does_not_hide_them() -> None:
     places = [{str(each.text): each.attrib.get("y") for each in root.iter(f"{SVG}text")} for root in roots]
     assert places[0]["kivi:bits=4"] == places[1]["kivi:bits=4"]
     assert "cam (1,097)" in places[1]
+
+
+def test_a_dot_among_many_has_no_name() -> None:
+    root = ElementTree.fromstring(f'<svg xmlns="{SVG[1:-1]}">{panel(0, "t", ("a", "b"), [Point("", 1, 2, "s")])}</svg>')
+    assert len(list(root.iter(f"{SVG}circle"))) == 1
+    assert {str(each.text) for each in root.iter(f"{SVG}text")} >= {"t", "a", "b"}
+    assert "" not in {str(each.text) for each in root.iter(f"{SVG}text")}
 
 
 def test_a_policy_without_finite_perplexity_is_left_out() -> None:
