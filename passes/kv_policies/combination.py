@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from isa import InputError
-from passes.kv_policies.mechanisms import BestPages, Compression, Levelled, Quantized, Ring, Scored
+from passes.kv_policies.mechanisms import BestPages, BinaryKeys, Compression, Levelled, Quantized, Ring, Scored
 from passes.kv_policies.policy import Layer, Policy, require
 
 _WHAT_GOES = (
     "one policy each that evicts (window), quantises (int, kivi) and selects (topk) go together; topk and cam also go"
-    " with any that evicts"
+    " with any that evicts, quest with none"
 )
 
 
@@ -39,7 +39,36 @@ def combined(policies: Sequence[Policy], layer: Layer) -> Compression | None:
     if found == Compression():
         return None
     check_combination(found)
+    _check_codes(found)
     return found
+
+
+def _check_codes(compression: Compression) -> None:
+    """Raise `InputError` when codes mean something beside the other mechanisms, but no memory can hold them so."""
+    retention, encoding, selection = compression.retention, compression.encoding, compression.selection
+    if not isinstance(encoding, Quantized):
+        return
+    require(
+        not isinstance(selection, BinaryKeys),
+        "cam and quantisation contradict each other",
+        _WHAT_GOES,
+        ["signs of keys take the place of keys in the banks, which cannot be quantised as well"],
+    )
+    require(
+        not isinstance(selection, BestPages),
+        "quest and quantisation contradict each other",
+        _WHAT_GOES,
+        ["the banks read codes of all slots, not only of those with chosen pages"],
+    )
+    if isinstance(retention, Ring):
+        room, exact = retention.budget - retention.sinks, encoding.residual + encoding.group
+        smaller = ", or a smaller residual" if encoding.residual else ", or smaller groups"
+        require(
+            room >= exact,
+            f"a window of {room} tokens behind the sinks has no room for {exact} exact ones",
+            f"give budget={retention.sinks + exact} or more{smaller}",
+            [f"{encoding.residual} tokens stay exact, and a group of {encoding.group} until it is whole"],
+        )
 
 
 def check_combination(compression: Compression) -> None:

@@ -53,7 +53,8 @@ def test_every_mechanism_has_words(kv: str, text: str) -> None:
         ("topk:k=3", 4),
         ("quest:dense=0,pages=2", 33),
         ("cam", 1),
-        ("window:budget=10 + kivi", 161),
+        ("window:budget=170 + kivi", 171),
+        ("window:budget=36 + kivi:residual=0", 37),
     ],
 )
 def test_the_first_effect_is_that_of_the_slowest_mechanism(kv: str, tokens: int) -> None:

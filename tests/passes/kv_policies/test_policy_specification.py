@@ -26,7 +26,7 @@ from passes.kv_policies import (
 KIVI = Quantized(4, 4, "channel", 32, 32, 128)
 GOES = (
     "help: one policy each that evicts (window), quantises (int, kivi) and selects (topk) go together; topk and cam"
-    " also go with any that evicts"
+    " also go with any that evicts, quest with none"
 )
 
 
@@ -50,8 +50,8 @@ def test_layers_that_no_clause_names_stay_exact() -> None:
 
 
 def test_policies_of_different_mechanisms_go_together() -> None:
-    (found,) = resolve(parse_kv("window:sink=2,budget=64 + kivi + topk:k=8"), layers(1))
-    assert found == Compression(Ring(64, 2), KIVI, BestKeys(8))
+    (found,) = resolve(parse_kv("window:sink=2,budget=256 + kivi + topk:k=8"), layers(1))
+    assert found == Compression(Ring(256, 2), KIVI, BestKeys(8))
 
 
 def test_defaults_follow_from_other_parameters() -> None:
@@ -147,6 +147,11 @@ def test_wrong_texts_are_refused_where_they_are_wrong(text: str, column: int, me
         ("cpq + topk", "cpq stands alone"),
         ("window + quest:dense=0", "selection by pages and eviction contradict each other"),
         ("window:sink=40 + kivi", "40 sinks do not fit into the first group of 32 tokens, which stays"),
+        ("window:budget=163 + kivi", "a window of 159 tokens behind the sinks has no room for 160 exact ones"),
+        ("window:sink=0,budget=15 + int", "a window of 15 tokens behind the sinks has no room for 16 exact ones"),
+        ("cam + kivi", "cam and quantisation contradict each other"),
+        ("window + int + cam", "cam and quantisation contradict each other"),
+        ("quest:dense=0 + int", "quest and quantisation contradict each other"),
         ("none; kivi @ 1; kivi @ 4", "there is no layer 4"),
     ],
 )
@@ -156,6 +161,14 @@ def test_contradictions_are_refused(text: str, message: str) -> None:
     assert refused.value.message == message
     assert refused.value.place is not None
     assert refused.value.notes or refused.value.help
+
+
+def test_a_window_that_is_large_enough_for_the_exact_tokens_goes_with_codes() -> None:
+    with pytest.raises(InputError) as refused:
+        resolve(parse_kv("window:budget=60 + kivi"), layers(1))
+    assert refused.value.help == "give budget=164 or more, or a smaller residual"
+    assert resolve(parse_kv("window:budget=164 + kivi"), layers(1)) == (Compression(Ring(164, 4), KIVI),)
+    assert resolve(parse_kv("window:budget=60 + kivi:residual=0"), layers(1))[0] is not None
 
 
 def test_heads_that_the_runs_do_not_divide_are_named() -> None:
