@@ -40,10 +40,10 @@ _CHAIN = (
     " core's units still take turns"
 )
 _PIPELINE = (
-    "published: from the printed throughputs `original` and `intra`, which are accounting; ours: cycles of the entry"
-    f" `prefill` over those of `pipeline`, the latter with queues of {QUEUES} instructions at each unit, which the"
-    " published sequencer does not have; one unit normalises before and behind attention, one set of engines does"
-    " scores and values"
+    "published: from the printed throughputs `original` and `intra`, which are accounting, with a stage that"
+    " dequantises; ours: cycles of the entry `prefill` over those of `pipeline`, the latter with queues of"
+    f" {QUEUES} instructions at each unit, which the published sequencer does not have, and no dequantisation, as keys"
+    " and values of a prompt are still in the buffer"
 )
 _WEIGHTS = "left out of tokens/J there and here: weights of all layers off chip into the arrays, once"
 _OFF = "the program without the instructions of units that are off; declared densities 0 without pruning"

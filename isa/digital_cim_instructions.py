@@ -20,6 +20,7 @@ _MATRIX = Operand("engine", Kind.CHOICE, 3, choices=MATRICES, meaning="matrix, w
 _ACTIVITY = Operand(
     "activity", Kind.UNSIGNED, 13, default=FULL_ACTIVITY, meaning="share of operands that are not zero, in 4,096ths"
 )
+_SET = Operand("group", Kind.UNSIGNED, 4, default=0, meaning="set of units that works, beside the other sets")
 _STEPS = Operand("steps", Kind.UNSIGNED, 8, meaning="largest code above 1, at least 1")
 
 
@@ -78,6 +79,7 @@ DIGITAL_CIM = (
         _distance("b_step", "words from one element of b to the next", 1),
         Operand("scale", Kind.FLOAT, 32, default=1.0, meaning="factor of the sum"),
         _ACTIVITY,
+        _SET,
     ),
     _row(
         "dsoftmax",
@@ -106,6 +108,7 @@ DIGITAL_CIM = (
         value("first", 15, "first element"),
         _number("count", 15, "elements of the tile"),
         Operand("eps", Kind.FLOAT, 32, default=1e-5, meaning="addend of the variance"),
+        _SET,
     ),
     _row(
         "drelu",

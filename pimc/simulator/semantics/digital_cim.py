@@ -64,6 +64,7 @@ def ddot(
     b_step: int,
     scale: float,
     activity: int,
+    group: int,
 ) -> None:
     """A dot product for each head, one head after another."""
     for _ in range(heads):
@@ -84,7 +85,9 @@ def dsoftmax(
         dst, a = dst + dst_head, a + a_head
 
 
-def dnorm(state: MachineState, dst: int, a: int, gain: int, width: int, first: int, count: int, eps: float) -> None:
+def dnorm(
+    state: MachineState, dst: int, a: int, gain: int, width: int, first: int, count: int, eps: float, group: int
+) -> None:
     """A tile of a normalised vector."""
     vector = state.shared[a : a + width]
     centred = vector - vector.mean(dtype=np.float32)
