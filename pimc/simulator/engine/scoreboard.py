@@ -97,9 +97,11 @@ class Scoreboard:
         """
         cycle = self.clock
         for rival in self._rivals[unit]:
-            for span in footprint.reads:
+            is_written = bool(rival.writes) and rival.writes[-1][0] > cycle
+            is_read = bool(rival.reads) and rival.reads[-1][0] > cycle
+            for span in footprint.reads if is_written else ():
                 cycle = _after(rival.writes, span, cycle)
-            for span in footprint.writes:
+            for span in footprint.writes if is_written or is_read else ():
                 cycle = _after(rival.writes, span, cycle + before_writing) - before_writing
                 cycle = _after(rival.reads, span, cycle + before_writing) - before_writing
         return cycle

@@ -46,9 +46,21 @@ def _word_index(bases: NDArray[np.int64], items: int, item_stride: int, width: i
     return bases[:, None, None] + (np.arange(items) * item_stride)[:, None] + np.arange(width)
 
 
-def _write_words(state: MachineState, index: NDArray[np.int64], values: NDArray[np.float32]) -> None:
+def _are_distinct(bases: NDArray[np.int64], items: int, item_stride: int, width: int) -> bool:
+    """Whether no word of a transfer of several channels occurs twice, by the distances; sufficient, not necessary."""
+    places = np.sort(bases)
+    gap, item_gap = int(np.diff(places).min()), item_stride if items > 1 else width
+    one_behind_the_other = item_gap >= width and gap >= (items - 1) * item_stride + width
+    side_by_side = gap >= width and item_gap >= int(places[-1] - places[0]) + width
+    return one_behind_the_other or side_by_side
+
+
+def _write_words(state: MachineState, bases: NDArray[np.int64], item_stride: int, values: NDArray[np.float32]) -> None:
     """Write [channels, items, width] words; a word that is written more than once gets the sum."""
-    if index.shape[0] == 1 or np.unique(index).size == index.size:
+    items, width = values.shape[1:]
+    index = _word_index(bases, items, item_stride, width)
+    is_plain = bases.size == 1 or _are_distinct(bases, items, item_stride, width)
+    if is_plain or np.unique(index).size == index.size:
         state.shared_integers[index] = values.view(np.int32)
     else:
         state.shared[index] = 0.0
@@ -170,10 +182,10 @@ def ldb(
     bases = dst + state.channel_offsets(ch, cdiv, si, sj)
     if form == _WORD_FORM:
         words = _words_of_pairs(stored).reshape(bases.size, cols, lanes // 2)
-        _write_words(state, _word_index(bases, cols, sn, lanes // 2), words)
+        _write_words(state, bases, sn, words)
     else:
         values = from_elements(stored).reshape(bases.size, cols, lanes)
-        _write_words(state, _word_index(bases, cols, sn, lanes), values)
+        _write_words(state, bases, sn, values)
 
 
 def _words_of_pairs(elements: NDArray[Any]) -> NDArray[np.float32]:
@@ -259,8 +271,8 @@ def af(state: MachineState, ch: int, acc: int, fn: int) -> None:
 
 def rdaf(state: MachineState, ch: int, dst: int, cdiv: int, si: int, sj: int) -> None:
     """Activation registers to shared buffer."""
-    index = _word_index(dst + state.channel_offsets(ch, cdiv, si, sj), 1, 0, state.geometry.banks)
-    _write_words(state, index, state.activation[state.channels(ch)][:, None, :])
+    bases = dst + state.channel_offsets(ch, cdiv, si, sj)
+    _write_words(state, bases, 0, state.activation[state.channels(ch)][:, None, :])
 
 
 def cpbg(state: MachineState, ch: int, bank: int, addr: int, gb: int, cols: int) -> None:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from isa import COMPARISONS, VECTOR_FUNCTIONS, WORD_TYPES
 from pimc.simulator.semantics.vector_functions import FROM_INT, FUNCTION_OF_CODE, TO_INT, to_int32
-from pimc.simulator.semantics.vector_ranges import rows_are_independent, view
+from pimc.simulator.semantics.vector_kernels import accumulate_rows
+from pimc.simulator.semantics.vector_ranges import meet, rows_are_independent, view
 from pimc.simulator.state.faults import FaultError
 from pimc.simulator.state.machine_state import MachineState
 
@@ -106,6 +107,23 @@ def _divide(a: NDArray[Any], b: NDArray[Any], out: NDArray[Any]) -> None:
 
 def _accumulate(a: NDArray[Any], b: NDArray[Any], out: NDArray[Any]) -> None:
     np.add(out, np.multiply(a, b), out=out)
+
+
+def vmac(state: MachineState, *operands: int) -> None:
+    """Add products to words; a compiled kernel runs the rows that add to the same words one after another."""
+    *ranges, word_type = operands
+    dst, a, b, length, rows, dst_row, a_row, b_row, dst_step, a_step, b_step = ranges
+    target, first, second = (
+        (dst, 1, length, 0, dst_step),
+        (a, rows, length, a_row, a_step),
+        (b, rows, length, b_row, b_step),
+    )
+    is_sum = rows > 1 and length > 0 and dst_row == 0 and dst_step > 0 and word_type == _F32
+    if is_sum and not (meet(target, first) or meet(target, second)):
+        accumulate_rows(state.shared, dst, a, b, length, rows, a_row, b_row, dst_step, a_step, b_step)
+        return
+    words = _words(state, word_type)
+    by_rows(_accumulate, words, words, *ranges)
 
 
 def _select(a: NDArray[Any], b: NDArray[Any], out: NDArray[Any]) -> None:
@@ -200,7 +218,7 @@ VECTOR_SEMANTICS: Mapping[str, Callable[..., Any]] = {
     "vdiv": _arithmetic(_divide),
     "vmax": _arithmetic(np.maximum),
     "vmin": _arithmetic(np.minimum),
-    "vmac": _arithmetic(_accumulate),
+    "vmac": vmac,
     "vcmp": vcmp,
     "vsel": vsel,
     "vmap": vmap,

@@ -27,6 +27,11 @@ def extent(rows: int, length: int, row_stride: int, step: int) -> int:
     return (rows - 1) * row_stride + (length - 1) * step + 1
 
 
+def meet(one: tuple[int, int, int, int, int], other: tuple[int, int, int, int, int]) -> bool:
+    """Whether the hulls of two ranges (start, rows, length, row stride, step) share a word."""
+    return one[0] < other[0] + extent(*other[1:]) and other[0] < one[0] + extent(*one[1:])
+
+
 def _is_distinct(rows: int, length: int, row_stride: int, step: int) -> bool:
     """Whether no two elements of different rows share a word; sufficient, not necessary."""
     return row_stride > (length - 1) * step or (row_stride > 0 and step > (rows - 1) * row_stride)
@@ -46,10 +51,5 @@ def rows_are_independent(
     start, row_stride, step = target
     if not _is_distinct(rows, length, row_stride, step):
         return False
-    end = start + extent(rows, length, row_stride, step)
-    for source in sources:
-        if source == target:
-            continue
-        if source[0] < end and start < source[0] + extent(rows, length, source[1], source[2]):
-            return False
-    return True
+    written = (start, rows, length, row_stride, step)
+    return not any(meet(written, (source[0], rows, length, *source[1:])) for source in sources if source != target)

@@ -169,6 +169,24 @@ def test_ldb_sums_channels_that_write_the_same_words():
     np.testing.assert_array_equal(found.shared[200:216], values[0] + values[1] + values[2])
 
 
+@given(
+    mask=MASKS,
+    columns=st.integers(1, 4),
+    cdiv=st.integers(1, 4),
+    strides=st.tuples(st.integers(0, 150), st.integers(0, 150)),
+    sn=st.integers(0, 600),
+)
+def test_ldb_gives_sums_where_words_meet_and_all_words_elsewhere(mask, columns, cdiv, strides, sn):
+    found = run("fp32", "ldb", mask, 5, 3, columns, 200, cdiv, *strides, sn)
+    region, expected = found.bank_region("weights").data, {}
+    for channel in (channel for channel in range(NARROW) if mask >> channel & 1):
+        first = 200 + channel // cdiv * strides[0] + channel % cdiv * strides[1]
+        for number in range(columns * LANES):
+            word = first + number // LANES * sn + number % LANES
+            expected[word] = expected.get(word, np.float32(0)) + region[channel, 5, 48 + number]
+    np.testing.assert_array_equal(found.shared[list(expected)], np.array(list(expected.values())))
+
+
 @pytest.mark.parametrize("numerics", NUMERICS)
 @pytest.mark.parametrize("mask", [0b1, 0b110])
 def test_whole_words_survive_the_banks_bit_by_bit(numerics, mask):

@@ -193,3 +193,18 @@ def test_division_by_zero_gives_what_binary32_gives():
     made = run(("vfill", 0, 1.0, 1), ("vdiv", 8, 0, 1, 1), ("vdiv", 9, 1, 1, 1))
     assert made.state.shared[8] == inf
     assert np.isnan(made.state.shared[9])
+
+
+@pytest.mark.parametrize(("a_step", "b_step"), [(1, 1), (1, 0), (2, 1)])
+def test_sums_of_many_rows_are_rounded_product_by_product(a_step, b_step):
+    length, rows, first, second = 13, 150, 16, 5000
+    made = engine(("vmac", 0, first, second, length, rows, 0, 29, 13, 1, a_step, b_step))
+    made.state.shared[:8000] = np.random.default_rng(1).standard_normal(8000)
+    before = made.state.shared[:8000].copy()
+    made.run(0, timing_only=False)
+    sums = before[:length].copy()
+    for row in range(rows):
+        a, b = (before[addresses(*place, length)] for place in ((first, row, 29, a_step), (second, row, 13, b_step)))
+        sums += a * b
+    np.testing.assert_array_equal(made.state.shared[:length], sums)
+    np.testing.assert_array_equal(made.state.shared[length:8000], before[length:])
