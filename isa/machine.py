@@ -202,5 +202,7 @@ class Machine(Component):
         facts = self.model_dump(mode="json", exclude={"description", "sources"} | absent)
         if self.sequencer.control_cycles is None:
             del facts["sequencer"]["control_cycles"]
+        if self.near_bank is not None and self.near_bank.computes:
+            del facts["near_bank"]["computes"]
         text = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()

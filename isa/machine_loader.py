@@ -49,6 +49,7 @@ def machine_schema() -> dict[str, Any]:
     """JSON Schema of a machine description (before `extends` is resolved every key but `name` may be missing)."""
     schema = Machine.model_json_schema()
     schema["properties"]["extends"] = {"type": "string", "description": "Bundled name or file that this one refines"}
+    schema["description"] += " A component may begin with `extends`, too: it refines that of another machine."
     return schema
 
 
@@ -84,6 +85,7 @@ def _resolve(path: Path, seen: tuple[Path, ...]) -> YamlFile:
         raise MachineError("a machine description is a mapping", Place(shown, 1))
     data = dict(mapping)
     base_name = data.pop("extends", None)
+    own, data = _with_components(own, data, path, (*seen, path.resolve()))
     if base_name is None:
         return YamlFile(own.file, data, own.places)
     line = own.places["extends",][1]
@@ -93,6 +95,31 @@ def _resolve(path: Path, seen: tuple[Path, ...]) -> YamlFile:
         raise MachineError("name: a machine that extends another one needs its own name", Place(shown, line))
     base = _resolve(_locate(base_name, path.parent), (*seen, path.resolve()))
     return _refine(base, own, data)
+
+
+def _with_components(
+    own: YamlFile, data: Mapping[str, Any], path: Path, seen: tuple[Path, ...]
+) -> tuple[YamlFile, dict[str, Any]]:
+    """The file, and `data` of it, with components filled up that extend those of other machines, sources included."""
+    filled, sources, places = dict(data), dict(as_object(data.get("sources")) or {}), dict(own.places)
+    for key, value in data.items():
+        component = dict(as_object(value) or {})
+        name = component.pop("extends", None)
+        if name is None:
+            continue
+        base = _resolve(_locate(str(name), path.parent), seen)
+        part = as_object(base.data.get(key))
+        if part is None:
+            line = own.places[key, "extends"][1]
+            raise MachineError(f"{key}.extends: the machine '{name}' has no such component", Place(own.file, line))
+        filled[key] = _merge(part, component)
+        read = as_object(base.data.get("sources")) or {}
+        sources = {**{path: text for path, text in read.items() if f"{path}.".startswith(f"{key}.")}, **sources}
+        places = {**{path: place for path, place in base.places.items() if path[:1] == (key,)}, **places}
+        del places[key, "extends"]
+    if sources:
+        filled["sources"] = sources
+    return YamlFile(own.file, {**own.data, **filled}, places), filled
 
 
 def _refine(base: YamlFile, own: YamlFile, data: Mapping[str, Any]) -> YamlFile:

@@ -168,6 +168,7 @@ class NearBank(_Part):
     """Channels whose banks work in lock step on columns of `lanes` elements.
 
     Attributes:
+        computes: Whether programs may multiply in the banks; else they only store.
         channels: Channels of the device, at most the 32 of a channel mask.
         bank_groups: Bank groups of a channel.
         banks_per_group: Banks of a bank group.
@@ -188,6 +189,7 @@ class NearBank(_Part):
         area_mm2: Silicon area of the device, when known.
     """
 
+    computes: bool = True
     channels: Annotated[int, Field(ge=1, le=32)]
     bank_groups: _Count
     banks_per_group: _Count

@@ -65,10 +65,11 @@ class ChooseUnits:
 
         Raises:
             InputError: a wish names no block, or a unit that the machine lacks.
-            UnsupportedError: a block that is named cannot run on the unit that is wanted for it.
+            UnsupportedError: a block cannot run on any unit, or, if it is named, on the one that is wanted for it.
             ResourceLimitError: it finds no groups of arrays.
         """
         self._check(graph)
+        self._check_experts(graph)
         blocks = [self._block(graph, node) for node in graph.nodes if any(node.op in ops for ops in KINDS.values())]
         units = {block.node.name: self._wished(block) for block in blocks}
         free = [block for block in blocks if self.wanted.wish(block.node) == BY_COST and len(block.costs) > 1]
@@ -87,6 +88,15 @@ class ChooseUnits:
             wish = UnitSpecification("", ((who, unit),))
             if who not in KINDS and not any(wish.wish(node) == unit for node in graph.nodes):
                 raise InputError(f"--units: no block is called '{who}'", notes=_examples(names))
+
+    def _check_experts(self, graph: Graph) -> None:
+        """Matrices that are chosen at run time are multiplied in the banks and nowhere else."""
+        experts = [node.name for node in graph.nodes if node.op == "expert_linear"]
+        if experts and (self.machine.near_bank is None or not self.machine.near_bank.computes):
+            raise UnsupportedError(
+                f"the machine '{self.machine.name}' has no units at its banks, which products with chosen experts need",
+                notes=[f"'{name}'" for name in experts[:4]],
+            )
 
     def _block(self, graph: Graph, node: Node) -> _Block:
         costs: dict[str, BlockCost] = {}
@@ -112,9 +122,14 @@ class ChooseUnits:
     def _wished(self, block: _Block) -> str:
         """The unit that is wanted, or the first that can run the block where that one cannot, or where cost decides."""
         wish = self.wanted.wish(block.node)
+        if not block.costs:
+            raise UnsupportedError(
+                f"'{block.node.name}' can run on no unit of the machine '{self.machine.name}'",
+                notes=[f"not {unit}: {problem}" for unit, problem in block.problems.items()],
+            )
         if wish in block.problems and self.wanted.names(block.node):
             raise UnsupportedError(f"'{block.node.name}' cannot run on '{wish}': {block.problems[wish]}")
-        return wish if wish in block.costs else next(iter(block.costs), "banks")
+        return wish if wish in block.costs else next(iter(block.costs))
 
     def _fit(self, blocks: Sequence[_Block], units: dict[str, str]) -> dict[str, str]:
         """Give blocks back to the banks until the groups of arrays suffice: those that gain least by a group first."""
@@ -170,7 +185,8 @@ class ChooseUnits:
 def unit_problem(machine: Machine, node: Node, cache: Cache | None, unit: str) -> str | None:
     """Why a block cannot run on a unit; `None` when it can."""
     if unit == "banks":
-        return None if machine.near_bank is not None else "the machine has no near-bank units"
+        computes = machine.near_bank is not None and machine.near_bank.computes
+        return None if computes else "the machine has no units at its banks"
     if unit == "cam":
         return _search_problem(machine, node, cache)
     if machine.crossbar is None:

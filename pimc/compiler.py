@@ -124,7 +124,8 @@ def compile_model(
 
 def _unit_passes(machine: Machine, wanted: UnitSpecification | None, max_context: int | None) -> list[Pass]:
     """The choice of units, where a machine has several or the user asks for one."""
-    if machine.crossbar is None and machine.cam is None and wanted is None:
+    computes = machine.near_bank is not None and machine.near_bank.computes
+    if computes and machine.crossbar is None and machine.cam is None and wanted is None:
         return []
     return [ChooseUnits(machine, wanted or UnitSpecification(), max_context or USUAL_CONTEXT)]
 

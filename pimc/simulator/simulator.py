@@ -235,3 +235,7 @@ def _check_machine(machine: Machine, program: Program) -> None:
     absent = [unit for unit in UNITS if unit.name in used and unit.component and unit.component_of(machine) is None]
     if absent:
         raise MachineError(f"the machine '{machine.name}' has no {', '.join(unit.title for unit in absent)}")
+    if machine.near_bank is not None and not machine.near_bank.computes:
+        multiplying = sorted({each.mnemonic for each in program.code} & {"mac", "kmac"})
+        if multiplying:
+            raise MachineError(f"the banks of '{machine.name}' only store: they have no {', '.join(multiplying)}")

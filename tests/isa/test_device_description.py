@@ -67,6 +67,7 @@ def test_devices_leave_the_hashes_of_other_machines_alone() -> None:
     absent = {name for name in type(machine).model_fields if getattr(machine, name) is None}
     facts = machine.model_dump(mode="json", exclude={"description", "sources"} | absent)
     del facts["sequencer"]["control_cycles"]
+    del facts["near_bank"]["computes"]
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
     assert machine.sha256 == hashlib.sha256(text.encode()).hexdigest()
     hashes = {isa.load_machine(name).sha256 for name in isa.machine_names()}

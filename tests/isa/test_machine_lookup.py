@@ -71,3 +71,34 @@ def test_a_description_that_is_not_valid_is_refused(custom: isa.Machine) -> None
     ]
     with pytest.raises(isa.MachineError, match="is not valid"):
         isa.program_machine(replace(program, metadata={"machine_description": "half"}))
+
+
+def test_a_component_refines_that_of_another_machine(tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text("extends: cam-camformer\nname: x\nnear_bank: {extends: gddr6-aim, channels: 2}\n")
+    machine, base = isa.load_machine(path), isa.load_machine("gddr6-aim")
+    assert machine.near_bank is not None
+    assert base.near_bank is not None
+    assert machine.near_bank == base.near_bank.model_copy(update={"channels": 2})
+    assert machine.cam == isa.load_machine("cam-camformer").cam
+    own = {path for path in machine.sources if path.startswith("near_bank")}
+    assert own == {path for path in base.sources if path.startswith("near_bank")}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "near_bank: {extends: cam-camformer}",
+            "near_bank.extends: the machine 'cam-camformer' has no such component",
+        ),
+        ("near_bank: {extends: gddr6-am}", "unknown machine 'gddr6-am'"),
+        ("near_bank: {extends: gddr6-aim, chanels: 2}", "m.yaml:3: near_bank.chanels: unknown key"),
+    ],
+)
+def test_a_component_that_cannot_be_refined_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text(f"extends: gddr6-aim\nname: x\n{text}\n")
+    with pytest.raises(isa.MachineError) as caught:
+        isa.load_machine(path)
+    assert message.replace("m.yaml", str(path)) in str(caught.value)
