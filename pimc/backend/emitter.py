@@ -11,6 +11,7 @@ from isa import (
     Indexed,
     Instruction,
     OperandValue,
+    Place,
     ResourceLimitError,
     Source,
     instruction,
@@ -96,9 +97,20 @@ class Emitter:
         return len(self._free)
 
     def register(self) -> int:
-        """A free scalar register."""
+        """A free scalar register.
+
+        Raises:
+            ResourceLimitError: all of them are in use; the place is the node for which code is emitted.
+        """
         if not self._free:
-            raise ResourceLimitError(f"the program needs more than {REGISTER_COUNT} scalar registers at once")
+            source = self.sources[self._source]
+            raise ResourceLimitError(
+                f"the program needs more than {REGISTER_COUNT} scalar registers at once",
+                Place(node=source.node),
+                notes=[f"from the ONNX node '{name}'" for name in source.onnx_nodes[:1]],
+                help="a node that combines less needs fewer: fewer policies of the KV cache for one layer, codes of as"
+                " many bits for keys and values, or fewer symbolic dimensions (--dim NAME=N)",
+            )
         return self._free.pop()
 
     def reserve(self, registers: Iterable[int]) -> None:
