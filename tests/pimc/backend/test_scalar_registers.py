@@ -17,7 +17,7 @@ def test_the_error_names_the_node_and_says_what_needs_fewer() -> None:
     assert found == set(range(REGISTER_COUNT))
     assert refused.value.place is not None
     assert refused.value.place.node == "attention"
-    assert refused.value.notes == ["from the ONNX node '/layers.0/Attention'"]
+    assert list(refused.value.notes) == ["from the ONNX node '/layers.0/Attention'"]
     assert "fewer policies of the KV cache" in str(refused.value.help)
     emitter.release(7)
     assert emitter.register() == 7
