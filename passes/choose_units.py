@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from math import prod
 from typing import ClassVar
 
 from isa import InputError, Machine, ResourceLimitError, UnsupportedError
 from passes.array_limits import columns_problem
+from passes.cheapest_units import cheapest_units
 from passes.ir import Cache, Graph, Node
 from passes.search_costs import search_in_banks, search_in_memory
 from passes.search_limits import search_demands, search_problem, searching
@@ -73,11 +73,20 @@ class ChooseUnits:
         blocks = [self._block(graph, node) for node in graph.nodes if any(node.op in ops for ops in KINDS.values())]
         units = {block.node.name: self._wished(block) for block in blocks}
         free = [block for block in blocks if self.wanted.wish(block.node) == BY_COST and len(block.costs) > 1]
-        units |= _cheapest(blocks, units, free, _rest_ns(self.machine, graph, blocks), static_mw(self.machine))
+        units |= self._cheapest(graph, blocks, units, free)
         dropped = {**self._fit(blocks, units), **self._fit_keys(blocks, units)}
         reasons = {block.node.name: self._reason(block, units, dropped) for block in blocks}
         graph.facts[self.name] = UnitChoice(units, reasons)
         return False
+
+    def _cheapest(
+        self, graph: Graph, blocks: Sequence[_Block], units: Mapping[str, str], free: Sequence[_Block]
+    ) -> dict[str, str]:
+        """Units of the blocks that have a choice, when the others have theirs."""
+        held = [block.costs[units[block.node.name]] for block in blocks if block not in free]
+        time_ns = _rest_ns(self.machine, graph, blocks) + sum(cost.time_ns for cost in held)
+        rest = BlockCost(time_ns, sum(cost.energy_pj for cost in held))
+        return cheapest_units({block.node.name: block.costs for block in free}, rest, static_mw(self.machine))
 
     def _check(self, graph: Graph) -> None:
         names = {name for node in graph.nodes for name in (node.name, *node.origins)}
@@ -222,43 +231,6 @@ def _rest_ns(machine: Machine, graph: Graph, blocks: Sequence[_Block]) -> float:
             width = prod(dim for dim in node.output.shape[2:] if isinstance(dim, int))
             cycles += machine.vector_unit.duration("vadd", "copy", 1, width).latency
     return cycles * machine.clock_ns
-
-
-def _cheapest(
-    blocks: Sequence[_Block], fixed: Mapping[str, str], free: Sequence[_Block], rest_ns: float, milliwatts: float
-) -> dict[str, str]:
-    """Units of the blocks that have a choice, for the smallest product of time and energy of all.
-
-    The best choice minimises energy + price * time for some price of time, as the smallest product of two sums lies on
-    the convex hull of the points; prices at which a block changes sides are all that matter.
-    """
-    held = [block.costs[fixed[block.node.name]] for block in blocks if block not in free and block.costs]
-    time, energy = rest_ns + sum(cost.time_ns for cost in held), sum(cost.energy_pj for cost in held)
-    best: tuple[float, dict[str, str]] | None = None
-    for price in _prices(free):
-        units = {block.node.name: _at_price(block, price) for block in free}
-        chosen = [block.costs[units[block.node.name]] for block in free]
-        total_ns = time + sum(cost.time_ns for cost in chosen)
-        product = total_ns * (energy + sum(cost.energy_pj for cost in chosen) + milliwatts * total_ns)
-        if best is None or product < best[0]:
-            best = product, units
-    return {} if best is None else best[1]
-
-
-def _prices(blocks: Sequence[_Block]) -> list[float]:
-    """Prices of a nanosecond in picojoules between those at which a block changes sides."""
-    changes = {0.0}
-    for block in blocks:
-        for one in block.costs.values():
-            for other in block.costs.values():
-                if one.time_ns < other.time_ns and one.energy_pj > other.energy_pj:
-                    changes.add((one.energy_pj - other.energy_pj) / (other.time_ns - one.time_ns))
-    ordered = sorted(changes)
-    return [0.0, *((low + high) / 2 for low, high in pairwise(ordered)), 2 * ordered[-1] + 1]
-
-
-def _at_price(block: _Block, price: float) -> str:
-    return min(block.costs, key=lambda unit: block.costs[unit].energy_pj + price * block.costs[unit].time_ns)
 
 
 def _gain_of_a_group(block: _Block) -> float:
