@@ -20,9 +20,10 @@ TOKENS = np.random.default_rng(0).integers(0, 80, (1, 150))
 
 
 @pytest.mark.parametrize("pipeline", ["default", "attention_on_x"])
-def test_outputs_equal_onnx_runtime(pipeline: str) -> None:
+@pytest.mark.parametrize("machine", [IN_ARRAYS, ["-m", "reram-retransformer"]], ids=["e2e-pim", "reram-retransformer"])
+def test_outputs_equal_onnx_runtime(machine: list[str], pipeline: str) -> None:
     options = ["--dim", "batch=1", "--max-context", "48", "--pipeline", pipeline, "-q"]
-    assert cli.main(["verify", str(MODEL), *IN_ARRAYS, *options]) == 0
+    assert cli.main(["verify", str(MODEL), *machine, *options]) == 0
 
 
 def _run(units: str, pipeline: str) -> tuple[Array, Statistics]:
