@@ -61,12 +61,14 @@ def load_text_model(model: str | Path, metadata: Mapping[str, str]) -> TextModel
 
     Raises:
         MissingPackageError: the package tokenizers is not installed.
-        InputError: there is no tokenizer beside the model, or it cannot be read.
+        InputError: there is no model, no tokenizer beside it, or that cannot be read.
     """
     try:
         from tokenizers import Tokenizer
     except ImportError:
         raise MissingPackageError("text needs the package tokenizers", help='pip install "pimc[text]"') from None
+    if not Path(model).exists():
+        raise InputError("cannot read the model: there is no such file", Place(str(model)))
     path = Path(model).parent / TOKENIZER_FILE
     if not path.is_file():
         raise InputError(

@@ -84,13 +84,12 @@ def _check_outputs(options: Namespace) -> None:
 
 def _evaluate(options: Namespace, terminal: Terminal) -> Evaluation:
     from isa import load_machine
-    from passes import load_kv
     from pimc.evaluation.results import Evaluation, all_contexts
-    from pimc.evaluation.runner import check_vocabulary, plan_policies
+    from pimc.evaluation.runner import check_vocabulary, load_policies, plan_policies
 
+    policies = load_policies(options.kv)
     windows, machine = _windows(options), load_machine(options.machine)
     contexts = all_contexts(options.contexts, options.window)
-    policies = [load_kv(text) for text in options.kv]
     compiled = _Compiler(options, machine, _max_context(options, contexts))
     with terminal.status(f"compiling {options.model}"):
         plans = plan_policies(policies, compiled)

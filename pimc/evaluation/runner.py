@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from isa import InputError, Machine, PimcError, Program, UnsupportedError, encode_instructions
-from passes import KvSpecification
+from passes import KvSpecification, load_kv
 from pimc.evaluation.results import BASELINE, PolicyResult
 from pimc.evaluation.resume import ResumeFile
 from pimc.evaluation.timing import cost_without_data
@@ -49,6 +49,20 @@ class Plan:
         digest = hashlib.sha256(encode_instructions(self.program.code))
         digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
         return digest.hexdigest()
+
+
+def load_policies(texts: Sequence[str]) -> list[KvSpecification]:
+    """Read specifications, see `passes.load_kv`; raises `InputError` for all that are refused in one message."""
+    found, refused = list[KvSpecification](), list[InputError]()
+    for text in texts:
+        try:
+            found.append(load_kv(text))
+        except InputError as problem:
+            refused.append(problem)
+    if refused:
+        refused[0].others = tuple(refused[1:])
+        raise refused[0]
+    return found
 
 
 def plan_policies(policies: Sequence[KvSpecification], compile_model: Compile) -> list[Plan]:

@@ -214,6 +214,8 @@ def test_bad_input_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path
     )
     assert "512" in refused(capsys, plain, "--text", text, "--window", "1000")  # positions of the model
     shutil.copy(MODEL, tmp_path / "m.onnx")
+    missing = refused(capsys, str(tmp_path / "none.onnx"), "--text", text)
+    assert "none.onnx: error: cannot read the model: there is no such file" in missing
     assert "there is no tokenizer beside the model" in refused(capsys, str(tmp_path / "m.onnx"), "--text", text)
     assert "a picture of this kind cannot be drawn" in refused(capsys, plain, "--text", text, "--plot", "p.gif")
 
@@ -233,6 +235,9 @@ def test_models_without_a_cache_are_refused(capsys: pytest.CaptureFixture[str], 
 
 def test_all_refused_policies_are_named_before_anything_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert "did you mean 'window'" in refused(capsys, str(MODEL), *SHORT, "--kv", "widow:budget=12")
+    misspelt = refused(capsys, str(MODEL), *SHORT, "--kv", "widow:budget=12", "tova:budget=12", "h2o:bugdet=8")
+    assert "did you mean 'window'" in misspelt
+    assert "did you mean 'budget'" in misspelt
     message = refused(
         capsys,
         str(MODEL),
