@@ -18,6 +18,7 @@ from pimc.model_folder import ModelFolder
 from pimc.policy_verification import (
     MEANING,
     compressions_of,
+    policy_cosine,
     policy_length,
     policy_tolerance,
     reach,
@@ -138,7 +139,8 @@ def verify_folder_policies(
             comparison.run(seeded_runs(program, case, generator))
     rtol = policy_tolerance(program.numerics, graphs) if rtol is None else rtol
     notes = (reach(compressions, shared.longest), *rounding_notes(program.numerics, graphs))
-    return Verification(tuple(comparison.errors.values()), rtol, tuple(lines), MEANING, notes)
+    found = tuple(comparison.errors.values())
+    return Verification(found, rtol, tuple(lines), MEANING, notes, policy_cosine(graphs))
 
 
 def _cases(program: Program, compressions: Sequence[Compression]) -> list[Case]:

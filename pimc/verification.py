@@ -73,10 +73,11 @@ class Verification:
 
     Attributes:
         outputs: In the order of the model.
-        rtol: Largest relative error allowed; `None` asks for a cosine of at least `LEAST_COSINE` instead.
+        rtol: Largest relative error allowed; `None` asks for a cosine of at least `least_cosine` instead.
         cases: What was run, one line each.
         reference: What the outputs should equal, in words.
         notes: What else is to be said of the runs, one line each.
+        least_cosine: Smallest cosine allowed where `rtol` does not judge.
     """
 
     outputs: tuple[OutputError, ...]
@@ -84,6 +85,7 @@ class Verification:
     cases: tuple[str, ...]
     reference: str = "ONNX Runtime's"
     notes: tuple[str, ...] = ()
+    least_cosine: float = LEAST_COSINE
 
     @property
     def ok(self) -> bool:
@@ -92,7 +94,7 @@ class Verification:
 
     def accepts(self, output: OutputError) -> bool:
         """Whether one output is within the tolerance; NaN never is."""
-        return output.cosine >= LEAST_COSINE if self.rtol is None else output.max_rel_error <= self.rtol
+        return output.cosine >= self.least_cosine if self.rtol is None else output.max_rel_error <= self.rtol
 
     def to_json(self) -> dict[str, Any]:
         """What `pimc verify --json` prints; an error that is not a number is null."""

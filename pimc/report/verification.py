@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pimc.report.terminal import Terminal
-from pimc.verification import LEAST_COSINE, Verification
+from pimc.verification import Verification
 
 _SHOWN = 12
 
@@ -38,6 +38,6 @@ def print_verification(terminal: Terminal, verification: Verification, numerics:
 def _verdict(verification: Verification) -> str:
     if verification.rtol is None:
         relation = "follow" if verification.ok else "do not follow"
-        return f"outputs {relation} {verification.reference} (cosine at least {LEAST_COSINE:g})"
+        return f"outputs {relation} {verification.reference} (cosine at least {verification.least_cosine:g})"
     relation = "equal" if verification.ok else "differ from"
     return f"outputs {relation} {verification.reference} (tolerance {verification.rtol:g} of the largest magnitude)"

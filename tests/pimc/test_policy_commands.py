@@ -143,6 +143,21 @@ def test_another_policy_is_not_accepted() -> None:
     assert not found.ok
 
 
+def test_rounding_may_turn_choices_of_keys_but_another_choice_is_not_accepted() -> None:
+    """The same two programs, each against the meaning of both policies."""
+    machine, graphs, programs = load_machine("gddr6-aim"), [], []
+    for kv in ("cam:k=8", "cam:k=2,tile_top=1"):
+        record = Record()
+        programs.append(
+            pimc.compiler.compile_model(TINY, machine, max_context=64, numerics="machine", observers=[record], kv=kv)
+        )
+        graphs.append(record.graphs[0])
+    own, other = (verify_policies(programs[0], Session(programs[0], machine), graph) for graph in graphs)
+    assert (own.ok, other.ok) == (True, False)
+    assert own.rtol is None
+    assert own.least_cosine < 0.999
+
+
 def test_a_wrong_weight_is_found() -> None:
     machine, record = load_machine("gddr6-aim"), Record()
     program = pimc.compiler.compile_model(
