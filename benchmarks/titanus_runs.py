@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.shape_only import shape_only_graph
 from isa import Machine, Program, load_machine
 from passes import PassManager, pipeline
 from pimc.backend import CimLayer, DeclaredCache, Workload, build_cim_layer, cim_layers
-from pimc.simulator import ChainStep, CoreChain, ScaledModel, Simulator, Statistics
+from pimc.simulator import ChainStep, CoreChain, Recording, ScaledModel, Simulator, Statistics
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 from model_weights import AbsentWeights  # models/ is a folder of scripts, no package
@@ -168,16 +170,42 @@ QUEUES = 256
 """Instructions that may wait for a unit in runs of a pipeline inside a core; the published sequencer has none."""
 
 
-def pipeline_gain(model: Model, workload: Workload, machine: Machine) -> float:
-    """How many times as fast a core takes a prompt when its units work side by side on different tokens."""
-    queued = machine.sequencer.model_copy(update={"queue_depth": QUEUES})
+@dataclass(frozen=True)
+class Pipelined:
+    """How many times as fast a prompt is with pipelines, against unit by unit and layer by layer.
+
+    Attributes:
+        inside: Units of a core side by side on different tokens, layer by layer.
+        all_cores: Cores side by side, too: each begins so late that no token has to be waited for.
+    """
+
+    inside: float
+    all_cores: float
+
+
+def pipelined(model: Model, workload: Workload, machine: Machine) -> Pipelined:
+    """Run the prompt on a core, unit by unit, and as a pipeline on units with queues."""
     simulator = Simulator(machine)
     simulator.load(program_of(model, workload, machine))
     one_by_one = simulator.run("prefill", timing_only=True).cycles
+    queued = machine.sequencer.model_copy(update={"queue_depth": QUEUES})
     wide = machine.model_copy(update={"sequencer": queued})
+    program = program_of(model, workload, wide)
     simulator = Simulator(wide)
-    simulator.load(program_of(model, workload, wide))
-    return one_by_one / simulator.run("pipeline", timing_only=True).cycles
+    simulator.load(program)
+    simulator.record()
+    cycles = simulator.run("pipeline", timing_only=True).cycles
+    lag = _lag(program, simulator.recording(), workload.prompt)
+    layers = len(model.layers)
+    return Pipelined(one_by_one / cycles, layers * one_by_one / ((layers - 1) * lag + cycles))
+
+
+def _lag(program: Program, recording: Recording, tokens: int) -> int:
+    """Cycles from a core's begin to the next one's, so that every token is done before the next core needs it."""
+    nodes = np.array([program.sources[program.debug[index]].node for index in recording.index])
+    needed = np.array(recording.start)[nodes == "norm_1"].reshape(tokens, -1)[:, 0]
+    done = np.array(recording.finish)[nodes == "down"]
+    return int(max(done - needed))
 
 
 def peak_power_w(machine: Machine) -> float:
