@@ -80,6 +80,14 @@ def test_compile_shows_policies_by_layer_and_the_program_keeps_them(
     ]
 
 
+def test_compile_says_that_policies_never_act(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["compile", str(TINY), "-o", str(tmp_path / "t.pim"), "--max-context", "64", "--kv"]
+    assert cli.main([*command, "window:budget=64"]) == 0
+    assert "the policies never act: they need 65 tokens, and the cache has room for 64" in capsys.readouterr().err
+    assert cli.main([*command, "window:budget=64 ; h2o:budget=32 @ 1"]) == 0
+    assert "never act" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", ["compile", "verify", "generate", "inspect"])
 def test_wrong_policies_end_every_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     more = ["--prompt", "x"] if command == "generate" else []
