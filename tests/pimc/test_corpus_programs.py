@@ -33,13 +33,26 @@ def reference(graph: CorpusGraph) -> ChoiceReference:
     return ChoiceReference(graph)
 
 
+SAMPLE = list({graph.family: graph for graph in GRAPHS if not graph.file.startswith("variants/")}.values())
+"""One graph a family."""
+
+
+def marks(graph: CorpusGraph, batch: int) -> list[pytest.MarkDecorator]:
+    """Batches of two run for one graph a family here, `make soak` and `make matrix` run all of them."""
+    return [pytest.mark.soak] if batch > 1 and graph not in SAMPLE else []
+
+
 CELLS = [
-    pytest.param(graph, batch, branch, id=f"{graph.name}-{batch}{'' if branch is None else f'-{branch}'}")
+    pytest.param(
+        graph,
+        batch,
+        branch,
+        id=f"{graph.name}-{batch}{'' if branch is None else f'-{branch}'}",
+        marks=marks(graph, batch),
+    )
     for graph in GRAPHS
     for batch, branch in programs_of(graph)
 ]
-SAMPLE = list({graph.family: graph for graph in GRAPHS if not graph.file.startswith("variants/")}.values())
-"""One graph a family."""
 ROUNDED = list(dict.fromkeys((*SAMPLE, *(graph for graph in GRAPHS if graph.expert_blocks or is_quantised(graph)))))
 """What runs in the machine's rounding here, all mixtures of experts among it; `make matrix` runs all graphs."""
 
