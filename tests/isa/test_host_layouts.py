@@ -159,9 +159,9 @@ def test_layouts_must_fit_the_banks_of_the_machine(machine: isa.Machine) -> None
 def test_columns_of_crossbars_hold_the_tokens_of_every_head(
     machine: isa.Machine, changed: dict[str, int], message: str | None
 ) -> None:
-    layout = {"kind": "key_columns", "kv_heads": 2, "head_dim": 20, "max_tokens": 40, "sequences": 1, "head_columns": 128}
+    layout = {"kind": "key_columns", "kv_heads": 2, "head_dim": 20, "max_tokens": 40, "sequences": 1}
     program = _program(machine)
-    held = isa.Symbol("cache", "xb", 0, 256, {**layout, **changed})
+    held = isa.Symbol("cache", "xb", 0, 256, {**layout, "head_columns": 128, **changed})
     symbols = tuple(held if each.name == "cache" else each for each in program.symbols)
     found = structure_errors(replace(program, symbols=symbols))
     assert [message is not None and message in each for each in found] == [True] * (message is not None)
