@@ -240,14 +240,6 @@ def reach(compressions: Sequence[Compression], longest: int) -> str:
     return f"{counted}, from token {first} on" + (f" (the last from token {last} on)" if last > first else "")
 
 
-def idle_note(compressions: Sequence[Compression], context: int) -> str | None:
-    """What is to be said of policies of which none acts within a context, `None` where one does or there are none."""
-    first = min(map(first_effect, compressions), default=0)
-    if first <= context:
-        return None
-    return f"the policies never act: they need {first} tokens, and the cache has room for {context} (--max-context)"
-
-
 def storing(numerics: str) -> Callable[[Array], Array]:
     """What storing keys and values does to them: `machine` rounds to bfloat16."""
     return _bfloat16 if numerics == "machine" else _as_it_is

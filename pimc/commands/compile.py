@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from isa import Program
     from passes import Graph
     from pimc.compiler import Observer
-    from pimc.report.terminal import Terminal
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -39,6 +38,7 @@ def _run(options: Namespace) -> int:
     from pimc.observing import Record
     from pimc.report.compilation import compilation_facts, print_compilation, print_pass_times
     from pimc.report.fusion import print_explanation
+    from pimc.report.policies import say_idle
     from pimc.report.terminal import Terminal, print_json
 
     output = _output(options)
@@ -54,7 +54,7 @@ def _run(options: Namespace) -> int:
     if options.time_passes:
         print_pass_times(terminal, record.reports)
     _write(options, program, record.graphs, output)
-    _say_idle(terminal, program, record.graphs)
+    say_idle(terminal, program)
     if options.json:
         print_json({"output": output and str(output), **compilation_facts(program, record.graphs)})
     elif output is not None:
@@ -63,16 +63,6 @@ def _run(options: Namespace) -> int:
             print_explanation(terminal, options.explain, record.reports, record.graphs)
         terminal.line(f"wrote {output}")
     return 0
-
-
-def _say_idle(terminal: Terminal, program: Program, graphs: Sequence[Graph]) -> None:
-    """Say so when the policies of the KV cache never act within the context."""
-    from pimc.policy_verification import compressions_of, idle_note
-
-    compressions = [each for graph in graphs for each in compressions_of(graph)]
-    note = idle_note(compressions, int(program.metadata["max_context"])) if compressions else None
-    if note is not None:
-        terminal.note(note)
 
 
 def _check_explain(options: Namespace, output: Path | None) -> None:

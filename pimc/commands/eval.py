@@ -86,6 +86,7 @@ def _evaluate(options: Namespace, terminal: Terminal) -> Evaluation:
     from isa import load_machine
     from pimc.evaluation.results import Evaluation, all_contexts
     from pimc.evaluation.runner import check_vocabulary, load_policies, plan_policies
+    from pimc.report.policies import say_idle
 
     policies = load_policies(options.kv)
     windows, machine = _windows(options), load_machine(options.machine)
@@ -93,6 +94,8 @@ def _evaluate(options: Namespace, terminal: Terminal) -> Evaluation:
     compiled = _Compiler(options, machine, _max_context(options, contexts))
     with terminal.status(f"compiling {options.model}"):
         plans = plan_policies(policies, compiled)
+    for plan in plans[1:]:
+        say_idle(terminal, plan.program, options.window, plan.label)
     check_vocabulary(plans[0].program, windows)
     reference, results = _results(options, terminal, machine, windows, contexts, plans, compiled)
     attention = _attention(options, terminal, plans, windows) if options.attention_error else {}

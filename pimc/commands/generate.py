@@ -94,12 +94,14 @@ def _decoder(options: Namespace, terminal: Terminal, prompt: Iterable[int]) -> D
     from isa import load_machine
     from pimc.generation import Decoder
     from pimc.observing import Record
+    from pimc.report.policies import say_idle
     from pimc.simulator import Session
 
     machine = load_machine(options.machine)
     with terminal.status(f"compiling {options.model}") as show:
         program = compile_with(options, machine, [Record(show)])
     check_numbers(prompt, program)
+    say_idle(terminal, program)
     return Decoder(program, Session(program, machine))
 
 

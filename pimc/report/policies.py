@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from isa import Program
 from passes import (
     POLICIES,
     Compression,
@@ -15,6 +16,7 @@ from passes import (
     Policy,
     cache_from_facts,
     describe_compression,
+    first_effect,
     parameters,
 )
 from pimc.report.terminal import Terminal
@@ -80,6 +82,24 @@ def cache_rows(caches: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
     found = [cache_from_facts(each) for each in caches]
     texts = Counter(describe_compression(cache.compression or Compression()) for cache in found)
     return [("kv cache", f"{number} of {len(found)} layers: {text}") for text, number in texts.items()]
+
+
+def say_idle(terminal: Terminal, program: Program, tokens: int | None = None, policy: str = "") -> None:
+    """Note, where no policy of a program ever acts, how many tokens they need.
+
+    Args:
+        terminal: Where to say it.
+        program: The program.
+        tokens: Tokens of the longest sequence; default: the longest context.
+        policy: What to call the policies.
+    """
+    parts = [program.metadata, *(program.entry_facts(entry) for entry in program.stages)]
+    caches = [cache_from_facts(each) for part in parts for each in part.get("compressed_cache", ())]
+    most = int(program.metadata["max_context"]) if tokens is None else tokens
+    first = min((first_effect(each.compression or Compression()) for each in caches), default=0)
+    if first > most:
+        name = f"{policy}: " if policy else ""
+        terminal.note(f"{name}the policies never act: they need {first} tokens, and there are at most {most}")
 
 
 def _summary(kind: type[Policy]) -> str:
