@@ -119,13 +119,17 @@ class Described:
 
 
 def different_rules() -> dict[str, Described]:
-    """The bundled machines by name; one of those that have the same rules."""
-    found: dict[str, Described] = {}
+    """Descriptions of the bundled machines by name; machines with the same rules share one, under all their names."""
+    found: list[tuple[list[str], Described]] = []
     for name in FILES:
         described = Described(name)
-        if all(described.pairs != earlier.pairs for earlier in found.values()):
-            found[name] = described
-    return found
+        for names, earlier in found:
+            if described.pairs == earlier.pairs:
+                names.append(name)
+                break
+        else:
+            found.append(([name], described))
+    return {", ".join(names): described for names, described in found}
 
 
 def hidden_rules() -> str:
