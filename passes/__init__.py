@@ -6,6 +6,7 @@ from passes.assign_storage import Storage
 from passes.binarize_attention import BinarizeAttention
 from passes.cache_storage import Stored, cache_facts, cache_from_facts, stored
 from passes.choose_units import ChooseUnits
+from passes.decompose_attention import DecomposeAttention
 from passes.dims import Affine, Dim, bind, product, symbol
 from passes.dims import parse as parse_dim
 from passes.explain import Finding, explain, recognised_counts
@@ -40,7 +41,7 @@ from passes.manager import Observer, Pass, PassManager, PassReport
 from passes.mask_sources import mask_input
 from passes.matrix_layout import MatrixLayout, Tile, matrix_layout
 from passes.ops import EXCLUDED_BELOW, FLOAT_DTYPES, OPS, OpSpec
-from passes.pipelines import PASSES, PIPELINES, binarizing, compressing, parse_pipeline, pipeline
+from passes.pipelines import PASSES, PIPELINES, binarizing, compressing, decomposing, parse_pipeline, pipeline
 from passes.place_weights import PlacedMatrix, Placement, PlaceWeights, is_bank_table, place_together
 from passes.search_limits import search_demands, search_problem, size_problems
 from passes.selection_error import SelectionError
@@ -66,6 +67,7 @@ __all__ = [
     "Caches",
     "ChooseUnits",
     "Compression",
+    "DecomposeAttention",
     "Dim",
     "Finding",
     "Graph",
@@ -109,6 +111,7 @@ __all__ = [
     "compressible",
     "compressing",
     "constant_scalar",
+    "decomposing",
     "describe_compression",
     "evaluate",
     "explain",

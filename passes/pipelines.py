@@ -150,6 +150,18 @@ def binarizing(passes: Sequence[Pass], added: BinarizeAttention) -> list[Pass]:
     return _behind_caches(passes, added, "an associative memory could hold")
 
 
+def decomposing(passes: Sequence[Pass], added: DecomposeAttention) -> list[Pass]:
+    """Passes with `decompose_attention`: as they are where they have it, else `added` before `merge_linear`.
+
+    Without `merge_linear` they stay as they are: its place is that of passes which do not have to run.
+    """
+    names = [step.name for step in passes]
+    if DecomposeAttention.name in names or MergeLinear.name not in names:
+        return list(passes)
+    position = names.index(MergeLinear.name)
+    return [*passes[:position], added, *passes[position:]]
+
+
 def _behind_caches(passes: Sequence[Pass], added: Pass, purpose: str) -> list[Pass]:
     positions = [index for index, step in enumerate(passes) if step.name == KVCache.name]
     if not positions:

@@ -14,6 +14,7 @@ from passes import (
     Affine,
     BinarizeAttention,
     ChooseUnits,
+    DecomposeAttention,
     Graph,
     KvSpecification,
     Node,
@@ -25,6 +26,7 @@ from passes import (
     Value,
     binarizing,
     compressing,
+    decomposing,
     load_kv,
     parse_pipeline,
     parse_units,
@@ -46,6 +48,7 @@ _LOG = logging.getLogger(__name__)
 
 DEFAULT_MAX_CONTEXT = 2048
 _LEAST_CONTEXT = 32
+_PS_PER_NS = 1000
 USUAL_CONTEXT = 512
 """Tokens for which the units of attention are chosen when the user names no longest context."""
 DEFAULT_CHUNK = 16
@@ -101,7 +104,7 @@ def compile_model(
         chosen["units"] = wanted.text
     if is_folder(source):
         folder = load_folder(str(source))
-        graphs = fuse_folder(folder, dims, pipeline_text, optimize, observers, bind, policies)
+        graphs = fuse_folder(folder, dims, pipeline_text, optimize, observers, bind, policies, machine)
         for graph in graphs:
             PassManager(_unit_passes(machine, wanted, max_context), observers).run(graph)
         place_together(machine, graphs)
@@ -112,13 +115,13 @@ def compile_model(
             named, max_context, lambda context: build_stages(_stages(folder, graphs, options, context), machine)
         )
     model = load_model(source) if isinstance(source, str | Path) else wrap_model(source)
-    search = _search(machine)
-    graph = fuse_model(model, dims, pipeline_text, optimize, observers, bind, policies, search)
-    if search is None:
+    is_search = _search(machine) is not None
+    graph = fuse_model(model, dims, pipeline_text, optimize, observers, bind, policies, machine)
+    if not is_search:
         PassManager([*_unit_passes(machine, wanted, max_context), PlaceWeights(machine)], observers).run(graph)
     metadata = {**_metadata(model.name, model.sha256), "table_rows": table_rows(graph), **chosen}
     options = ProgramOptions(0, chunk, numerics, metadata, weights, optimize)
-    named, build = [(model.name, graph)], build_program if search is None else build_cam_program
+    named, build = [(model.name, graph)], build_cam_program if is_search else build_program
     return _longest(named, max_context, lambda context: build(graph, machine, replace(options, max_context=context)))
 
 
@@ -159,21 +162,35 @@ def fuse_model(
     observers: Sequence[Observer] = (),
     bind: Mapping[str, Any] | None = None,
     kv: KvSpecification | None = None,
-    search: BinarizeAttention | None = None,
+    machine: Machine | None = None,
 ) -> Graph:
-    """Import a model and run the machine-independent passes.
+    """Import a model and run the passes that choose no places yet.
 
-    Arguments as for `compile_model`; `search` is how attention looks for its keys in an associative memory, unless
-    policies or a pass of the pipeline say it.
+    Arguments as for `compile_model`. Unless policies or a pass of the pipeline say it, an associative memory of the
+    machine says how attention looks for its keys, and the times of its crossbars decide whether X is written there
+    instead of keys and values.
     """
     graph = import_model(model, dims, bind)
     passes = list(parse_pipeline(pipeline_text) if pipeline_text else pipeline("default" if optimize else "O0"))
     if kv is not None:
         passes = compressing(passes, kv)
-    elif search is not None:
-        passes = binarizing(passes, search)
+    elif machine is not None:
+        passes = _for_machine(passes, machine)
     PassManager(passes, observers).run(graph)
     return graph
+
+
+def _for_machine(passes: list[Pass], machine: Machine) -> list[Pass]:
+    """Passes, and those that a machine adds to them."""
+    search, arrays = _search(machine), machine.crossbar
+    if search is not None:
+        return binarizing(passes, search)
+    if arrays is not None:
+        vector_ps, write_ps = (
+            round(cycles * machine.clock_ns * _PS_PER_NS) for cycles in (arrays.vector_cycles, arrays.write_cycles)
+        )
+        return decomposing(passes, DecomposeAttention(vector_ps=vector_ps, write_ps=write_ps))
+    return passes
 
 
 def fuse_folder(
@@ -184,10 +201,11 @@ def fuse_folder(
     observers: Sequence[Observer] = (),
     bind: Mapping[str, Any] | None = None,
     kv: KvSpecification | None = None,
+    machine: Machine | None = None,
 ) -> tuple[Graph, ...]:
-    """Import the models of a folder and run the machine-independent passes, in the order of `folder.files`.
+    """Import the models of a folder and run the passes that choose no places yet, in the order of `folder.files`.
 
-    Arguments as for `compile_model`; `dims` and `bind` go to every file that has a dimension or input of that name,
+    Arguments as for `fuse_model`; `dims` and `bind` go to every file that has a dimension or input of that name,
     `kv` to the decoder's.
 
     Raises:
@@ -197,7 +215,7 @@ def fuse_folder(
     for file in folder.files:
         own_dims, own_bind = file_dimensions(folder, file, dims or {}, bind or {})
         own_kv = None if file.entry == "encode" else kv
-        graphs.append(fuse_model(file.model, own_dims, pipeline_text, optimize, observers, own_bind, own_kv))
+        graphs.append(fuse_model(file.model, own_dims, pipeline_text, optimize, observers, own_bind, own_kv, machine))
         if file.bind:
             _drop_other_branch(graphs[-1])
         _check_caches(file, graphs[-1])

@@ -136,7 +136,7 @@ def test_keys_that_somebody_wants_are_kept() -> None:
 def test_a_past_of_keys_is_no_past_of_x() -> None:
     graph = run_passes(attention_block(), *parse_pipeline(DECOMPOSED))
     (line,) = graph.facts["decompose_attention"]["details"]
-    assert line.endswith("keys and values of earlier tokens are given as such: X cannot be told from them")
+    assert line.endswith("are given, which do not tell X (cache=x keeps X instead)")
 
 
 @pytest.mark.parametrize("kv_heads", [HEADS, 1])

@@ -7,7 +7,9 @@ from passes.assign_storage import AssignStorage
 from passes.canonicalize import Canonicalize
 from passes.constant_folding import ConstantFolding
 from passes.dead_code import DeadCode
-from passes.pipelines import PASSES, PIPELINES, parse_pipeline, pipeline
+from passes.decompose_attention import DecomposeAttention
+from passes.manager import Pass
+from passes.pipelines import PASSES, PIPELINES, decomposing, parse_pipeline, pipeline
 
 
 def test_passes_with_and_without_options() -> None:
@@ -80,5 +82,17 @@ def test_attention_on_x_decomposes_between_the_projections_and_their_merging() -
     place = names.index("decompose_attention")
     assert names[place - 1 : place + 2] == ["select_columns", "decompose_attention", "merge_linear"]
     assert [*names[:place], *names[place + 1 :]] == [step.name for step in pipeline("default")]
-    (step,) = (step for step in pipeline("attention_on_x") if step.name == "decompose_attention")
-    assert step == parse_pipeline("decompose_attention{choose=all,cache=x}")[0]
+    assert _step("attention_on_x") == parse_pipeline("decompose_attention{choose=all,cache=x}")[0]
+
+
+def test_decomposition_is_added_where_it_belongs_and_nowhere_else() -> None:
+    added = DecomposeAttention(vector_ps=7)
+    default = decomposing(pipeline("default"), added)
+    assert default.index(added) == pipeline("attention_on_x").index(_step("attention_on_x"))
+    assert decomposing(pipeline("attention_on_x"), added) == list(pipeline("attention_on_x"))
+    assert decomposing(pipeline("O0"), added) == list(pipeline("O0"))
+
+
+def _step(name: str) -> Pass:
+    (step,) = (step for step in pipeline(name) if step.name == "decompose_attention")
+    return step

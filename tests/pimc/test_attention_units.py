@@ -64,3 +64,29 @@ def test_statistics_of_the_command_say_how_often_cells_are_written(
     assert cli.main(["run", path]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "columns written, one 1 times; cells bear 100,000,000 times as many" in text
+
+
+@pytest.mark.parametrize(
+    ("model", "decision"),
+    [
+        ("corpus/llama-dynamo.onnx", "not legal: a rotary embedding stands between"),
+        ("corpus/bert-dynamo.onnx", "legal, left as it is: by time; at 128 tokens keys and values take 205,607 ns"),
+        ("tiny-shakespeare.onnx", "not legal: keys and values of earlier tokens are given, which"),
+    ],
+)
+def test_machines_with_crossbars_explain_why_attention_is_not_on_x(
+    model: str, decision: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["-m", "reram-retransformer", "--explain", "decompose_attention", "-o", str(tmp_path / "x.pim")]
+    assert cli.main(["compile", str(MODEL.parent / model), *options]) == 0
+    assert decision in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_times_of_the_machine_decide(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Twice as long a vector, twice as long an attention: 128 vectors, 129 more and a column."""
+    file = tmp_path / "slow.yaml"
+    file.write_text("name: slow\nextends: reram-retransformer\ncrossbar:\n  vector_cycles: 16000\n")
+    model = str(MODEL.parent / "corpus" / "bert-dynamo.onnx")
+    options = ["-m", str(file), "--explain", "decompose_attention", "-o", str(tmp_path / "x.pim")]
+    assert cli.main(["compile", model, *options]) == 0
+    assert "keys and values take 411,207 ns" in " ".join(capsys.readouterr().out.split())
