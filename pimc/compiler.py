@@ -9,7 +9,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isa import Machine, Place, Program, ResourceLimitError, UnsupportedError, machine_metadata
+from isa import (
+    Machine,
+    Place,
+    Program,
+    ResourceLimitError,
+    UnsupportedError,
+    load_machine,
+    machine_metadata,
+    machine_names,
+)
 from passes import (
     Affine,
     BinarizeAttention,
@@ -95,6 +104,7 @@ def compile_model(
     Raises:
         PimcError: The model, an option or the machine is refused; the message says where and what is allowed.
     """
+    _check_banks(machine)
     policies = load_kv(kv) if isinstance(kv, str) else kv
     chosen = {"pipeline": pipeline_text or ("default" if optimize else "O0"), **machine_metadata(machine)}
     wanted = parse_units(units) if isinstance(units, str) else units
@@ -123,6 +133,17 @@ def compile_model(
     options = ProgramOptions(0, chunk, numerics, metadata, weights, optimize)
     named, build = [(model.name, graph)], build_cam_program if is_search else build_program
     return _longest(named, max_context, lambda context: build(graph, machine, replace(options, max_context=context)))
+
+
+def _check_banks(machine: Machine) -> None:
+    """Refuse machines without banks for weights and tables, but for those that search for keys and do nothing else."""
+    if machine.near_bank is not None or _search(machine) is not None:
+        return
+    names = [name for name in machine_names() if load_machine(name).near_bank is not None]
+    raise UnsupportedError(
+        f"the machine '{machine.name}' has no near-bank memory that could hold a model's weights and tables",
+        help=f"machines that run whole models: {', '.join(names)}; README, 'Published systems', says what others run",
+    )
 
 
 def _unit_passes(machine: Machine, wanted: UnitSpecification | None, max_context: int | None) -> list[Pass]:

@@ -51,3 +51,10 @@ def test_banks_that_only_store_run_no_products() -> None:
     program = compile_model(MODELS / "tiny-shakespeare.onnx", aim, {"batch": 1})
     with pytest.raises(MachineError, match="only store: they have no mac"):
         Session(replace(program, machine_sha256=stores.sha256), stores)
+
+
+@pytest.mark.parametrize("machine", ["dcim-titanus", "hbm3-attacc"])
+def test_machines_without_banks_name_those_that_run_whole_models(machine: str) -> None:
+    with pytest.raises(UnsupportedError, match=f"the machine '{machine}' has no near-bank memory") as caught:
+        compile_model(MODELS / "tiny-shakespeare.onnx", load_machine(machine))
+    assert "gddr6-aim, gddr6-aim-acc16, reram-retransformer;" in str(caught.value.help)
