@@ -1,12 +1,12 @@
 """Graph -> Program: placement of KV caches, lowering, buffer allocation, emission."""
 
-from pimc.backend.cache_rooms import cache_stem
 from pimc.backend.cam.program import build_cam_program
 from pimc.backend.crossbar import CrossbarOptions, build_crossbar_program
 from pimc.backend.digital_cim import CimLayer, DeclaredCache, LayerNumbers, Workload, build_cim_layer, cim_layers
 from pimc.backend.entry_builder import Stage
 from pimc.backend.options import ProgramOptions
 from pimc.backend.program_builder import build_program, build_stages
+from pimc.backend.rooms.cache_rooms import cache_stem
 
 __all__ = [
     "CimLayer",

@@ -10,24 +10,31 @@ import numpy as np
 
 from isa import Entry, Machine, NearBank, Region, RegisterSymbol, ResourceLimitError, Source, Symbol
 from passes import Dim, Graph, Node, Placement, Value, block_facts, cache_facts, is_bank_table
-from pimc.backend.cache_rooms import SharedCaches, place_caches
+from pimc.backend.attention.key_masks import LEAST_MAXIMUM, LEAST_SUM, input_masks
 from pimc.backend.chosen_units import attention_unit
-from pimc.backend.constants import Constants
-from pimc.backend.crossing import Crossing
 from pimc.backend.emitter import Emitter, Words
-from pimc.backend.host_rooms import HostRooms, LinkedRoom, check_columns, place_inputs, place_outputs, spill_outputs
-from pimc.backend.key_masks import LEAST_MAXIMUM, LEAST_SUM, input_masks
 from pimc.backend.lengths import find_lengths
 from pimc.backend.lowering import HostRegisters, KeyMask, Lowering, MaskBounds
 from pimc.backend.open_ahead import open_ahead
 from pimc.backend.options import ProgramOptions
 from pimc.backend.roll_loops import Code, roll_loops
-from pimc.backend.row_axes import RowMap, is_token_integer
-from pimc.backend.schedule import make_schedule
-from pimc.backend.shared_buffer import BufferAllocator
-from pimc.backend.storage import Storage
+from pimc.backend.rooms.cache_rooms import SharedCaches, place_caches
+from pimc.backend.rooms.constants import Constants
+from pimc.backend.rooms.crossing import Crossing
+from pimc.backend.rooms.host_rooms import (
+    HostRooms,
+    LinkedRoom,
+    check_columns,
+    place_inputs,
+    place_outputs,
+    spill_outputs,
+)
+from pimc.backend.rooms.shared_buffer import BufferAllocator
+from pimc.backend.rooms.storage import Storage
+from pimc.backend.rooms.views import View
+from pimc.backend.rows.row_axes import RowMap, is_token_integer
+from pimc.backend.rows.schedule import make_schedule
 from pimc.backend.token_loop import TokenLoop
-from pimc.backend.views import View
 
 
 class Spill(Enum):

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from isa import NearBank, Place, UnsupportedError
 from passes import Affine, Graph, Node, Value, explain
+from pimc.backend.attention.key_masks import input_masks
 from pimc.backend.caches.choice import compression_problem
-from pimc.backend.key_masks import input_masks
-from pimc.backend.row_axes import RowMap, is_token_integer
-from pimc.backend.scalars import scalar_problem
+from pimc.backend.operations.scalars import scalar_problem
+from pimc.backend.rows.row_axes import RowMap, is_token_integer
 
 Problem = str | None
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from isa import RegisterSymbol
 from passes import Affine, Cache, Dim, Graph, Node, Value
-from pimc.backend.cache_sizes import CacheSizes
 from pimc.backend.emitter import Emitter
 from pimc.backend.extents import EARLIER, Extents
 from pimc.backend.lowering import HostRegisters
+from pimc.backend.operations.scalars import past_symbols
 from pimc.backend.options import ProgramOptions
-from pimc.backend.row_axes import RowMap, Space
-from pimc.backend.scalars import past_symbols
-from pimc.backend.schedule import Schedule
+from pimc.backend.rooms.cache_sizes import CacheSizes
+from pimc.backend.rows.row_axes import RowMap, Space
+from pimc.backend.rows.schedule import Schedule
 
 
 @dataclass(frozen=True)

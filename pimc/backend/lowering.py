@@ -12,10 +12,10 @@ from passes import Dim, Graph, MatrixLayout, Node, PlacedMatrix, Placement, Tile
 from pimc.backend.crossbar.matrices import multiply
 from pimc.backend.emitter import Emitter, Words, indexed
 from pimc.backend.extents import Extents
-from pimc.backend.nest import Piece, pieces
-from pimc.backend.row_axes import RowMap
-from pimc.backend.storage import Storage
-from pimc.backend.views import View, row_major
+from pimc.backend.operations.nest import Piece, pieces
+from pimc.backend.rooms.storage import Storage
+from pimc.backend.rooms.views import View, row_major
+from pimc.backend.rows.row_axes import RowMap
 from pimc.kv_layout import KvLayout
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class CacheRooms:
         code_column: First linear column of the codes.
         selection_column: First linear column of what the selection keeps.
         selection_table: First word of the constants that the selection reads.
-        unit: Where it lies and its attention runs: a name of `pimc.backend.cache_places.CACHE_PLACES`.
+        unit: Where it lies and its attention runs: a name of `pimc.backend.attention.cache_places.CACHE_PLACES`.
         arrays: Its groups of arrays, `None` elsewhere than in crossbars.
         search: Its rows in the CAM, `None` elsewhere.
     """

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from isa import Indexed
 from pimc.backend.emitter import Emitter, Words
-from pimc.backend.row_axes import Space
-from pimc.backend.views import View
+from pimc.backend.rooms.views import View
+from pimc.backend.rows.row_axes import Space
 
 _BARE = frozenset({"token", "sequence"})
 """Indices whose register is that of the loop."""

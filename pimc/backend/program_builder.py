@@ -19,20 +19,20 @@ from isa import (
     Source,
 )
 from passes import Graph, Placement
-from pimc.backend.cache_rooms import shared_name
 from pimc.backend.caches.choice import mechanism_of, selection_of
-from pimc.backend.constants import Constants
 from pimc.backend.crossbar.loading import LOAD, emit_loading, staging_words
 from pimc.backend.emitter import Emitter
 from pimc.backend.entry_builder import EntryBuilder, Shared, Spill, Stage, near_bank_of
-from pimc.backend.find_rows import find_rows
-from pimc.backend.host_rooms import HostRooms
-from pimc.backend.images import bank_segment, buffer_segment
 from pimc.backend.legality import check_machine, check_operations, needs_whole_tensors
 from pimc.backend.options import ProgramOptions
 from pimc.backend.roll_loops import Code
-from pimc.backend.row_axes import RowMap
-from pimc.backend.shared_buffer import BufferAllocator, BufferFullError
+from pimc.backend.rooms.cache_rooms import shared_name
+from pimc.backend.rooms.constants import Constants
+from pimc.backend.rooms.host_rooms import HostRooms
+from pimc.backend.rooms.images import bank_segment, buffer_segment
+from pimc.backend.rooms.shared_buffer import BufferAllocator, BufferFullError
+from pimc.backend.rows.find_rows import find_rows
+from pimc.backend.rows.row_axes import RowMap
 from pimc.backend.token_loop import LOWERINGS
 
 

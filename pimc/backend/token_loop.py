@@ -8,25 +8,25 @@ from dataclasses import dataclass
 
 from isa import Indexed, Source, Symbol, UnsupportedError
 from passes import Affine, Dim, Value, symbol
-from pimc.backend.cache_places import place_of
-from pimc.backend.copies import COPIES
-from pimc.backend.crossing import Crossing
-from pimc.backend.elementwise import ELEMENTWISE, emit_map
+from pimc.backend.attention.cache_places import place_of
+from pimc.backend.attention.key_masks import MASK_DEPTH
 from pimc.backend.emitter import Words, indexed
 from pimc.backend.extents import EARLIER
-from pimc.backend.indexing import INDEXING
-from pimc.backend.key_masks import MASK_DEPTH
 from pimc.backend.lowering import KeyMask, Lower, Lowering
-from pimc.backend.normalization import NORMALIZATION
 from pimc.backend.offset_registers import CurrentRow
-from pimc.backend.powers import POWERS
-from pimc.backend.products import PRODUCTS
-from pimc.backend.ranking import RANKING
-from pimc.backend.reductions import REDUCTIONS
-from pimc.backend.row_axes import Space, is_token_integer
-from pimc.backend.schedule import Phase, Step
-from pimc.backend.token_rows import TokenRows
-from pimc.backend.views import View
+from pimc.backend.operations.copies import COPIES
+from pimc.backend.operations.elementwise import ELEMENTWISE, emit_map
+from pimc.backend.operations.indexing import INDEXING
+from pimc.backend.operations.normalization import NORMALIZATION
+from pimc.backend.operations.powers import POWERS
+from pimc.backend.operations.products import PRODUCTS
+from pimc.backend.operations.ranking import RANKING
+from pimc.backend.operations.reductions import REDUCTIONS
+from pimc.backend.rooms.crossing import Crossing
+from pimc.backend.rooms.token_rows import TokenRows
+from pimc.backend.rooms.views import View
+from pimc.backend.rows.row_axes import Space, is_token_integer
+from pimc.backend.rows.schedule import Phase, Step
 
 LOWERINGS: dict[str, Lower] = {
     **ELEMENTWISE,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from isa import Symbol
-from pimc.backend.cache_append import group_channels, head_column
+from pimc.backend.attention.cache_append import group_channels, head_column
 from pimc.backend.emitter import Words, indexed
 from pimc.kv_layout import KvLayout, choose_groups
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from pimc.backend.cache_append import head_column, key_address, owner_channels, value_address
+from pimc.backend.attention.cache_append import head_column, key_address, owner_channels, value_address
 from pimc.backend.caches.keep_all import CacheIndex
 from pimc.backend.emitter import Words, indexed
 

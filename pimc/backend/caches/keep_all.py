@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from isa import Symbol
     from passes import Cache, Node
-    from pimc.backend.attention_block import Block
+    from pimc.backend.attention.attention_block import Block
     from pimc.backend.emitter import Words
     from pimc.backend.lowering import CacheRooms, Lowering
 

@@ -10,7 +10,7 @@ from pimc.backend.emitter import Words, indexed
 
 if TYPE_CHECKING:
     from isa import OperandValue
-    from pimc.backend.attention_block import Block
+    from pimc.backend.attention.attention_block import Block
     from pimc.backend.lowering import Lowering
 
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from isa import Indexed
-from pimc.backend.attention_block import Block, Extent
-from pimc.backend.attention_softmax import probabilities
+from pimc.backend.attention.attention_block import Block, Extent
+from pimc.backend.attention.attention_softmax import probabilities
 from pimc.backend.caches.level_records import append_token
 from pimc.backend.caches.stream_rooms import StreamRooms
 from pimc.backend.emitter import Words, indexed
-from pimc.backend.shared_buffer import COLUMN_WORDS
+from pimc.backend.rooms.shared_buffer import COLUMN_WORDS
 
 if TYPE_CHECKING:
     from passes import Node

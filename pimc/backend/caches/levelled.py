@@ -16,7 +16,7 @@ from pimc.kv_stream import state_words
 
 if TYPE_CHECKING:
     from passes import Cache, Levelled, Node
-    from pimc.backend.attention_block import Block
+    from pimc.backend.attention.attention_block import Block
     from pimc.backend.emitter import Words
     from pimc.backend.lowering import CacheRooms, Lowering
 

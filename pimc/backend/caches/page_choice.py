@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pimc.backend.attention import ceil_div, score_keys
-from pimc.backend.attention_block import Block, Extent
+from pimc.backend.attention.attention_block import Block, Extent
+from pimc.backend.attention.attention_in_banks import ceil_div, score_keys
 from pimc.backend.caches.selection import AllTokens
 from pimc.backend.emitter import Words, indexed
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from isa import Indexed
-from pimc.backend.attention import ceil_div
+from pimc.backend.attention.attention_in_banks import ceil_div
 
 if TYPE_CHECKING:
-    from pimc.backend.attention_block import Block
+    from pimc.backend.attention.attention_block import Block
     from pimc.backend.caches.page_choice import PageChoice
     from pimc.backend.lowering import Lowering
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from isa import Symbol, UnsupportedError
-from pimc.backend.cache_append import store_key
+from pimc.backend.attention.cache_append import store_key
 from pimc.backend.caches.conditions import if_zero
 from pimc.backend.caches.keep_all import CacheIndex
 from pimc.backend.emitter import Words
-from pimc.backend.shared_buffer import COLUMN_WORDS
+from pimc.backend.rooms.shared_buffer import COLUMN_WORDS
 from pimc.kv_layout import KvLayout, choose_groups
 
 if TYPE_CHECKING:

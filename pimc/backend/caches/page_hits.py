@@ -14,15 +14,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from isa import Indexed
-from pimc.backend.attention import ceil_div, first_token, read_scores, slot_column, write_probabilities
-from pimc.backend.attention_block import Extent
-from pimc.backend.cache_append import group_channels, head_column
+from pimc.backend.attention.attention_block import Extent
+from pimc.backend.attention.attention_in_banks import (
+    ceil_div,
+    first_token,
+    read_scores,
+    slot_column,
+    write_probabilities,
+)
+from pimc.backend.attention.cache_append import group_channels, head_column
 from pimc.backend.caches.page_choice import choose
 from pimc.backend.caches.page_density import Density, expect, expect_channels, expect_run, find_data, release
 from pimc.backend.emitter import Words, indexed
 
 if TYPE_CHECKING:
-    from pimc.backend.attention_block import Block
+    from pimc.backend.attention.attention_block import Block
     from pimc.backend.caches.page_choice import PageChoice
     from pimc.backend.lowering import Lowering
 

@@ -15,7 +15,7 @@ from pimc.backend.caches.selection import AllTokens
 if TYPE_CHECKING:
     from isa import Symbol
     from passes import BestPages, Cache
-    from pimc.backend.attention_block import Block
+    from pimc.backend.attention.attention_block import Block
     from pimc.backend.emitter import Words
     from pimc.backend.lowering import CacheRooms, Lowering
 

@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from isa import OperandValue
-from pimc.backend.cache_append import group_channels, head_column, key_address, owner_channels, value_address
+from pimc.backend.attention.cache_append import group_channels, head_column, key_address, owner_channels, value_address
 from pimc.backend.caches.code_rooms import CodeRooms, Codes
 from pimc.backend.caches.keep_all import CacheIndex
 from pimc.backend.emitter import Words, indexed
-from pimc.backend.nest import LARGEST_STEP
+from pimc.backend.operations.nest import LARGEST_STEP
 
 if TYPE_CHECKING:
     from passes import Quantized
-    from pimc.backend.attention_block import Block
+    from pimc.backend.attention.attention_block import Block
     from pimc.backend.lowering import Lowering
     from pimc.kv_layout import KvLayout
 

@@ -15,12 +15,12 @@ from pimc.backend.caches.quantize_group import quantize_group
 from pimc.backend.caches.quantized_scores import score_codes
 from pimc.backend.caches.quantized_sums import sum_codes
 from pimc.backend.emitter import Words, indexed
-from pimc.backend.shared_buffer import BufferFullError
+from pimc.backend.rooms.shared_buffer import BufferFullError
 
 if TYPE_CHECKING:
     from isa import Symbol
     from passes import Quantized
-    from pimc.backend.attention_block import Block
+    from pimc.backend.attention.attention_block import Block
     from pimc.backend.lowering import CacheRooms, Lowering
 
 _EXCLUDED = -1e30

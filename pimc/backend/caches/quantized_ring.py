@@ -10,7 +10,7 @@ from pimc.backend.caches.quantized import QuantizedCache, exclude
 
 if TYPE_CHECKING:
     from passes import Ring
-    from pimc.backend.attention_block import Block
+    from pimc.backend.attention.attention_block import Block
     from pimc.backend.lowering import CacheRooms, Lowering
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from isa import Indexed
-from pimc.backend.cache_append import group_channels
+from pimc.backend.attention.cache_append import group_channels
 from pimc.backend.caches.code_rooms import CodeRooms, Codes, loaded_meta
 from pimc.backend.caches.code_slots import Piece, pieces_of, slots_of
 from pimc.backend.emitter import Words, indexed
 
 if TYPE_CHECKING:
     from passes import Quantized
-    from pimc.backend.attention_block import Block
+    from pimc.backend.attention.attention_block import Block
 
 
 def score_codes(block: Block, chosen: Quantized, rooms: CodeRooms, tokens: int) -> None:

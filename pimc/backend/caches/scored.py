@@ -13,7 +13,7 @@ from pimc.backend.emitter import Words, indexed
 
 if TYPE_CHECKING:
     from passes import Cache, Scored
-    from pimc.backend.attention_block import Block
+    from pimc.backend.attention.attention_block import Block
     from pimc.backend.lowering import CacheRooms, Lowering
 
 _EXCLUDED = -1e30

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from isa import Indexed
-from pimc.backend.elementwise import integer_word
 from pimc.backend.emitter import Words, indexed
+from pimc.backend.operations.elementwise import integer_word
 
 if TYPE_CHECKING:
     from isa import OperandValue, Symbol
     from passes import BestKeys, BinaryKeys, Cache
-    from pimc.backend.attention_block import Block
+    from pimc.backend.attention.attention_block import Block
     from pimc.backend.lowering import CacheRooms, Lowering
 
 _EXCLUDED = 1e30

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 
 from passes import Node
-from pimc.backend.attention import ceil_div
+from pimc.backend.attention.attention_in_banks import ceil_div
 from pimc.backend.cam.attention_code import QueryHead, SearchedKeys, emit_head
 from pimc.backend.cam.search_plan import SearchPlan
 from pimc.backend.emitter import Words, indexed

@@ -9,9 +9,9 @@ from passes import Affine, Graph, Node, Value, cache_facts
 from pimc.backend.cam.attention_code import AttentionWords, emit_attention
 from pimc.backend.cam.search_plan import SearchPlan, cam_of, search_plan
 from pimc.backend.emitter import Emitter
-from pimc.backend.host_rooms import HostRooms, symbol_name
+from pimc.backend.operations.scalars import past_symbols
 from pimc.backend.options import ProgramOptions
-from pimc.backend.scalars import past_symbols
+from pimc.backend.rooms.host_rooms import HostRooms, symbol_name
 
 _KV_LENGTH = 0
 """Register with the number of tokens in the cache."""

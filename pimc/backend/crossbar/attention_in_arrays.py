@@ -6,14 +6,14 @@ from functools import partial
 
 from isa import Indexed
 from passes import Node
-from pimc.backend.attention import ceil_div, extent_of
-from pimc.backend.attention_block import Block
-from pimc.backend.attention_softmax import masked_scores, probabilities
+from pimc.backend.attention.attention_block import Block
+from pimc.backend.attention.attention_in_banks import ceil_div, extent_of
+from pimc.backend.attention.attention_softmax import masked_scores, probabilities
 from pimc.backend.crossbar.cache_arrays import ArrayRooms
 from pimc.backend.crossbar.hybrid_softmax import SoftmaxRows, emit_hybrid_softmax
 from pimc.backend.emitter import Words, indexed
 from pimc.backend.lowering import CacheRooms, Lowering
-from pimc.backend.normalization import at_least
+from pimc.backend.operations.normalization import at_least
 
 
 def append_key_column(low: Lowering, node: Node) -> None:

@@ -8,7 +8,7 @@ from itertools import groupby
 from isa import Indexed, Source
 from passes import ArrayTile, PlacedMatrix
 from pimc.backend.emitter import Emitter, Words
-from pimc.backend.table_rows import load_row
+from pimc.backend.operations.table_rows import load_row
 
 LOAD = "load"
 """Name of the entry."""

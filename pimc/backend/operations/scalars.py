@@ -5,7 +5,7 @@ from __future__ import annotations
 from isa import Indexed
 from passes import Affine, Dim, Graph, Node, Value, constant_scalar
 from pimc.backend.lowering import Lowering
-from pimc.backend.row_axes import RowMap, is_token_integer
+from pimc.backend.rows.row_axes import RowMap, is_token_integer
 
 _RENAMES = frozenset({"cast", "reshape", "expand", "identity", "transpose"})
 _BINARY = {"add": "add", "sub": "sub", "mul": "mul", "max": "max", "min": "min"}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from isa import UnsupportedError
 from passes import Value
-from pimc.backend.shared_buffer import COLUMN_WORDS, BufferAllocator
+from pimc.backend.rooms.shared_buffer import COLUMN_WORDS, BufferAllocator
 
 Constant = tuple[str, int, NDArray[np.uint32]]
 """Name, first word and raw words of a constant in the shared buffer."""

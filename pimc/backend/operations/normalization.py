@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from isa import OperandValue
 from passes import Node, Value
-from pimc.backend.elementwise import emit_binary, emit_map
 from pimc.backend.emitter import Words
 from pimc.backend.lowering import KeyMask, Lower, Lowering, MaskBounds
-from pimc.backend.reductions import reduce_last
-from pimc.backend.views import View
+from pimc.backend.operations.elementwise import emit_binary, emit_map
+from pimc.backend.operations.reductions import reduce_last
+from pimc.backend.rooms.views import View
 
 
 def _spread(statistics: View, like: View) -> View:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from passes import Graph, Node, Value
-from pimc.backend.row_axes import RowMap, Space
+from pimc.backend.rows.row_axes import RowMap, Space
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,15 @@ from contextlib import contextmanager
 
 from isa import Indexed
 from passes import Node, is_bank_table
-from pimc.backend.elementwise import emit_binary, word_type
 from pimc.backend.emitter import Words
-from pimc.backend.indices import index_at, keep_inside
 from pimc.backend.lowering import Lower, Lowering
-from pimc.backend.nest import element_loops
-from pimc.backend.row_axes import is_token_integer
-from pimc.backend.scalars import is_scalar_index, token_integer
-from pimc.backend.table_rows import load_row
-from pimc.backend.views import View
+from pimc.backend.operations.elementwise import emit_binary, word_type
+from pimc.backend.operations.indices import index_at, keep_inside
+from pimc.backend.operations.nest import element_loops
+from pimc.backend.operations.scalars import is_scalar_index, token_integer
+from pimc.backend.operations.table_rows import load_row
+from pimc.backend.rooms.views import View
+from pimc.backend.rows.row_axes import is_token_integer
 
 
 def lower_gather(low: Lowering, node: Node) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from isa import NearBank, Segment
 from passes import PlacedMatrix, Placement
-from pimc.backend.constants import Constant
+from pimc.backend.rooms.constants import Constant
 
 
 def bank_segment(region: str, placement: Placement, near_bank: NearBank, numerics: str) -> Segment:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from isa import NearBank, Port, Region, ResourceLimitError, Symbol
 from passes import Dim, Graph, Value
-from pimc.backend.storage import Room, Storage
-from pimc.backend.token_rows import TokenRows, row_columns
+from pimc.backend.rooms.storage import Room, Storage
+from pimc.backend.rooms.token_rows import TokenRows, row_columns
 
 
 @dataclass

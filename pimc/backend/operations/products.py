@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from passes import Node, PlacedMatrix, Value
-from pimc.backend.elementwise import emit_binary, word_type
 from pimc.backend.emitter import Words
-from pimc.backend.indices import index_at
 from pimc.backend.lowering import Lower, Lowering
-from pimc.backend.nest import element_loops
-from pimc.backend.views import View
+from pimc.backend.operations.elementwise import emit_binary, word_type
+from pimc.backend.operations.indices import index_at
+from pimc.backend.operations.nest import element_loops
+from pimc.backend.rooms.views import View
 
 _SAME_NAME = ("relu", "silu", "gelu", "gelu_tanh", "tanh", "sigmoid")
 """Activations that are functions of the vector unit; `quick_gelu` takes two instructions."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from passes import Affine, Dim, Node, Value, product
-from pimc.backend.row_axes import RowAxes
+from pimc.backend.rows.row_axes import RowAxes
 
 _SAME_AXIS = frozenset({"linear", "rotary", "feed_forward", "layer_norm", "rms_norm"})
 

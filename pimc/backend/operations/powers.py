@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from passes import Node, constant_scalar
-from pimc.backend.elementwise import (
+from pimc.backend.lowering import Lower, Lowering
+from pimc.backend.operations.elementwise import (
     emit_binary,
     emit_comparison,
     emit_map,
@@ -14,8 +15,7 @@ from pimc.backend.elementwise import (
     operands,
     word_type,
 )
-from pimc.backend.lowering import Lower, Lowering
-from pimc.backend.views import View
+from pimc.backend.rooms.views import View
 
 _POWERS = {0.5: "sqrt", -0.5: "rsqrt", -1.0: "reciprocal", 1.0: "copy"}
 _MOST_FACTORS = 8

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from passes import Value
 from pimc.backend.emitter import Words
 from pimc.backend.lowering import Lowering
-from pimc.backend.row_axes import is_token_integer
-from pimc.backend.schedule import Phase, Step, step_operands
-from pimc.backend.storage import Room
-from pimc.backend.token_rows import TokenRows, row_columns
+from pimc.backend.rooms.storage import Room
+from pimc.backend.rooms.token_rows import TokenRows, row_columns
+from pimc.backend.rows.row_axes import is_token_integer
+from pimc.backend.rows.schedule import Phase, Step, step_operands
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from isa import Indexed
 from passes import Node, Value, constant_scalar
 from pimc.backend.emitter import Words
 from pimc.backend.lowering import Lower, Lowering
-from pimc.backend.nest import pieces
-from pimc.backend.row_axes import is_token_integer
-from pimc.backend.scalars import range_element, token_integer
-from pimc.backend.views import View, loses_digits
+from pimc.backend.operations.nest import pieces
+from pimc.backend.operations.scalars import range_element, token_integer
+from pimc.backend.rooms.views import View, loses_digits
+from pimc.backend.rows.row_axes import is_token_integer
 
 _BINARY = {"add": "vadd", "sub": "vsub", "mul": "vmul", "div": "vdiv", "max": "vmax", "min": "vmin"}
 _COMPARISONS = {

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from isa import Indexed, OperandValue
 from passes import Value
-from pimc.backend.attention_block import Block
+from pimc.backend.attention.attention_block import Block
 from pimc.backend.emitter import Words, indexed
 from pimc.backend.lowering import KeyMask, MaskBounds
-from pimc.backend.normalization import softmax_rows
+from pimc.backend.operations.normalization import softmax_rows
 
 
 def softmax(block: Block, statistics: Words) -> None:

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from math import prod
 
 from passes import Dim, Node
-from pimc.backend.elementwise import emit_binary, emit_map, everywhere, integer_word, word_type
 from pimc.backend.lowering import Lower, Lowering
-from pimc.backend.nest import LARGEST_STEP, row_pieces
-from pimc.backend.views import View
+from pimc.backend.operations.elementwise import emit_binary, emit_map, everywhere, integer_word, word_type
+from pimc.backend.operations.nest import LARGEST_STEP, row_pieces
+from pimc.backend.rooms.views import View
 
 _MNEMONICS = {"reduce_sum": "rsum", "reduce_mean": "rsum", "reduce_max": "rmax", "reduce_min": "rmin"}
 _TYPED = frozenset({"rsum", "rmax", "rmin", "rargmax"})

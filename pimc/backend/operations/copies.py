@@ -9,9 +9,9 @@ from isa import Indexed, Place, UnsupportedError
 from passes import Dim, Node, product
 from pimc.backend.emitter import Words
 from pimc.backend.lowering import Lower, Lowering
-from pimc.backend.nest import Axis, nest, row_pieces
-from pimc.backend.row_axes import is_token_integer
-from pimc.backend.views import View, axis_groups, even_spacing
+from pimc.backend.operations.nest import Axis, nest, row_pieces
+from pimc.backend.rooms.views import View, axis_groups, even_spacing
+from pimc.backend.rows.row_axes import is_token_integer
 
 
 @contextmanager

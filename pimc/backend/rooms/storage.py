@@ -9,14 +9,14 @@ from math import prod
 
 from isa import Indexed
 from passes import Dim, Node, Value
-from pimc.backend.constants import Constants
 from pimc.backend.emitter import Words
 from pimc.backend.extents import Extents
 from pimc.backend.offset_registers import CurrentRow, OffsetRegisters
-from pimc.backend.row_axes import RowAxes, RowMap, Space
-from pimc.backend.schedule import Phase, step_operands
-from pimc.backend.shared_buffer import COLUMN_WORDS, BufferAllocator
-from pimc.backend.views import VIEWS, View, derived_view, row_major
+from pimc.backend.rooms.constants import Constants
+from pimc.backend.rooms.shared_buffer import COLUMN_WORDS, BufferAllocator
+from pimc.backend.rooms.views import VIEWS, View, derived_view, row_major
+from pimc.backend.rows.row_axes import RowAxes, RowMap, Space
+from pimc.backend.rows.schedule import Phase, step_operands
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from passes import Node
-from pimc.backend.attention import attend
-from pimc.backend.cache_append import append_key, append_value
+from pimc.backend.attention.attention_in_banks import attend
+from pimc.backend.attention.cache_append import append_key, append_value
 from pimc.backend.cam.attention_in_cam import append_searched_value, append_signs, attend_in_cam
 from pimc.backend.crossbar.attention_in_arrays import append_key_column, append_value_column, attend_in_arrays
 from pimc.backend.lowering import Lowering

@@ -8,13 +8,20 @@ from dataclasses import dataclass
 
 from isa import Indexed
 from passes import Node
-from pimc.backend.elementwise import emit_binary, emit_comparison, emit_map, everywhere, integer_word, word_type
 from pimc.backend.emitter import Words
-from pimc.backend.indices import index_at
 from pimc.backend.lowering import Lower, Lowering
-from pimc.backend.nest import element_loops
-from pimc.backend.reductions import reduce_last
-from pimc.backend.views import View
+from pimc.backend.operations.elementwise import (
+    emit_binary,
+    emit_comparison,
+    emit_map,
+    everywhere,
+    integer_word,
+    word_type,
+)
+from pimc.backend.operations.indices import index_at
+from pimc.backend.operations.nest import element_loops
+from pimc.backend.operations.reductions import reduce_last
+from pimc.backend.rooms.views import View
 
 _LOWEST = {"f32": float("-inf"), "i32": float(-(2**31))}
 """What no candidate is below, by type of the words."""

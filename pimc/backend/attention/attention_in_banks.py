@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 from isa import Indexed
 from passes import Node
-from pimc.backend.attention_block import Block, Extent
-from pimc.backend.attention_softmax import softmax
-from pimc.backend.cache_append import (
+from pimc.backend.attention.attention_block import Block, Extent
+from pimc.backend.attention.attention_softmax import softmax
+from pimc.backend.attention.cache_append import (
     add_sequence,
     append_value,
     group_channels,

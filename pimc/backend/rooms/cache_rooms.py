@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 
 from isa import Machine, NearBank, Region, ResourceLimitError, Symbol, UnsupportedError
 from passes import Cache, Graph
-from pimc.backend.cache_sizes import CacheSizes
 from pimc.backend.caches.choice import mechanism_of, selection_of
 from pimc.backend.chosen_units import attention_unit
-from pimc.backend.host_rooms import HostRooms, check_columns, symbol_name
 from pimc.backend.lowering import CacheRooms
-from pimc.backend.rooms_outside_banks import rooms_in_arrays, rooms_in_cam
+from pimc.backend.rooms.cache_sizes import CacheSizes
+from pimc.backend.rooms.host_rooms import HostRooms, check_columns, symbol_name
+from pimc.backend.rooms.rooms_outside_banks import rooms_in_arrays, rooms_in_cam
 from pimc.kv_layout import KvLayout, choose_groups
 
 

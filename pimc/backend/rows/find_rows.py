@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from passes import Affine, Dim, Graph, Node, Value
-from pimc.backend.row_axes import RowAxes, RowMap, Space, is_token_integer
-from pimc.backend.row_rules import rows_of_result
+from pimc.backend.rows.row_axes import RowAxes, RowMap, Space, is_token_integer
+from pimc.backend.rows.row_rules import rows_of_result
 
 _STARTERS = frozenset({"linear", "feed_forward", "cached_attention", "layer_norm", "rms_norm", "rotary"})
 """Operations that make rows of a whole tensor [batch, tokens, features]."""

@@ -13,7 +13,7 @@ from isa import Indexed, OperandValue
 from passes import Affine, Dim
 from pimc.backend.emitter import Words
 from pimc.backend.extents import Extents
-from pimc.backend.views import View
+from pimc.backend.rooms.views import View
 
 LARGEST_STEP = 2047
 """What the step fields of vector instructions hold."""

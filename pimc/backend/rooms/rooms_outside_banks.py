@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from isa import Machine, MachineError, Region, UnsupportedError
 from passes import Cache, Graph, Node
-from pimc.backend.cache_sizes import CacheSizes
 from pimc.backend.caches.choice import mechanism_of, selection_of
 from pimc.backend.cam.search_plan import KEY_SPACE, VALUE_SPACE, cam_of, search_plan
 from pimc.backend.crossbar.cache_arrays import ARRAY_SPACE, array_rooms
-from pimc.backend.host_rooms import HostRooms, symbol_name
 from pimc.backend.lowering import CacheRooms
+from pimc.backend.rooms.cache_sizes import CacheSizes
+from pimc.backend.rooms.host_rooms import HostRooms, symbol_name
 from pimc.kv_layout import KvLayout
 
 

@@ -1,0 +1,1 @@
+"""Code of operations: on the vector unit, and of products and lookups near the banks."""
