@@ -44,15 +44,33 @@ def _cam_pj(machine: Machine, mnemonic: str) -> float:
 
 
 def search_in_banks(machine: Machine, node: Node, cache: Cache, tokens: int) -> BlockCost:
-    """Products of signs as of keys; signs, codes, ranking and softmax in the vector unit and the codec."""
+    """Products of signs as of keys; signs, codes, ranking and softmax in the vector unit and the codec.
+
+    What crosses the pins whatever the length counts as well: zeros for the accumulators, a column for each element of
+    a new value.
+    """
     exact, codec = attention_in_banks(machine, node, cache, tokens), machine.kv_codec
-    cycles, picojoules = 0, 0.0
+    cycles, picojoules = 0, _columns_in(machine, node, cache) * _column_pj(machine)
     for mnemonic, function, rows, length in _emulation(node, cache, tokens):
         part = codec if mnemonic == "kselect" and codec is not None else machine.vector_unit
         cycles += part.duration(mnemonic, function, rows, length).latency
         picojoules += rows * length * sum(part.energies_pj(mnemonic, function).values())
     time_ns = exact.time_ns + cycles * machine.clock_ns
     return replace(exact, time_ns=time_ns, energy_pj=exact.energy_pj + picojoules)
+
+
+def _columns_in(machine: Machine, node: Node, cache: Cache) -> int:
+    """Columns that all channels take in for a token, besides queries and probabilities."""
+    near_bank = machine.near_bank
+    assert near_bank is not None
+    sums = int(node.attributes["heads"]) // cache.kv_heads * ceil(cache.value_dim / near_bank.banks)
+    return near_bank.channels * (near_bank.accumulators + sums) + cache.kv_heads * cache.value_dim
+
+
+def _column_pj(machine: Machine) -> float:
+    near_bank = machine.near_bank
+    assert near_bank is not None
+    return near_bank.energy.write_pj + near_bank.lanes * near_bank.element_bits * near_bank.energy.dq_pj_per_bit
 
 
 def _emulation(node: Node, cache: Cache, tokens: int) -> Iterator[_Step]:

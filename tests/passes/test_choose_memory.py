@@ -10,7 +10,8 @@ import pytest
 from isa import Machine, load_machine
 from passes import ChooseUnits, Graph, UnitChoice, load_kv, parse_units, search_problem
 from passes.search_costs import search_in_banks, search_in_memory
-from pimc.compiler import fuse_model
+from pimc.compiler import compile_model, fuse_model
+from pimc.evaluation.timing import cost_without_data
 from pimc.frontend import load_model
 
 E2E = load_machine("e2e-pim")
@@ -109,3 +110,23 @@ def test_costs_grow_with_the_tokens_and_follow_the_machine() -> None:
     in_banks = search_in_banks(E2E, node, cache, 64)
     assert in_banks.time_ns < search_in_banks(E2E, node, cache, 512).time_ns
     assert in_banks.keys == 0
+
+
+@pytest.mark.parametrize("tokens", [64, 512])
+def test_estimates_say_what_programs_gain_and_lose_by_the_memory(tokens: int) -> None:
+    """Whole decode steps of both programs differ as the estimates of their attentions do."""
+    graph = searched()
+    nodes = [node for node in graph.nodes if node.op == "cached_attention"]
+    estimates, steps = [], []
+    for unit, estimate in (("banks", search_in_banks), ("cam", search_in_memory)):
+        found = [estimate(E2E, node, graph.caches[str(node.attributes["cache"])], tokens) for node in nodes]
+        estimates.append((sum(cost.time_ns for cost in found), sum(cost.energy_pj for cost in found)))
+        units = f"products=banks,attention={unit}"
+        program = compile_model(SHAKESPEARE, E2E, {"batch": 1}, tokens, weights=False, kv="cam:k=32", units=units)
+        cost = cost_without_data(program, E2E, tokens)
+        steps.append((cost.time_s / cost.steps * 1e9, cost.energy_j_per_token * 1e12))
+    estimated = [in_memory - in_banks for in_banks, in_memory in zip(*estimates, strict=True)]
+    measured = [in_memory - in_banks for in_banks, in_memory in zip(*steps, strict=True)]
+    assert 0 < measured[0] < estimated[0] < 2 * measured[0]
+    assert estimated[1] == pytest.approx(measured[1], rel=0.15)
+    assert measured[1] < 0
