@@ -1,7 +1,5 @@
 """The dataflow graph and everything that rewrites it."""
 
-from passes.array_limits import columns_problem
-from passes.array_tiles import ArrayTile, array_tiles
 from passes.assign_storage import Storage
 from passes.binarize_attention import BinarizeAttention
 from passes.cache_storage import Stored, cache_facts, cache_from_facts, stored
@@ -10,8 +8,9 @@ from passes.decompose_attention import DecomposeAttention
 from passes.dims import Affine, Dim, bind, product, symbol
 from passes.dims import parse as parse_dim
 from passes.explain import Finding, explain, recognised_counts
-from passes.interpreter import apply_operation, evaluate, interpret
-from passes.interpreter_symbols import Caches, bind_symbols, cached_tokens, selection_errors
+from passes.interpreter.interpret import apply_operation, evaluate, interpret
+from passes.interpreter.selection_error import SelectionError
+from passes.interpreter.symbols import Caches, bind_symbols, cached_tokens, selection_errors
 from passes.ir import Cache, Graph, Node, TensorType, Value, constant_scalar
 from passes.kv_compression import KVCompression, compressible
 from passes.kv_policies import (
@@ -38,16 +37,17 @@ from passes.kv_policies import (
     thorough_length,
 )
 from passes.manager import Observer, Pass, PassManager, PassReport
-from passes.mask_sources import mask_input
 from passes.matrix_layout import MatrixLayout, Tile, matrix_layout
 from passes.ops import EXCLUDED_BELOW, FLOAT_DTYPES, OPS, OpSpec
 from passes.pipelines import PASSES, PIPELINES, binarizing, compressing, decomposing, parse_pipeline, pipeline
 from passes.place_weights import PlacedMatrix, Placement, PlaceWeights, is_bank_table, place_together
-from passes.search_limits import search_demands, search_problem, size_problems
-from passes.selection_error import SelectionError
+from passes.recognition.mask_sources import mask_input
 from passes.text import large_constants, parse_graph, print_graph
-from passes.unit_choice import UnitChoice, UnitSpecification, block_facts, parse_units
-from passes.verifier import LEVELS, verify
+from passes.units.array_limits import columns_problem
+from passes.units.array_tiles import ArrayTile, array_tiles
+from passes.units.search_limits import search_demands, search_problem, size_problems
+from passes.units.unit_choice import UnitChoice, UnitSpecification, block_facts, parse_units
+from passes.verifier.verify import LEVELS, verify
 
 __all__ = [
     "EXCLUDED_BELOW",

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from passes.interpreter_ops import Array
+from passes.interpreter.operations import Array
 from passes.ir import Graph, Node, Value
 
 _MATRIX_OPERANDS = {"linear": (1,), "expert_linear": (2,), "feed_forward": (1, 3, 5)}

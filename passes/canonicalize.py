@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from isa import GraphError
-from passes import canonical_arithmetic as arithmetic
-from passes import canonical_layout as layout
-from passes import canonical_lookup as lookup
+from passes.canonical import arithmetic, layout, lookup
 from passes.ir import Graph, Node, Value
 from passes.rewriting import replace
 

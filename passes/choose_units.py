@@ -8,13 +8,13 @@ from math import prod
 from typing import ClassVar
 
 from isa import InputError, Machine, ResourceLimitError, UnsupportedError
-from passes.array_limits import columns_problem
-from passes.cheapest_units import cheapest_units
 from passes.ir import Cache, Graph, Node
-from passes.search_costs import search_in_banks, search_in_memory
-from passes.search_limits import search_demands, search_problem, searching
-from passes.unit_choice import BY_COST, KINDS, UNITS_OF_BLOCKS, UnitChoice, UnitSpecification
-from passes.unit_costs import (
+from passes.units.array_limits import columns_problem
+from passes.units.cheapest_units import cheapest_units
+from passes.units.search_costs import search_in_banks, search_in_memory
+from passes.units.search_limits import search_demands, search_problem, searching
+from passes.units.unit_choice import BY_COST, KINDS, UNITS_OF_BLOCKS, UnitChoice, UnitSpecification
+from passes.units.unit_costs import (
     BlockCost,
     attention_in_arrays,
     attention_in_banks,

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from passes.dims import Affine
-from passes.interpreter import evaluate
+from passes.interpreter.interpret import evaluate
 from passes.ir import Attribute, Graph, Node, Value
 from passes.rewriting import attribute_parts, prune
 

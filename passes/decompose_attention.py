@@ -9,11 +9,11 @@ from typing import ClassVar
 import numpy as np
 
 from isa import InputError
-from passes.attention_projections import Projections, linear_part, projections_of
 from passes.decomposition_costs import ArrayTimes, Cost, shape_of, written_keys, written_x
 from passes.explain import record
 from passes.ir import Graph, Node, TensorType, Value
-from passes.matching import Refusal
+from passes.recognition.attention_projections import Projections, linear_part, projections_of
+from passes.recognition.matching import Refusal
 from passes.rewriting import add, replace
 
 CHOICES = ("cost", "all", "none")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from passes.attention_projections import Projections
 from passes.ir import Node
+from passes.recognition.attention_projections import Projections
 
 
 @dataclass(frozen=True)

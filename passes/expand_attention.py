@@ -7,13 +7,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from passes.attention_operands import Heads
-from passes.canonical_arithmetic import broadcast_shape
+from passes.canonical.arithmetic import broadcast_shape
 from passes.dims import Dim
 from passes.explain import record
 from passes.ir import Graph, Node, TensorType, Value
 from passes.layout import head_major, token_major
 from passes.ops import EXCLUDED_BELOW
+from passes.recognition.attention_operands import Heads
 from passes.rewriting import add, cast, prune, reshape, transpose
 
 _WIDE = "float32"

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from passes.explain import record
 from passes.ir import Graph, Node, Value
-from passes.matching import Product, Refusal, close, producer, product_of, unscaled, with_constant
+from passes.recognition.matching import Product, Refusal, close, producer, product_of, unscaled, with_constant
 from passes.rewriting import add, origins_of, replace
 
 _ANCHORS = {"erf": "gelu", "tanh": "gelu_tanh", "sigmoid": "silu"}

@@ -6,15 +6,15 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
-from passes.attention_bias import bias_of, key_mask_of
-from passes.attention_masks import Masking, resolve
-from passes.attention_match import AttentionMatch, match_attention
-from passes.attention_operands import Operand, stripped
-from passes.attention_scores import scaling
 from passes.explain import record
 from passes.ir import Graph, Node, TensorType, Value
 from passes.layout import head_major, token_major
-from passes.matching import Refusal
+from passes.recognition.attention_bias import bias_of, key_mask_of
+from passes.recognition.attention_masks import Masking, resolve
+from passes.recognition.attention_match import AttentionMatch, match_attention
+from passes.recognition.attention_operands import Operand, stripped
+from passes.recognition.attention_scores import scaling
+from passes.recognition.matching import Refusal
 from passes.rewriting import origins_of, replace, reshape
 
 Known = dict[tuple[object, ...], Masking]
@@ -26,10 +26,10 @@ class FuseAttention:
     """Replace softmax(query key^T * scale + mask) value by `attention` on token-major values.
 
     Precondition: canonical form, common subexpressions merged (a mask that several blocks share is one value).
-    Effect: masks become predicates (`passes.masks`) as far as they are some, key masks operands; what is left of the
-    masks, and what else is added to the scores, becomes the bias. Repetition of key heads, the soft cap, the guard
-    against NaN and the concat with the past go into the node; present keys and values are its results. Queries that no
-    key serves get zeros.
+    Effect: masks become predicates (`passes.recognition.masks`) as far as they are some, key masks operands; what is
+    left of the masks, and what else is added to the scores, becomes the bias. Repetition of key heads, the soft cap,
+    the guard against NaN and the concat with the past go into the node; present keys and values are its results.
+    Queries that no key serves get zeros.
     Postcondition: no softmax over scores is left, but for those listed in the facts. The mask arithmetic is dead, but
     for what key masks and biases need.
     """

@@ -9,8 +9,8 @@ import numpy as np
 
 from passes.explain import record
 from passes.ir import Graph, Node, TensorType, Value
-from passes.matching import producer
 from passes.ops import FLOAT_DTYPES
+from passes.recognition.matching import producer
 from passes.rewriting import add, origins_of, replace, reshape
 
 

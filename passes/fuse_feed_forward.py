@@ -10,8 +10,8 @@ import numpy as np
 
 from passes.explain import record
 from passes.ir import Graph, Node, TensorType, Value
-from passes.matching import Refusal, close, only_user, operand_pairs, piece_of, producer, with_constant
-from passes.quantised_values import before_quantisation
+from passes.recognition.matching import Refusal, close, only_user, operand_pairs, piece_of, producer, with_constant
+from passes.recognition.quantised_values import before_quantisation
 from passes.rewriting import add, origins_of, replace, reshape
 
 _ACTIVATION_OPS = ("relu", "silu", "gelu", "tanh", "sigmoid", "mul")

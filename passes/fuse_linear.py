@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from passes.explain import record
 from passes.ir import Graph, Node
-from passes.matching import only_user, operand_pairs
 from passes.ops import FLOAT_DTYPES
+from passes.recognition.matching import only_user, operand_pairs
 from passes.rewriting import add, origins_of, replace, reshape
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from passes.explain import record
 from passes.ir import Graph, Node, TensorType, Value, constant_scalar
-from passes.matching import Refusal, only_user, operand_pairs, producer, with_constant, without_casts
+from passes.recognition.matching import Refusal, only_user, operand_pairs, producer, with_constant, without_casts
 from passes.rewriting import add, cast, origins_of, replace, reshape
 
 

@@ -9,10 +9,10 @@ from passes.dims import Dim
 from passes.explain import record
 from passes.ir import Graph, TensorType, Value
 from passes.layout import head_major, token_major
-from passes.matching import Refusal
+from passes.recognition.matching import Refusal
+from passes.recognition.rotary_match import Rotary, match_rotary, turned_of
+from passes.recognition.rotary_tables import half_table
 from passes.rewriting import add, cut, origins_of, replace, reshape, transpose
-from passes.rotary_match import Rotary, match_rotary, turned_of
-from passes.rotary_tables import half_table
 
 
 @dataclass(frozen=True)

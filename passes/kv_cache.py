@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from passes.explain import record
 from passes.ir import Cache, Graph, Node, Value
-from passes.matching import Refusal, without_casts
+from passes.recognition.matching import Refusal, without_casts
 from passes.rewriting import prune, replace
 
 

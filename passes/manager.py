@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 
 from isa import GraphError, PimcError
 from passes.ir import Graph
-from passes.verifier import verify
+from passes.verifier.verify import verify
 
 
 class Pass(Protocol):

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from passes.explain import record
-from passes.interpreter_ops import Array
+from passes.interpreter.operations import Array
 from passes.ir import Graph, Node, TensorType, Value
 from passes.rewriting import origins_of, prune
 

@@ -9,10 +9,10 @@ from typing import ClassVar
 import numpy as np
 
 from isa import Machine, ResourceLimitError
-from passes.array_tiles import ArrayTile, array_tiles
 from passes.ir import Graph, Node, Value
 from passes.matrix_layout import MatrixLayout, best_layout
-from passes.unit_choice import UnitChoice
+from passes.units.array_tiles import ArrayTile, array_tiles
+from passes.units.unit_choice import UnitChoice
 
 BUFFER_TABLE_WORDS = 4096
 """Lookup tables of at most this many elements stay in the shared buffer."""

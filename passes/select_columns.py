@@ -11,11 +11,11 @@ import numpy as np
 from isa import GraphError
 from passes.dims import evaluate as evaluate_dim
 from passes.explain import record
-from passes.extraction import extract
-from passes.interpreter import evaluate
-from passes.interpreter_ops import Array
+from passes.interpreter.interpret import evaluate
+from passes.interpreter.operations import Array
 from passes.ir import Graph, Node, Value
-from passes.matching import Refusal, piece_of
+from passes.recognition.extraction import extract
+from passes.recognition.matching import Refusal, piece_of
 from passes.rewriting import add, cut, replace
 
 _VIEWS = frozenset(("reshape", "transpose", "slice", "split", "gather", "concat"))

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from passes.dims import Affine
-from passes.interpreter_ops import Array
+from passes.interpreter.operations import Array
 from passes.ir import Attribute, Cache, Graph, Node, Value
 from passes.ops import OPS
 from passes.text_parser import constant_digest, parse_graph

@@ -14,7 +14,7 @@ import numpy as np
 
 from isa import InputError, Place
 from passes.dims import Dim, symbol
-from passes.interpreter_ops import Array
+from passes.interpreter.operations import Array
 from passes.ir import Attribute, Cache, Graph, TensorType, Value
 from passes.kv_policies import MECHANISMS, Compression, Encoding, Retention, Selection
 from passes.ops import FLOAT_DTYPES, INTEGER_DTYPES

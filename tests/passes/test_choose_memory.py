@@ -9,7 +9,7 @@ import pytest
 
 from isa import Machine, load_machine
 from passes import ChooseUnits, Graph, UnitChoice, load_kv, parse_units, search_problem
-from passes.search_costs import search_in_banks, search_in_memory
+from passes.units.search_costs import search_in_banks, search_in_memory
 from pimc.compiler import compile_model, fuse_model
 from pimc.evaluation.timing import cost_without_data
 from pimc.frontend import load_model

@@ -10,7 +10,7 @@ import pytest
 
 from isa import InputError, Machine, UnsupportedError, load_machine
 from passes import ChooseUnits, Graph, UnitChoice, UnitSpecification, parse_units
-from passes.unit_costs import (
+from passes.units.unit_costs import (
     BlockCost,
     attention_in_arrays,
     attention_in_banks,

@@ -5,8 +5,10 @@ import pytest
 from corpus_manifest import CorpusGraph
 from tests_corpus import GRAPHS, case_of, difference, imported, lengths_of, reference, taken
 
-from passes import Graph, PassManager, explain, interpret, interpreter_ops, pipeline, recognised_counts
-from passes.interpreter_ops import Array
+from passes import Graph, PassManager, explain, interpret, pipeline, recognised_counts
+from passes.interpreter import interpret as interpretation
+from passes.interpreter import operations
+from passes.interpreter.operations import Array
 
 
 def fused(graph: CorpusGraph, name: str = "default") -> Graph:
@@ -56,8 +58,6 @@ def test_optional_passes_change_nothing_but_rounding(graph: CorpusGraph) -> None
 
 def exact_products(monkeypatch: pytest.MonkeyPatch) -> None:
     """Add products up in binary64, so that the order in which a library adds them does not show."""
-    from passes import interpreter
-
     product = np.matmul
 
     def exact(a: Array, b: Array) -> Array:
@@ -66,7 +66,7 @@ def exact_products(monkeypatch: pytest.MonkeyPatch) -> None:
         return np.asarray(product(a.astype(np.float64), b.astype(np.float64))).astype(np.result_type(a, b))
 
     monkeypatch.setattr(np, "matmul", exact)
-    monkeypatch.setitem(interpreter._ALL_MEANINGS, "matmul", interpreter_ops._float(exact))
+    monkeypatch.setitem(interpretation._ALL_MEANINGS, "matmul", operations._float(exact))
 
 
 ROUNDS_IN_THE_GRAPH = {"fuse_norm", "fuse_activation", "fuse_attention"}

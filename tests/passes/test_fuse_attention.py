@@ -95,7 +95,7 @@ def test_present_keys_and_values_are_results_of_the_node() -> None:
 
 
 def test_a_mask_that_layers_share_is_classified_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    import passes.attention_masks as module
+    import passes.recognition.attention_masks as module
 
     calls: list[int] = []
     original = module.classify

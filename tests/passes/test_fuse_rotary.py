@@ -12,7 +12,7 @@ from passes.common_subexpressions import CommonSubexpressions
 from passes.constant_folding import ConstantFolding
 from passes.dead_code import DeadCode
 from passes.fuse_rotary import FuseRotary
-from passes.rotary_tables import half_table, repeats
+from passes.recognition.rotary_tables import half_table, repeats
 
 HEADS, WIDTH = 3, 8
 CLEAN_UP = (ConstantFolding(), Canonicalize(), CommonSubexpressions(), DeadCode())

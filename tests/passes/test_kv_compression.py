@@ -27,7 +27,7 @@ from passes import (
     pipeline,
     verify,
 )
-from passes.interpreter_compression import CompressedCache
+from passes.interpreter.compression import CompressedCache
 from passes.kv_compression import KVCompression
 from passes.kv_policies import BestPages, Levelled, Quantized, Ring, Scored
 from pimc.compiler import fuse_folder, fuse_model

@@ -24,9 +24,9 @@ from tests_attention_graphs import (
 from tests_graphs import PAST, SEQ, TOTAL, Net
 
 from passes import Value
-from passes.mask_lengths import integer_constants, length_choices
-from passes.masks import MaskTerm, classify
-from passes.matching import Refusal
+from passes.recognition.mask_lengths import integer_constants, length_choices
+from passes.recognition.masks import MaskTerm, classify
+from passes.recognition.matching import Refusal
 
 LENGTHS = [CACHED, UNCACHED, Lengths(3, PAST + 3), Lengths(6, 6)]
 

@@ -21,8 +21,8 @@ from tests_policy_checks import (
 )
 
 from passes import Cache, parse_kv
-from passes.interpreter_attention import attend as exact_attention
-from passes.interpreter_compression import CompressedCache, Scoring, attend_compressed
+from passes.interpreter.attention import attend as exact_attention
+from passes.interpreter.compression import CompressedCache, Scoring, attend_compressed
 from passes.kv_policies import Layer, resolve
 
 Array = NDArray[Any]

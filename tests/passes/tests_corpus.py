@@ -9,7 +9,7 @@ from corpus_inputs import Case, random_case
 from corpus_manifest import CorpusGraph, load_manifest
 
 from passes import Graph
-from passes.interpreter_ops import Array
+from passes.interpreter.operations import Array
 from pimc.frontend import import_model, load_model
 
 GRAPHS = load_manifest()

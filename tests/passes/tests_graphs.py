@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from passes import Graph, TensorType, Value, interpret
-from passes.canonical_arithmetic import broadcast_shape
+from passes.canonical.arithmetic import broadcast_shape
 from passes.dims import Dim, bind, symbol
 from passes.manager import Pass, PassManager
 

@@ -9,10 +9,10 @@ import tests_policy_references as reference
 from numpy.typing import NDArray
 
 from passes import Cache, parse_kv
-from passes.interpreter_compression import CompressedCache, Scoring, attend_compressed
-from passes.interpreter_levelled import LevelledTokens
-from passes.interpreter_quantized import CodedTokens
-from passes.interpreter_retention import Slots
+from passes.interpreter.compression import CompressedCache, Scoring, attend_compressed
+from passes.interpreter.levelled import LevelledTokens
+from passes.interpreter.quantized import CodedTokens
+from passes.interpreter.retention import Slots
 from passes.kv_policies import Layer, resolve
 
 Array = NDArray[Any]

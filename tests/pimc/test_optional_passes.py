@@ -18,7 +18,7 @@ from corpus_measures import bound_by, lengths_of, programs_of, symbols_of, unbou
 
 from isa import Program, load_machine
 from passes import pipeline
-from passes.interpreter_ops import Array
+from passes.interpreter.operations import Array
 from pimc.backend import entry_builder
 from pimc.backend.roll_loops import Code
 from pimc.compiler import compile_model

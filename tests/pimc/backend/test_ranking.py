@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as arrays
 from model_maker import FLOAT, MACHINE, ModelMaker
 
 from isa import check_program
-from passes.interpreter_ops import Array
+from passes.interpreter.operations import Array
 from pimc.compiler import compile_model
 from pimc.simulator import Session
 

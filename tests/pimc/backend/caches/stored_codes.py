@@ -10,7 +10,7 @@ from attention_only import AttentionUnderTest
 from numpy.typing import NDArray
 
 from isa import Program
-from passes.interpreter_quantized import CodeGroup
+from passes.interpreter.quantized import CodeGroup
 
 Array = NDArray[Any]
 _BANKS = 16

@@ -10,7 +10,7 @@ import pytest
 from attention_only import MACHINE, Attention, AttentionUnderTest
 
 from passes import Compression, Ring, Scored
-from passes.interpreter_retention import Slots
+from passes.interpreter.retention import Slots
 
 
 def scored(retention: Scored, heads: int = 4, kv_heads: int = 2, head_dim: int = 32) -> Attention:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from passes import Compression, Levelled
-from passes.interpreter_levelled import LevelledTokens
+from passes.interpreter.levelled import LevelledTokens
 from pimc.kv_stream import StreamLayout
 
 Array = NDArray[Any]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from benchmarks.decoder_attention import decoder_attention
 from isa import Machine, check_program, load_machine
 from passes import BinaryKeys
-from passes.interpreter_selection import match_codes, match_mask
+from passes.interpreter.selection import match_codes, match_mask
 from pimc.compiler import compile_model
 from pimc.simulator import Session
 

@@ -1,0 +1,1 @@
+"""What a graph computes, in numpy: the oracle of passes and programs."""

@@ -1,0 +1,1 @@
+"""How exporters spell attention, masks and rotary embeddings, and how they are told apart."""
