@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from isa import InputError, Machine, PimcError, Program, load_machine
-from pimc.commands.generate import print_stream
+from pimc.commands.token_stream import print_stream
 from pimc.compiler import compile_model
 from pimc.frontend import load_model
 from pimc.generation import Choice, Decoder, Logits, generate, sampler

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pimc.commands.command import Command
 from pimc.commands.model_options import add_model_options, add_policies, compile_with
 
 if TYPE_CHECKING:
-    from isa import Program, ResourceLimitError
     from pimc.generation import Decoder
     from pimc.report.terminal import Terminal
     from pimc.text_model import TextModel
@@ -62,6 +60,7 @@ def _run_model(options: Namespace) -> int:
     """Continue the prompt."""
     from isa import InputError
     from pimc.commands.generate_compare import Prompt, run_comparison
+    from pimc.commands.token_stream import UntilFull, print_stream, text_facts
     from pimc.generation import generate, likeliest, sampler
     from pimc.report.generation import print_speed, speed_facts
     from pimc.report.terminal import Terminal, print_json
@@ -92,6 +91,7 @@ def _run_model(options: Namespace) -> int:
 def _decoder(options: Namespace, terminal: Terminal, prompt: Iterable[int]) -> Decoder:
     """The compiled model with an empty cache; the prompt's tokens are checked."""
     from isa import load_machine
+    from pimc.commands.token_stream import check_numbers
     from pimc.generation import Decoder
     from pimc.observing import Record
     from pimc.report.policies import say_idle
@@ -103,21 +103,6 @@ def _decoder(options: Namespace, terminal: Terminal, prompt: Iterable[int]) -> D
     check_numbers(prompt, program)
     say_idle(terminal, program)
     return Decoder(program, Session(program, machine))
-
-
-def check_numbers(prompt: Iterable[int], program: Program) -> None:
-    """Refuse token numbers beyond the table that they are looked up in; raises `InputError`."""
-    from isa import InputError
-    from pimc.generation import token_input
-
-    rows = program.metadata.get("table_rows", {}).get(token_input(program).name)
-    beyond = [token for token in prompt if rows is not None and token >= rows]
-    if beyond:
-        raise InputError(
-            f"the model has no token {beyond[0]}",
-            notes=[f"its tokens are 0 to {rows - 1}"],
-            help="does the tokenizer.json belong to another model?",
-        )
 
 
 def _is_chat(options: Namespace, text_model: TextModel | None) -> bool:
@@ -140,62 +125,6 @@ def _text_model(model: str) -> tuple[TextModel | None, frozenset[int]]:
     check_kind(model, FileKind.MODEL)
     properties = {entry.key: entry.value for entry in load_model(model).proto.metadata_props}
     return load_text_model(model, properties) if has_tokenizer(model) else None, end_tokens(properties)
-
-
-@dataclass
-class UntilFull:
-    """Tokens until the context is full; what was generated so far is shown before the error is.
-
-    Attributes:
-        tokens: Raises `ResourceLimitError` when the cache cannot hold a further token.
-        problem: That error, once it was raised; one before the first token, from the prompt, is passed on.
-    """
-
-    tokens: Iterator[int]
-    problem: ResourceLimitError | None = None
-
-    def __iter__(self) -> Iterator[int]:
-        """The tokens, without the error."""
-        from isa import ResourceLimitError
-
-        has_begun = False
-        try:
-            for token in self.tokens:
-                has_begun = True
-                yield token
-        except ResourceLimitError as problem:
-            if not has_begun:
-                raise
-            self.problem = problem
-
-
-def text_facts(stream: Iterable[int], text_model: TextModel | None) -> dict[str, Any]:
-    """All tokens as JSON values, with their text where there is a tokenizer."""
-    tokens = list(stream)
-    text = {"text": text_model.decode(tokens)} if text_model else {}
-    return {**text, "tokens": tokens}
-
-
-def print_stream(start: str, stream: Iterable[int], text_model: TextModel | None) -> None:
-    """Print text while its tokens arrive; a character that needs further tokens waits for them.
-
-    Without a tokenizer it is the numbers of the tokens.
-    """
-    print(start, end="", flush=True)
-    if text_model is None:
-        for number, token in enumerate(stream):
-            print(f" {token}" if start or number else token, end="", flush=True)
-        print()
-        return
-    tokens: list[int] = []
-    shown = 0
-    for token in stream:
-        tokens.append(token)
-        text = text_model.decode(tokens)
-        if not text.endswith("\N{REPLACEMENT CHARACTER}"):
-            print(text[shown:], end="", flush=True)
-            shown = len(text)
-    print(text_model.decode(tokens)[shown:])
 
 
 COMMAND = Command(

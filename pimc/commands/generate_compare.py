@@ -36,7 +36,7 @@ class Prompt:
 def run_comparison(options: Namespace, prompt: Prompt) -> int:
     """Continue the prompt without and with compression, a token of each in turn."""
     from isa import InputError, load_machine
-    from pimc.commands.generate import UntilFull
+    from pimc.commands.token_stream import UntilFull
     from pimc.report.comparison import comparison_facts, print_comparison, print_sides
     from pimc.report.terminal import Terminal, print_json
 
@@ -63,8 +63,8 @@ def run_comparison(options: Namespace, prompt: Prompt) -> int:
 
 def _side(options: Namespace, machine: Machine, prompt: Prompt, kv: str | None) -> Side:
     from passes import load_kv
-    from pimc.commands.generate import check_numbers
     from pimc.commands.model_options import compile_with
+    from pimc.commands.token_stream import check_numbers
     from pimc.comparison import Side
     from pimc.generation import Decoder, generate, likeliest, sampler
     from pimc.simulator import Session

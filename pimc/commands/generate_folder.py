@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 def run_folder(options: Namespace) -> int:
     """Encode, then decode until an end token; prints text, or token numbers where there is no tokenizer."""
     from isa import load_machine
-    from pimc.commands.generate import UntilFull, print_stream
     from pimc.commands.model_options import compile_with
+    from pimc.commands.token_stream import UntilFull, print_stream
     from pimc.generation import EncoderDecoder, generate, likeliest, sampler
     from pimc.model_folder import load_folder
     from pimc.observing import Record
