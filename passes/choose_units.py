@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import ClassVar
@@ -76,7 +76,7 @@ class ChooseUnits:
         units |= self._cheapest(graph, blocks, units, free)
         dropped = {**self._fit(blocks, units), **self._fit_keys(blocks, units)}
         reasons = {block.node.name: self._reason(block, units, dropped) for block in blocks}
-        graph.facts[self.name] = UnitChoice(units, reasons)
+        graph.facts[self.name] = UnitChoice(units, reasons, dict(self._unmet(blocks, units, dropped)))
         return False
 
     def _cheapest(
@@ -182,6 +182,15 @@ class ChooseUnits:
             else:
                 taken = keys
         return dropped
+
+    def _unmet(
+        self, blocks: Sequence[_Block], units: Mapping[str, str], dropped: Mapping[str, str]
+    ) -> Iterator[tuple[str, str]]:
+        """Blocks on other units than the wanted ones, and why."""
+        for block in blocks:
+            name, wish = block.node.name, self.wanted.wish(block.node)
+            if wish not in (BY_COST, units[name]):
+                yield name, f"not on {wish}: {dropped.get(name) or block.problems[wish]}"
 
     def _reason(self, block: _Block, units: Mapping[str, str], dropped: Mapping[str, str]) -> str:
         name, wish = block.node.name, self.wanted.wish(block.node)

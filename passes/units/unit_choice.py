@@ -16,6 +16,9 @@ UNITS_OF_BLOCKS = ("banks", "crossbar", "cam")
 BY_COST = "cost"
 """In the place of a unit: the one that costs least."""
 
+_UNITS_OF_KINDS: Mapping[str, tuple[str, ...]] = {"products": ("banks", "crossbar"), "attention": UNITS_OF_BLOCKS}
+"""Units that blocks of a kind can run on."""
+
 KINDS: Mapping[str, tuple[str, ...]] = {
     "products": ("linear", "feed_forward"),
     "attention": ("cached_attention",),
@@ -54,10 +57,10 @@ def _covers(who: str, node: Node) -> bool:
 
 
 def parse_units(text: str) -> UnitSpecification:
-    """Read `KIND=UNIT` and `NODE=UNIT`, separated by commas; a unit alone stands for all kinds.
+    """Read `KIND=UNIT` and `NODE=UNIT`, separated by commas; a unit alone stands for all kinds that it can run.
 
     Raises:
-        InputError: the text has another form, or there is no such unit.
+        InputError: the text has another form, there is no such unit, or it is not one of that kind.
     """
     wishes: list[tuple[str, str]] = []
     for part in filter(None, (part.strip() for part in text.split(","))):
@@ -71,7 +74,11 @@ def parse_units(text: str) -> UnitSpecification:
             )
         if equals and not who:
             raise InputError(f"--units: '{part}' names no block", help=_FORM)
-        wishes += [(who, unit)] if equals else [(kind, unit) for kind in KINDS]
+        kinds = [kind for kind in KINDS if unit == BY_COST or unit in _UNITS_OF_KINDS[kind]]
+        if who in KINDS and who not in kinds:
+            choices = ", ".join((*_UNITS_OF_KINDS[who], BY_COST))
+            raise InputError(f"--units: {who} cannot run on '{unit}'", notes=[f"units of {who}: {choices}"])
+        wishes += [(who, unit)] if equals else [(kind, unit) for kind in kinds]
     if not wishes:
         raise InputError("--units: nothing is chosen", help=_FORM)
     return UnitSpecification(text.strip(), tuple(wishes))
@@ -84,10 +91,12 @@ class UnitChoice:
     Attributes:
         units: Unit of each block that has a choice, by the name of its node; others run where they always do.
         reasons: Why, by the same names.
+        unmet: Of blocks that do not run on the unit that is wanted for them, what keeps them from it.
     """
 
     units: Mapping[str, str] = field(default_factory=dict[str, str])
     reasons: Mapping[str, str] = field(default_factory=dict[str, str])
+    unmet: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def of(self, node: Node) -> str:
         """The unit of a node."""
@@ -95,7 +104,10 @@ class UnitChoice:
 
 
 def block_facts(graph: Graph) -> list[dict[str, object]]:
-    """The blocks that have a choice, in the order of the graph: node, operation, ONNX nodes, unit and reason."""
+    """The blocks that have a choice, in the order of the graph: node, operation, ONNX nodes, unit and reason.
+
+    `unmet` says, where the unit is not the one that is wanted, what keeps the block from it.
+    """
     choice: UnitChoice = graph.facts.get("choose_units", UnitChoice())
     return [
         {
@@ -104,6 +116,7 @@ def block_facts(graph: Graph) -> list[dict[str, object]]:
             "onnx_nodes": list(node.origins),
             "unit": choice.units[node.name],
             "reason": choice.reasons[node.name],
+            **({"unmet": choice.unmet[node.name]} if node.name in choice.unmet else {}),
         }
         for node in graph.nodes
         if node.name in choice.units

@@ -40,6 +40,7 @@ def _run(options: Namespace) -> int:
     from pimc.report.fusion import print_explanation
     from pimc.report.policies import say_idle
     from pimc.report.terminal import Terminal, print_json
+    from pimc.report.units import say_unmet
 
     output = _output(options)
     if output is not None:
@@ -55,6 +56,7 @@ def _run(options: Namespace) -> int:
         print_pass_times(terminal, record.reports)
     _write(options, program, record.graphs, output)
     say_idle(terminal, program)
+    say_unmet(terminal, program)
     if options.json:
         print_json({"output": output and str(output), **compilation_facts(program, record.graphs)})
     elif output is not None:

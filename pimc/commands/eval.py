@@ -87,6 +87,7 @@ def _evaluate(options: Namespace, terminal: Terminal) -> Evaluation:
     from pimc.evaluation.results import Evaluation, all_contexts
     from pimc.evaluation.runner import check_vocabulary, load_policies, plan_policies
     from pimc.report.policies import say_idle
+    from pimc.report.units import say_unmet
 
     policies = load_policies(options.kv)
     windows, machine = _windows(options), load_machine(options.machine)
@@ -94,6 +95,7 @@ def _evaluate(options: Namespace, terminal: Terminal) -> Evaluation:
     compiled = _Compiler(options, machine, _max_context(options, contexts))
     with terminal.status(f"compiling {options.model}"):
         plans = plan_policies(policies, compiled)
+    say_unmet(terminal, plans[0].program)
     for plan in plans[1:]:
         say_idle(terminal, plan.program, options.window, plan.label)
     check_vocabulary(plans[0].program, windows)

@@ -95,6 +95,7 @@ def _decoder(options: Namespace, terminal: Terminal, prompt: Iterable[int]) -> D
     from pimc.generation import Decoder
     from pimc.observing import Record
     from pimc.report.policies import say_idle
+    from pimc.report.units import say_unmet
     from pimc.simulator import Session
 
     machine = load_machine(options.machine)
@@ -102,6 +103,7 @@ def _decoder(options: Namespace, terminal: Terminal, prompt: Iterable[int]) -> D
         program = compile_with(options, machine, [Record(show)])
     check_numbers(prompt, program)
     say_idle(terminal, program)
+    say_unmet(terminal, program)
     return Decoder(program, Session(program, machine))
 
 

@@ -11,6 +11,7 @@ from pimc.commands.command import Command
 from pimc.commands.model_options import add_model_options, add_policies, bound_values, compile_with
 
 if TYPE_CHECKING:
+    from pimc.report.terminal import Terminal
     from pimc.verification import Verification
 
 
@@ -42,7 +43,7 @@ def _run(options: Namespace) -> int:
         import_runtime()
     terminal = Terminal(options.color, options.quiet)
     with terminal.status(f"compiling {options.model}") as show, blaming(options.inputs):
-        found = _verified(options, show)
+        found = _verified(options, terminal, show)
     if options.json:
         print_json(found.to_json())
     else:
@@ -50,7 +51,7 @@ def _run(options: Namespace) -> int:
     return 0 if found.ok else MismatchError.exit_code
 
 
-def _verified(options: Namespace, show: Callable[[str], None]) -> Verification:
+def _verified(options: Namespace, terminal: Terminal, show: Callable[[str], None]) -> Verification:
     """The comparison that the options ask for; `show` gets a line about the progress."""
     from isa import load_machine
     from pimc.arrays import read_arrays
@@ -60,12 +61,14 @@ def _verified(options: Namespace, show: Callable[[str], None]) -> Verification:
     from pimc.observing import Record
     from pimc.policy_verification import verify_policies
     from pimc.reference import Reference
+    from pimc.report.units import say_unmet
     from pimc.simulator import Session
     from pimc.verification import default_tolerance, verify_program
 
     inputs = read_arrays(options.inputs) if options.inputs is not None else None
     machine, record = load_machine(options.machine), Record(show)
     program = compile_with(options, machine, [record], options.inputs)
+    say_unmet(terminal, program)
     session = Session(program, machine)
     if any(cache.is_compressed for graph in record.graphs for cache in graph.caches.values()):
         given = (inputs, options.rtol, options.seed, show)

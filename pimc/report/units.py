@@ -35,6 +35,16 @@ def unit_rows(program: Program) -> list[tuple[str, str]]:
     return [("units", "; ".join(lines))] if lines else []
 
 
+def say_unmet(terminal: Terminal, program: Program) -> None:
+    """Note which blocks do not run on the unit that `--units` wants for them, and why."""
+    found: dict[str, list[str]] = {}
+    for block in blocks_of(program):
+        if "unmet" in block:
+            found.setdefault(block["unmet"], []).append(block["node"])
+    for problem, nodes in found.items():
+        terminal.note(f"--units: {count(len(nodes))} {'block is' if len(nodes) == 1 else 'blocks are'} {problem}")
+
+
 def print_units(terminal: Terminal, graphs: Iterable[Graph]) -> None:
     """The blocks of each unit, together where one reason holds for several."""
     for unit, reason, nodes in _together([block for graph in graphs for block in block_facts(graph)]):

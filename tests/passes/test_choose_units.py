@@ -63,6 +63,11 @@ def test_kinds_go_where_they_are_wanted(graph: Graph, text: str, linear: str, at
     assert all(reason.startswith("as wanted") for reason in choice.reasons.values())
 
 
+def test_a_unit_alone_stands_for_the_kinds_that_it_can_run() -> None:
+    assert parse_units("cam").wishes == (("attention", "cam"),)
+    assert parse_units("crossbar").wishes == (("products", "crossbar"), ("attention", "crossbar"))
+
+
 def test_later_wishes_win_and_patterns_name_nodes(graph: Graph) -> None:
     node = next(node for node in graph.nodes if node.op == "feed_forward")
     choice = chosen(graph, f"products=crossbar,attention=banks,{node.name}=banks")
@@ -78,6 +83,7 @@ def test_later_wishes_win_and_patterns_name_nodes(graph: Graph) -> None:
         ("=banks", "names no block"),
         (" , ", "nothing is chosen"),
         ("nothing-like-this=banks", "no block is called"),
+        ("products=cam", "products cannot run on 'cam'"),
     ],
 )
 def test_other_wishes_are_refused(graph: Graph, text: str, message: str) -> None:
@@ -96,6 +102,8 @@ def test_what_cannot_run_there_stays_or_is_refused_by_name() -> None:
     attention = [node for node in graph.nodes if node.op == "cached_attention"]
     assert {choice.of(node) for node in attention} == {"banks"}
     assert all("crossbar is not possible" in choice.reasons[node.name] for node in attention)
+    assert set(choice.unmet) == {node.name for node in attention}
+    assert not chosen(graph, "cost").unmet
     with pytest.raises(UnsupportedError, match="columns hold the tokens of one sequence"):
         chosen(graph, f"{attention[0].name}=crossbar")
 

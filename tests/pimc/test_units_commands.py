@@ -67,3 +67,20 @@ def test_wrong_units_are_refused(
     assert cli.main(command) == 1
     assert message in capsys.readouterr().err
     assert not path.exists()
+
+
+@pytest.mark.parametrize("command", ["compile", "verify", "generate", "eval"])
+def test_every_command_says_what_does_not_run_where_it_is_wanted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("All the world's a stage, and all the men and women merely players.")
+    further = {
+        "compile": ["-o", str(tmp_path / "p.pim")],
+        "verify": ["--max-context", "40"],
+        "generate": ["--prompt", "A", "-n", "1"],
+        "eval": ["--text", str(text), "--window", "8", "--limit", "1", "--contexts", "8"],
+    }[command]
+    assert cli.main([command, str(MODEL), "-m", "e2e-pim", "--units", "attention=cam", *further]) == 0
+    note = "--units: 3 blocks are not on cam: its keys are not searched by signs, as the policy cam does"
+    assert capsys.readouterr().err.count(note) == 1
