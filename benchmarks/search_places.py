@@ -83,7 +83,7 @@ def table(found: Sequence[Placed]) -> list[str]:
     for each in found:
         moved = each.cost.cache_bytes_moved_per_token / _KIB
         shares = (each.cost.busy_s.get(stage, 0.0) / each.cost.time_s for stage in _STAGES)
-        busy = "".join(f"{share:>19.1%}" if share else f"{'-':>19}" for share in shares)
+        busy = "".join(f"{f'{100 * share:.1f} %':>19}" if share else f"{'-':>19}" for share in shares)
         name = f"{each.place}{' *' if each.is_chosen else ''}"
         lines.append(f"{each.context:>6}  {name:<17}{each.time_us:>9.3f}{each.energy_uj:>10.2f}{moved:>11,.1f}{busy}")
     return lines
