@@ -26,6 +26,26 @@ def test_outputs_equal_onnx_runtime(machine: list[str], pipeline: str) -> None:
     assert cli.main(["verify", str(MODEL), *machine, *options]) == 0
 
 
+def test_a_whole_model_searches_its_keys_in_the_memory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Through the commands: equal to the policy in numpy, and to the same search emulated in the banks."""
+    logits = {}
+    options = ["--dim", "batch=1", "--max-context", "200", "--kv", "cam:k=16", "--numerics", "fp32", "-m", "e2e-pim"]
+    given = tmp_path / "in.npz"
+    np.savez(given, input_ids=TOKENS)
+    for unit in ("cam", "banks"):
+        units = ["--units", f"products=banks,attention={unit}"]
+        assert cli.main(["verify", str(MODEL), *options, *units]) == 0
+        assert "outputs equal those of the policies' meaning in numpy" in capsys.readouterr().out
+        program, out = str(tmp_path / f"{unit}.pim"), tmp_path / f"{unit}.npz"
+        assert cli.main(["compile", str(MODEL), *options, *units, "-o", program]) == 0
+        assert cli.main(["disasm", program]) == 0
+        assert ("csearch" in capsys.readouterr().out) == (unit == "cam")
+        assert cli.main(["run", program, "-i", str(given), "-o", str(out)]) == 0
+        capsys.readouterr()
+        logits[unit] = np.load(out)["logits"]
+    np.testing.assert_allclose(logits["cam"], logits["banks"], rtol=0, atol=1e-4 * np.abs(logits["banks"]).max())
+
+
 def _run(units: str, pipeline: str) -> tuple[Array, Statistics]:
     machine = load_machine("e2e-pim")
     program = compile_model(
