@@ -124,7 +124,7 @@ def _windows(options: Namespace) -> Windows:
     check_kind(options.model, FileKind.MODEL)
     text = read_text(options.text)
     tokens = load_text_model(options.model, {}).tokenizer.encode(text, add_special_tokens=False).ids
-    return cut_windows(tokens, options.window, options.window, options.limit)
+    return cut_windows(tokens, options.window, options.window, options.limit, options.text)
 
 
 COMMAND = Command(

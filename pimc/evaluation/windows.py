@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from isa import InputError
+from isa import InputError, Place
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,7 @@ class Windows:
         return hashlib.sha256(self.tokens.astype("<i8").tobytes()).hexdigest()
 
 
-def cut_windows(tokens: Sequence[int], size: int, stride: int, limit: int | None = None) -> Windows:
+def cut_windows(tokens: Sequence[int], size: int, stride: int, limit: int | None = None, path: str = "") -> Windows:
     """Cut a text into windows.
 
     Args:
@@ -63,6 +63,7 @@ def cut_windows(tokens: Sequence[int], size: int, stride: int, limit: int | None
         size: Tokens of a window, at least 2.
         stride: Tokens between the beginnings of two windows, 1 to `size`.
         limit: Windows at most.
+        path: File of the text, for the refusal.
 
     Raises:
         InputError: the text is shorter than a window, or the sizes contradict each other.
@@ -76,6 +77,7 @@ def cut_windows(tokens: Sequence[int], size: int, stride: int, limit: int | None
     if len(tokens) < size:
         raise InputError(
             f"the text has {len(tokens)} tokens, fewer than a window of {size}",
+            Place(path) if path else None,
             help=f"give a longer text or --window {len(tokens)}" if len(tokens) > 1 else "give a longer text",
         )
     whole = 1 + (len(tokens) - size) // stride

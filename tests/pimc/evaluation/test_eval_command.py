@@ -201,8 +201,9 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 def test_bad_input_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     text, plain = str(TEXT), str(MODEL)
-    assert "1 error: the text has 11 tokens, fewer than a window of 512" in refused(
-        capsys, plain, "--text", _file(tmp_path, b"to be or no")
+    short = _file(tmp_path, b"to be or no")
+    assert f"1 {short}: error: the text has 11 tokens, fewer than a window of 512" in refused(
+        capsys, plain, "--text", short
     )
     assert "the file is not text in UTF-8" in refused(capsys, plain, "--text", _file(tmp_path, b"\xff\xfe"))
     assert "cannot read the file" in refused(capsys, plain, "--text", str(tmp_path / "none.txt"))
