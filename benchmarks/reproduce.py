@@ -26,7 +26,9 @@ SYSTEMS = ("camformer", "titanus", "retransformer", "cent")
 
 _HEADINGS = ("claim", "published", "ours", "unit", "difference", "class")
 _LEFT = (0, 3, 5)
-_NOTE_WIDTH = 100
+_NOTE_WIDTH, _CLAIM_WIDTH = 100, 60
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
 
 
 def available_systems() -> tuple[str, ...]:
@@ -54,7 +56,11 @@ def table(rows: Sequence[Row]) -> str:
     """The rows as an aligned table, with numbers that lead to the assumptions below it."""
     notes = list(dict.fromkeys(row.assumption for row in rows if row.assumption))
     marks = {note: f"[{number}]" for number, note in enumerate(notes, 1)}
-    lines = [(*_HEADINGS, ""), *((*cells(row), marks.get(row.assumption, "")) for row in rows)]
+    lines = [(*_HEADINGS, "")]
+    for row in rows:
+        claim, *others = (*cells(row), marks.get(row.assumption, ""))
+        *before, last = textwrap.wrap(claim, _CLAIM_WIDTH, subsequent_indent="  ")
+        lines += [(part, *[""] * len(others)) for part in before] + [(last, *others)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     texts = ["  ".join(_aligned(line, widths)).rstrip() for line in lines]
     return "\n".join([*texts, "", *(_note(marks[note], note) for note in notes)]).rstrip()
@@ -98,17 +104,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     _check_plot(parser, chosen.plot)
     systems = known if chosen.system == "all" else (chosen.system,)
-    rows = [row for system in systems for row in rows_of(system)]
+    try:
+        rows = _run(systems, not chosen.json)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
     if chosen.json:
         print(json.dumps([row.to_json() for row in rows], indent=2, ensure_ascii=False))
     else:
-        print(table(rows))
-        print()
         print(closing_line(rows))
     if chosen.plot is not None:
         title = f"Published figures and ours: {', '.join(systems)}"
         write_rows(chosen.plot, rows, title, f"{table(rows)}\n\n{closing_line(rows)}")
     return 0 if all(row.is_kept for row in rows) else 1
+
+
+def _run(systems: Sequence[str], shows: bool) -> list[Row]:
+    """Run the workloads of systems one after another; the table of each is shown when it is there."""
+    rows: list[Row] = []
+    for number, system in enumerate(systems, 1):
+        print(f"running the workloads of {system} ({number} of {len(systems)})", file=sys.stderr)
+        found = rows_of(system)
+        rows += found
+        if shows:
+            print(f"{table(found)}\n", flush=True)
+    return rows
 
 
 def _check_plot(parser: argparse.ArgumentParser, path: str | None) -> None:

@@ -188,20 +188,20 @@ def rows() -> list[Row]:
 def _rows() -> Iterator[Row]:
     for model, vector_ns, published in (("A", 3.7, 1.32), ("B", 4.9, 1.16)):
         scores, whole = gains(vector_ns)
-        note = _FITTED.format(nanoseconds=vector_ns)
-        yield Row(f"scores without written keys, model {model}: gain", published, scores, "", "A", 2, note)
-        yield Row(f"whole attention, model {model}: gain", published, whole, "", "A", 2, _WHOLE)
+        note, name = _FITTED.format(nanoseconds=vector_ns), f"ReTransformer model {model}"
+        yield Row(f"{name}, scores without written keys: gain", published, scores, "", "A", 2, note)
+        yield Row(f"{name}, whole attention: gain", published, whole, "", "A", 2, _WHOLE)
     found = efficiency(base_layer(True))
-    yield Row("computing efficiency, base Transformer", 467.68, found, "GOPs/s/W", "A", 2, _COMPONENTS)
-    yield Row("efficiency against PipeLayer", 3.25, found / 143.9, "", "A", 2, _PIPELAYER)
-    yield Row("efficiency against a GPU", 23.21, found / 20.15, "", "A", 2, _GPU)
+    yield Row("ReTransformer: computing efficiency, base Transformer", 467.68, found, "GOPs/s/W", "A", 2, _COMPONENTS)
+    yield Row("ReTransformer: efficiency against PipeLayer", 3.25, found / 143.9, "", "A", 2, _PIPELAYER)
+    yield Row("ReTransformer: efficiency against a GPU", 23.21, found / 20.15, "", "A", 2, _GPU)
     powers = softmax_powers(base_layer(True))
     total, compared = sum(powers.values()), powers["softmax_compare"] + powers["softmax_select"]
-    yield Row("softmax power", 0.6913, total, "mW", "A", 4, _SOFTMAX)
-    yield Row("softmax power, comparing and selecting", 0.3889, compared, "mW", "A", 4, _SOFTMAX)
-    yield Row("softmax power against CMOS", 0.6913 / 1.0233, total / 1.0233, "", "A", 3, _CMOS)
+    yield Row("ReTransformer: softmax power", 0.6913, total, "mW", "A", 4, _SOFTMAX)
+    yield Row("ReTransformer: softmax power, comparing and selecting", 0.3889, compared, "mW", "A", 4, _SOFTMAX)
+    yield Row("ReTransformer: softmax power against CMOS", 0.6913 / 1.0233, total / 1.0233, "", "A", 3, _CMOS)
     writes = [base_layer(decomposed).energy_by_unit_j["crossbar_write"] for decomposed in (False, True)]
-    yield Row("writes of keys and values against X", 2.0, writes[0] / writes[1], "", "A", 1, _WRITES)
+    yield Row("ReTransformer: writes of keys and values against X", 2.0, writes[0] / writes[1], "", "A", 1, _WRITES)
 
 
 def sensitivity() -> list[tuple[str, float, float]]:

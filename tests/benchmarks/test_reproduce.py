@@ -66,3 +66,31 @@ def test_every_system_that_has_a_module_is_offered(capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit):
         reproduce.main(["--help"])
     assert "all}" in capsys.readouterr().out
+
+
+def test_long_claims_are_wrapped_above_their_figures() -> None:
+    claim = "the speed of a machine that is described with so many words that a line of the table has no room for it"
+    lines = reproduce.table([Row(claim, 2.0, 2.0, "tokens/s", "E", 2)]).splitlines()
+    assert max(map(len, lines)) < 120
+    figures = lines[-1][lines[-1].index("2.00") :]
+    assert figures.split() == ["2.00", "2.00", "tokens/s", "0", "E"]
+    assert " ".join(" ".join(line.removesuffix(figures).split()) for line in lines[1:]) == claim
+
+
+def test_every_system_has_its_own_table_and_an_interruption_ends_quietly(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(reproduce, "available_systems", lambda: ("camformer", "cent"))
+    monkeypatch.setattr(reproduce, "rows_of", lambda system: [_row(2.0, 2.0)])
+    assert reproduce.main([]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.count("claim  published") == 2
+    assert printed.out.endswith("2 of 2 exact (E)\n")
+    assert printed.err.splitlines()[1] == "running the workloads of cent (2 of 2)"
+
+    def interrupted(system: str) -> list[Row]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reproduce, "rows_of", interrupted)
+    assert reproduce.main(["cent"]) == 130
+    assert capsys.readouterr().out == ""

@@ -31,9 +31,9 @@ def test_cheap_writes_make_decomposition_slower() -> None:
 def test_gains_are_near_the_published_ones_and_whole_attention_gains_nothing() -> None:
     found = {row.claim: row for row in rows()}
     for model in "AB":
-        assert abs(found[f"scores without written keys, model {model}: gain"].difference) < 0.02
-        assert found[f"whole attention, model {model}: gain"].ours < 1
-    assert found["writes of keys and values against X"].ours == pytest.approx(2)
+        assert abs(found[f"ReTransformer model {model}, scores without written keys: gain"].difference) < 0.02
+        assert found[f"ReTransformer model {model}, whole attention: gain"].ours < 1
+    assert found["ReTransformer: writes of keys and values against X"].ours == pytest.approx(2)
 
 
 def test_decomposition_costs_energy_when_heads_share_x() -> None:
@@ -48,7 +48,7 @@ def test_operations_by_hand() -> None:
 def test_softmax_takes_the_published_powers_at_the_fitted_energies() -> None:
     found = {row.claim: row for row in rows()}
     for claim in ("softmax power", "softmax power, comparing and selecting", "softmax power against CMOS"):
-        assert abs(found[claim].difference) < 0.005
+        assert abs(found[f"ReTransformer: {claim}"].difference) < 0.005
 
 
 @pytest.mark.parametrize(
