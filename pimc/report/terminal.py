@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from textwrap import TextWrapper
 from typing import IO, Any
@@ -16,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 LINE_WIDTH = 100
+_GAP, _NARROWEST = 2, 14
 """Columns of running text; of tables too where no terminal says how wide it is, in a file or a pipe."""
 
 
@@ -82,12 +84,16 @@ class Terminal:
     def table(
         self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()
     ) -> None:
-        """A table of the result; columns named in `right` are aligned to the right."""
+        """A table of the result; columns named in `right` are aligned to the right.
+
+        In a table of figures, where a single column is aligned to the left, its cells are broken behind punctuation
+        when the table is too wide for the terminal.
+        """
         table = Table(title=title or None, title_justify="left", title_style="bold", box=None, header_style="dim")
-        table.padding = (0, 2, 0, 0)
+        table.padding = (0, _GAP, 0, 0)
         for column in columns:
             table.add_column(column, justify="right" if column in right else "left", overflow="fold")
-        for row in rows:
+        for row in _fitting(columns, [tuple(row) for row in rows], right, self.out.width):
             table.add_row(*(_plain(cell) for cell in row))
         self._print(table)
 
@@ -108,6 +114,31 @@ class Terminal:
             self.out.print(table)
         for line in captured.get().splitlines():
             self.out.out(line.rstrip(), highlight=False)
+
+
+def _fitting(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str], width: int
+) -> Iterator[Sequence[str]]:
+    """Rows whose names have several lines where the table of figures would be wider than `width`."""
+    names = [index for index, column in enumerate(columns) if column not in right]
+    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+    excess = sum(widths) + _GAP * len(widths) - width
+    for row in rows:
+        if excess <= 0 or len(names) != 1:
+            yield row
+        else:
+            room = max(widths[names[0]] - excess, _NARROWEST)
+            yield [_broken(cell, room) if index == names[0] else cell for index, cell in enumerate(row)]
+
+
+def _broken(text: str, room: int) -> str:
+    """Lines of at most `room` characters, ended behind punctuation where there is some."""
+    lines = [""]
+    for part in re.findall(r"[^\s,;/+]*[\s,;/+]*", text):
+        if lines[-1] and len(lines[-1] + part.rstrip()) > room:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def print_json(value: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -18,8 +19,9 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 24, 40, 54
 _LABEL_HEIGHT = 13
 _CHARACTER_WIDTH = 6.0
 _LONGEST_LABEL = 34
-_FAR = 10.0
-"""A point this many times higher than the lowest one stands at the upper edge, with its value."""
+_FAR, _APART = 1.5, 3.0
+"""Points stand at the upper edge, with their values, when they are `_FAR` times higher than the lowest one and `_APART`
+times further from the others, which are more, than these are from each other."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,14 @@ def non_dominated(points: Sequence[Point]) -> list[Point]:
 def panel(left: int, title: str, names: tuple[str, str], points: Sequence[Point]) -> str:
     """A panel that begins `left` pixels from the left; `names` are those of the axes, costs across."""
     across = scale_over([point.x for point in points], _LEFT, WIDTH - _RIGHT)
-    up = scale_over([point.y for point in points if not _is_far(point, points)], HEIGHT - _BOTTOM, _TOP)
+    highest = _highest(points)
+    up = scale_over([point.y for point in points if point.y <= highest], HEIGHT - _BOTTOM, _TOP)
     parts = [
         f'<g transform="translate({left} 0)">',
         f'<text class="title" x="{_LEFT}" y="20">{escape(title)}</text>',
         *_grid(across, up, *names),
-        *_front(across, up, points),
-        *_marks(across, up, points),
+        *_front(across, up, points, highest),
+        *_marks(across, up, points, highest),
         "</g>",
     ]
     return "\n".join(parts)
@@ -79,29 +82,38 @@ def _grid(across: Scale, up: Scale, x_name: str, y_name: str) -> Iterator[str]:
     yield f'<text transform="translate(16 {middle}) rotate(-90)" text-anchor="middle">{escape(y_name)}</text>'
 
 
-def _front(across: Scale, up: Scale, points: Sequence[Point]) -> Iterator[str]:
-    """The line through the points that no other one beats."""
-    places = [f"{across.place(point.x):.1f},{up.place(point.y):.1f}" for point in non_dominated(points)]
+def _front(across: Scale, up: Scale, points: Sequence[Point], highest: float) -> Iterator[str]:
+    """The line through the points that no other one beats, with its meaning in the upper right corner."""
+    best = [point for point in non_dominated(points) if point.y <= highest]
+    places = [f"{across.place(point.x):.1f},{up.place(point.y):.1f}" for point in best]
     if len(places) > 1:
         yield f'<polyline class="front" points="{" ".join(places)}"/>'
+        right = WIDTH - _RIGHT
+        yield f'<path class="front" d="M{right - 112} 16h20"/>'
+        yield f'<text x="{right}" y="20" text-anchor="end">nothing is better</text>'
 
 
-def _is_far(point: Point, points: Sequence[Point]) -> bool:
-    return point.y > _FAR * min(each.y for each in points)
+def _highest(points: Sequence[Point]) -> float:
+    """The largest figure that the axis shows."""
+    figures = sorted(point.y for point in points)
+    for below, above in itertools.pairwise(figures):
+        near = figures.index(above)
+        is_apart = above > _FAR * figures[0] and above - below > _APART * (below - figures[0])
+        if 1 < near > len(figures) - near and is_apart:
+            return below
+    return figures[-1]
 
 
-def _marks(across: Scale, up: Scale, points: Sequence[Point]) -> Iterator[str]:
+def _marks(across: Scale, up: Scale, points: Sequence[Point], highest: float) -> Iterator[str]:
     """A dot and a label for each point; a label keeps off the dots and the other labels, a line leads to its dot."""
     best = set(map(id, non_dominated(points)))
-    places = {
-        id(point): (across.place(point.x), _TOP if _is_far(point, points) else up.place(point.y)) for point in points
-    }
+    places = {id(point): (across.place(point.x), up.place(point.y) if point.y <= highest else _TOP) for point in points}
     taken = [(x - 4, y + 4, 8.0) for x, y in places.values()]
     for point in sorted(points, key=lambda each: -each.y):
         x, y = places[id(point)]
         kind = "best" if id(point) in best else "other"
         yield f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{escape(point.shown)}</title></circle>'
-        label = _label(point, _is_far(point, points))
+        label = _label(point, point.y > highest)
         if not label:
             continue
         start, base = _free_place(taken, x, y + 4, _CHARACTER_WIDTH * len(label))
