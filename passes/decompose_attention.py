@@ -35,15 +35,15 @@ class DecomposeAttention:
     where nobody else needs the keys or values; without past keys, unless `cache=x` says that X of earlier tokens takes
     the place of their keys and values: inputs and outputs of the cache keep their names, and hold X [B, 1, P, d].
     `choose=cost` decides by time on crossbars:
-    `vector_ps` for a vector through arrays, `write_ps` for a column of cells, `copies` of X, `pipelined` rows, writes
-    of X in the shadow of other work when `hidden`, `tokens` where the length is not known. `choose=all` takes what is
-    legal, `choose=none` nothing.
+    `vector_ps` for a vector through arrays, `write_ps` for a column of cells (0: as the machine has it), `copies` of X,
+    `pipelined` rows, writes of X in the shadow of other work when `hidden`, `tokens` where the length is not known.
+    `choose=all` takes what is legal, `choose=none` nothing.
     Postcondition: neither keys nor values of a chosen attention are computed.
     """
 
     choose: str = "cost"
-    vector_ps: int = 100_000
-    write_ps: int = 7_200
+    vector_ps: int = 0
+    write_ps: int = 0
     copies: int = 1
     pipelined: bool = True
     hidden: bool = False
@@ -86,16 +86,30 @@ class DecomposeAttention:
             raise InputError(
                 f"option 'cache' of pass '{self.name}' is '{self.cache}'", help=f"choices: {', '.join(CACHES)}"
             )
-        for name in ("vector_ps", "write_ps", "copies", "tokens"):
+        for name in ("copies", "tokens"):
             if getattr(self, name) < 1:
                 raise InputError(f"option '{name}' of pass '{self.name}' must be positive")
+        for name in ("vector_ps", "write_ps"):
+            if getattr(self, name) < 0:
+                raise InputError(f"option '{name}' of pass '{self.name}' must not be negative")
+        if self.choose == "cost" and not self._has_times:
+            raise InputError(
+                f"pass '{self.name}' knows no times of crossbars to decide by",
+                help="choose a machine with crossbars, give vector_ps and write_ps, or choose=all",
+            )
+
+    @property
+    def _has_times(self) -> bool:
+        return self.vector_ps > 0 and self.write_ps > 0
 
     def _decide(self, node: Node, found: Projections) -> tuple[bool, str]:
         """Whether to decompose, and the comparison in words."""
+        how = {"cost": "by time", "all": "as choose=all says", "none": "as choose=none says"}[self.choose]
+        if not self._has_times:
+            return self.choose == "all", how
         times = ArrayTimes(self.vector_ps, self.write_ps, self.copies, self.pipelined, self.hidden)
         shape = shape_of(node, found, self.tokens)
         keys, x = written_keys(shape, times), written_x(shape, times)
-        how = {"cost": "by time", "all": "as choose=all says", "none": "as choose=none says"}[self.choose]
         words = f"{how}; at {shape.tokens} tokens keys and values take {keys}, X takes {x}"
         return self._pays(keys, x), words
 

@@ -151,15 +151,22 @@ def binarizing(passes: Sequence[Pass], added: BinarizeAttention) -> list[Pass]:
 
 
 def decomposing(passes: Sequence[Pass], added: DecomposeAttention) -> list[Pass]:
-    """Passes with `decompose_attention`: as they are where they have it, else `added` before `merge_linear`.
+    """Passes with `decompose_attention`: `added` before `merge_linear`, or its times where they have none of their own.
 
     Without `merge_linear` they stay as they are: its place is that of passes which do not have to run.
     """
+    if any(isinstance(step, DecomposeAttention) for step in passes):
+        return [_timed(step, added) if isinstance(step, DecomposeAttention) else step for step in passes]
     names = [step.name for step in passes]
-    if DecomposeAttention.name in names or MergeLinear.name not in names:
+    if MergeLinear.name not in names:
         return list(passes)
     position = names.index(MergeLinear.name)
     return [*passes[:position], added, *passes[position:]]
+
+
+def _timed(step: DecomposeAttention, times: DecomposeAttention) -> DecomposeAttention:
+    vector_ps, write_ps = step.vector_ps or times.vector_ps, step.write_ps or times.write_ps
+    return dataclasses.replace(step, vector_ps=vector_ps, write_ps=write_ps)
 
 
 def _behind_caches(passes: Sequence[Pass], added: Pass, purpose: str) -> list[Pass]:

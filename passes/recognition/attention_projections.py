@@ -92,7 +92,9 @@ def projections_of(graph: Graph, node: Node, keeps_x: bool = False) -> Projectio
     key, value = (_projection(node.operand(index), name) for index, name in ((1, "keys"), (2, "values")))
     pasts, results = [node.optional(index) for index in (3, 4)], node.outputs[1:]
     if any(pasts) and not keeps_x:
-        raise Refusal("keys and values of earlier tokens are given, which do not tell X (cache=x keeps X instead)")
+        raise Refusal(
+            "keys and values of earlier tokens are given, which do not tell X: --pipeline attention_on_x keeps X"
+        )
     if any(past is not None and (past not in graph.inputs or len(past.uses) > 1) for past in pasts):
         raise Refusal("keys and values of earlier tokens are computed, or used elsewhere too")
     if any(result.uses or (graph.is_output(result) and not keeps_x) for result in results):

@@ -136,7 +136,7 @@ def test_keys_that_somebody_wants_are_kept() -> None:
 def test_a_past_of_keys_is_no_past_of_x() -> None:
     graph = run_passes(attention_block(), *parse_pipeline(DECOMPOSED))
     (line,) = graph.facts["decompose_attention"]["details"]
-    assert line.endswith("are given, which do not tell X (cache=x keeps X instead)")
+    assert line.endswith("are given, which do not tell X: --pipeline attention_on_x keeps X")
 
 
 @pytest.mark.parametrize("kv_heads", [HEADS, 1])
@@ -217,16 +217,26 @@ def test_copies_of_x_serve_heads_at_once(copies: int) -> None:
 )
 def test_the_decision_follows_the_costs(options: dict[str, Any], chosen: bool) -> None:
     graph = block()
-    assert DecomposeAttention(**options).run(graph) is chosen
+    assert DecomposeAttention(**{"vector_ps": 100_000, "write_ps": 7_200, **options}).run(graph) is chosen
     (line,) = graph.facts["decompose_attention"]["details"]
     assert f"legal, {'decomposed' if chosen else 'left as it is'}: " in line
     assert "at 128 tokens keys and values take" in line
 
 
-@pytest.mark.parametrize("options", [{"choose": "best"}, {"copies": 0}, {"tokens": -1}])
+@pytest.mark.parametrize("options", [{"choose": "best"}, {"copies": 0}, {"tokens": -1}, {"write_ps": -1}])
 def test_options_are_checked(options: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"option '(choose|copies|tokens)' of pass 'decompose_attention'"):
+    with pytest.raises(InputError, match=r"option '(choose|copies|tokens|write_ps)' of pass 'decompose_attention'"):
         DecomposeAttention(**options).run(block())
+
+
+def test_without_times_of_crossbars_nothing_is_compared() -> None:
+    graph = block()
+    assert DecomposeAttention("all").run(graph)
+    assert [line.partition(": ")[2] for line in graph.facts["decompose_attention"]["details"]] == [
+        "legal, decomposed: as choose=all says"
+    ]
+    with pytest.raises(InputError, match="knows no times of crossbars"):
+        DecomposeAttention(vector_ps=100).run(block())
 
 
 CHOSEN = ("bert-dynamo", "gpt2-dynamo-plain", "opt-torchscript-plain", "vit-dynamo", "bloom-dynamo-plain")

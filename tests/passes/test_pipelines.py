@@ -86,10 +86,12 @@ def test_attention_on_x_decomposes_between_the_projections_and_their_merging() -
 
 
 def test_decomposition_is_added_where_it_belongs_and_nowhere_else() -> None:
-    added = DecomposeAttention(vector_ps=7)
+    added = DecomposeAttention(vector_ps=7, write_ps=3)
     default = decomposing(pipeline("default"), added)
     assert default.index(added) == pipeline("attention_on_x").index(_step("attention_on_x"))
-    assert decomposing(pipeline("attention_on_x"), added) == list(pipeline("attention_on_x"))
+    timed = decomposing(pipeline("attention_on_x"), added)
+    assert timed[default.index(added)] == DecomposeAttention("all", 7, 3, cache="x")
+    assert decomposing([DecomposeAttention(vector_ps=5)], added) == [DecomposeAttention(vector_ps=5, write_ps=3)]
     assert decomposing(pipeline("O0"), added) == list(pipeline("O0"))
 
 
