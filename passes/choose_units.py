@@ -196,8 +196,12 @@ class ChooseUnits:
         name, wish = block.node.name, self.wanted.wish(block.node)
         costs = "; ".join(f"{unit}: {cost}" for unit, cost in block.costs.items())
         problems = "; ".join(f"not {unit}: {problem}" for unit, problem in block.problems.items())
-        chosen = "as wanted" if wish == units[name] else "by cost" if wish == BY_COST else f"{wish} is not possible"
+        chosen = "as wanted" if wish == units[name] else _by_cost(block) if wish == BY_COST else f"not on {wish}"
         return "; ".join(filter(None, (dropped.get(name, chosen), costs, problems)))
+
+
+def _by_cost(block: _Block) -> str:
+    return "by cost" if len(block.costs) > 1 else "no other unit can"
 
 
 def unit_problem(machine: Machine, node: Node, cache: Cache | None, unit: str) -> str | None:

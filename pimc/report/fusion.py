@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from passes import Finding, Graph, PassReport, explain
+from passes import ChooseUnits, Finding, Graph, PassReport, explain
 from pimc.report.quantities import count
 from pimc.report.terminal import Terminal
 from pimc.report.units import print_units
@@ -89,6 +89,9 @@ def print_explanation(
     terminal: Terminal, pass_name: str, reports: Iterable[PassReport], graphs: Iterable[Graph]
 ) -> None:
     """What one pass did to the graphs of a compilation: nodes before and after each run, what it fused and left."""
+    if pass_name == ChooseUnits.name:
+        print_units(terminal, graphs)
+        return
     terminal.line()
     for report in reports:
         if report.name == pass_name:
@@ -99,8 +102,6 @@ def print_explanation(
         terminal.line()
         print_patterns(terminal, findings)
         print_unfused(terminal, findings)
-    if pass_name == "choose_units":
-        print_units(terminal, graphs)
 
 
 def fusion_facts(graph: Graph) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from pimc.report.compilation import memory_rows
 from pimc.report.policies import cache_rows
 from pimc.report.quantities import byte_size, count
 from pimc.report.terminal import Terminal
+from pimc.report.units import blocks_of, print_blocks
 
-_CACHES = "compressed_cache"
+_CACHES, _BLOCKS = "compressed_cache", "blocks"
 """Metadata that are described in words."""
 
 
@@ -35,6 +36,7 @@ def print_program(terminal: Terminal, program: Program, machine: Machine | None)
     terminal.line()
     symbols = [(s.name, s.space, count(s.address), count(s.size)) for s in program.symbols]
     terminal.table("", ("symbol", "space", "address", "size"), symbols, right=("address", "size"))
+    print_blocks(terminal, blocks_of(program))
 
 
 def program_summary(program: Program) -> dict[str, Any]:
@@ -77,7 +79,8 @@ def _facts(program: Program, machine: Machine | None) -> list[tuple[str, str]]:
         facts.append((f"register {register.name}", text))
     facts += memory_rows(program, machine)
     facts += cache_rows(program.metadata.get(_CACHES, ()))
-    scalars = {key: value for key, value in program.metadata.items() if key != _CACHES and not isinstance(value, dict)}
+    told = (_CACHES, _BLOCKS)
+    scalars = {key: value for key, value in program.metadata.items() if key not in told and not isinstance(value, dict)}
     facts += [(key, str(value)) for key, value in sorted(scalars.items())]
     return facts
 

@@ -61,17 +61,16 @@ def summary_rows(stats: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "energy", f"{with_unit(stats['energy_j'], 'J')} ({provenance['accounting']} accounting)"
     yield "power", with_unit(stats["power_w"], "W")
     for key, name in (("peak_floor_s", "peak floor"), ("row_cycled_floor_s", "row-cycled floor")):
-        yield name, floor_text(stats["time_s"], stats["bound"][key])
+        if stats["bound"][key]:
+            yield name, floor_text(stats["time_s"], stats["bound"][key])
     yield "KV cache", f"{count(stats['kv']['tokens_kept'])} tokens, {byte_size(stats['kv']['bytes'])}"
     if stats["area_mm2"]:
         yield "area", f"{stats['area_mm2']:,.2f} mm2 of the parts whose area is known"
     cells = stats.get("cells", {})
     if cells.get("most_writes"):
-        lives = f"cells bear {cells['lives']:,.0f} times as many"
-        yield (
-            "cells",
-            f"{count(cells['columns_written'])} columns written, one {count(cells['most_writes'])} times; {lives}",
-        )
+        most = count(cells["most_writes"])
+        lives = f"they bear {cells['lives']:,.0f} such runs"
+        yield "cells", f"{count(cells['columns_written'])} columns written, none more than {most} times; {lives}"
 
 
 def floor_text(time_s: float, floor_s: float) -> str:

@@ -46,8 +46,13 @@ def say_unmet(terminal: Terminal, program: Program) -> None:
 
 
 def print_units(terminal: Terminal, graphs: Iterable[Graph]) -> None:
+    """The blocks of each unit in graphs of a compilation."""
+    print_blocks(terminal, [block for graph in graphs for block in block_facts(graph)])
+
+
+def print_blocks(terminal: Terminal, blocks: Sequence[Block]) -> None:
     """The blocks of each unit, together where one reason holds for several."""
-    for unit, reason, nodes in _together([block for graph in graphs for block in block_facts(graph)]):
+    for unit, reason, nodes in _together(blocks):
         terminal.line()
         further = f" and {count(len(nodes) - _NAMED)} more" if len(nodes) > _NAMED else ""
         terminal.paragraph(f"{unit}: {', '.join(nodes[:_NAMED])}{further}")

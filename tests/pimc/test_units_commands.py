@@ -22,7 +22,7 @@ def test_the_choice_is_explained(tmp_path: Path, capsys: pytest.CaptureFixture[s
     compiled(tmp_path, "--units", "products=crossbar,attention=banks", "--explain", "choose_units")
     out = capsys.readouterr().out
     assert "banks: 3 cached_attention" in " ".join(out.split())
-    assert "choose_units: no change" in out
+    assert "no change" not in out
     assert "as wanted" in out
     assert "groups of arrays" in out
     assert "  arrays  " in out

@@ -61,7 +61,8 @@ def _only_attention(graph: Graph) -> Node:
         raise UnsupportedError(
             f"'{graph.name}' is more than an attention, which is all that programs for this machine do",
             notes=problems,
-            help="choose a machine with near-bank units: pimc machines",
+            help="a machine with banks beside such a memory runs whole models:"
+            " -m e2e-pim --kv cam:k=32 --units attention=cam",
         )
     return graph.nodes[0]
 

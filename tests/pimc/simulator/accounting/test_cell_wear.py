@@ -66,7 +66,7 @@ def test_endurance_is_that_of_the_machine_file() -> None:
     assert found.wear is not None
     assert found.wear.lives == pytest.approx(10 / 4)
     rows = dict(summary_rows(found.to_json()))
-    assert rows["cells"] == "2 columns written, one 4 times; cells bear 2 times as many"
+    assert rows["cells"] == "2 columns written, none more than 4 times; they bear 2 such runs"
 
 
 def test_without_data_only_the_number_of_writes_is_known() -> None:
