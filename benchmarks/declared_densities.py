@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.command_line import end_with
 from isa import Machine, Program, load_machine
 from passes import KvSpecification, load_kv, parse_kv
 from pimc.cli import main as pimc_command
@@ -154,4 +155,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    end_with(main)

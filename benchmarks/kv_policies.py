@@ -12,6 +12,7 @@ import io
 from contextlib import redirect_stdout
 from pathlib import Path
 
+from benchmarks.command_line import end_with
 from pimc.cli import main as pimc_command
 
 POLICIES = (
@@ -86,4 +87,4 @@ def _replace(document: Path, table: str) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    end_with(main)

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 
+from benchmarks.command_line import end_with
 from benchmarks.reproduce_plot import write_rows
 from benchmarks.reproduce_rows import Row
 from isa import PimcError
@@ -27,8 +28,6 @@ SYSTEMS = ("camformer", "titanus", "retransformer", "cent")
 _HEADINGS = ("claim", "published", "ours", "unit", "difference", "class")
 _LEFT = (0, 3, 5)
 _NOTE_WIDTH, _CLAIM_WIDTH = 100, 60
-INTERRUPTED = 130
-"""Exit code after Ctrl-C."""
 
 
 def available_systems() -> tuple[str, ...]:
@@ -104,11 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     _check_plot(parser, chosen.plot)
     systems = known if chosen.system == "all" else (chosen.system,)
-    try:
-        rows = _run(systems, not chosen.json)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
+    rows = _run(systems, not chosen.json)
     if chosen.json:
         print(json.dumps([row.to_json() for row in rows], indent=2, ensure_ascii=False))
     else:
@@ -141,4 +136,4 @@ def _check_plot(parser: argparse.ArgumentParser, path: str | None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

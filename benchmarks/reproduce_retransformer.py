@@ -14,6 +14,7 @@ from functools import cache
 
 import numpy as np
 
+from benchmarks.command_line import end_with
 from benchmarks.reproduce_rows import Row
 from isa import Machine, Program, load_machine
 from passes import Graph, PassManager, TensorType, Value, parse_pipeline
@@ -230,4 +231,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    end_with(main)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from benchmarks.command_line import end_with
 from isa import Machine, Program, load_machine
 from pimc.compiler import compile_model
 from pimc.evaluation.costs import Cost
@@ -119,4 +120,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    end_with(main)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.command_line import end_with
 from isa import load_machine
 from pimc.compiler import compile_model
 from pimc.simulator import Session
@@ -98,4 +99,4 @@ def _reference_step(model: Path) -> Callable[[], None]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    end_with(main)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.command_line import end_with
 from benchmarks.shape_only import shape_only_graph
 from isa import Machine, Program, load_machine
 from passes import PassManager, pipeline
@@ -269,4 +270,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    end_with(main)

@@ -17,6 +17,7 @@ from html import escape
 from itertools import combinations_with_replacement, product
 from pathlib import Path
 
+from benchmarks.command_line import end_with
 from isa import Machine, load_machine
 from passes import Node
 from pimc.compiler import compile_model, fuse_model
@@ -188,4 +189,4 @@ def print_rows(rows: Sequence[tuple[str, Measured]]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    end_with(main)

@@ -7,7 +7,9 @@ import json
 import pytest
 
 from benchmarks import reproduce
+from benchmarks.command_line import end_with
 from benchmarks.reproduce_rows import Row, ToleranceClass
+from isa import InputError
 
 
 def _row(published: float, ours: float, tolerance_class: ToleranceClass = "E", decimals: int = 2) -> Row:
@@ -77,9 +79,7 @@ def test_long_claims_are_wrapped_above_their_figures() -> None:
     assert " ".join(" ".join(line.removesuffix(figures).split()) for line in lines[1:]) == claim
 
 
-def test_every_system_has_its_own_table_and_an_interruption_ends_quietly(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_system_has_its_own_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(reproduce, "available_systems", lambda: ("camformer", "cent"))
     monkeypatch.setattr(reproduce, "rows_of", lambda system: [_row(2.0, 2.0)])
     assert reproduce.main([]) == 0
@@ -88,9 +88,16 @@ def test_every_system_has_its_own_table_and_an_interruption_ends_quietly(
     assert printed.out.endswith("2 of 2 exact (E)\n")
     assert printed.err.splitlines()[1] == "running the workloads of cent (2 of 2)"
 
-    def interrupted(system: str) -> list[Row]:
+
+def test_an_interruption_and_a_refusal_end_without_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(reproduce, "rows_of", interrupted)
-    assert reproduce.main(["cent"]) == 130
-    assert capsys.readouterr().out == ""
+    def refused() -> None:
+        raise InputError("there is no such thing", help="take another one")
+
+    for main, code, text in ((interrupted, 130, "interrupted"), (refused, 1, "error: there is no such thing")):
+        with pytest.raises(SystemExit) as ended:
+            end_with(main)
+        assert ended.value.code == code
+        assert text in capsys.readouterr().err
