@@ -12,9 +12,9 @@ from benchmarks.reproduce_rows import Row
 from pimc.report.axes import Scale, nice_ticks, scale_over, tick_text
 from pimc.report.pictures import svg_document, write_picture
 
-_PLOT, _FIGURES, _CHARACTER = 370, 200, 5.6
+_PLOT, _FIGURES, _CHARACTER = 370, 200, 6.1
 """Pixels of the axes, of the numbers behind them, and of a letter of the claims before them."""
-_LINE, _HEAD, _FOOT, _TOP = 17, 34, 34, 44
+_LINE, _HEAD, _FOOT, _TOP = 17, 34, 34, 62
 _WIDE = 30.0
 """Ratio of the largest to the smallest figure from which the axis has decades."""
 _FACTORS, _FEW_DECADES = (1, 2, 5), 4
@@ -78,8 +78,8 @@ def _by_unit(rows: Sequence[Row]) -> dict[str, list[Row]]:
 def _legend(left: int) -> Iterator[str]:
     names = (("published", "published"), ("best", "ours, class E or M"), ("assumed", "ours, class A"))
     for number, (kind, name) in enumerate(names):
-        x = left + 190 * number
-        yield f'<circle class="{kind}" cx="{x}" cy="18" r="4"/><text x="{x + 9}" y="22">{escape(name)}</text>'
+        x = left + 150 * number
+        yield f'<circle class="{kind}" cx="{x}" cy="40" r="4"/><text x="{x + 9}" y="44">{escape(name)}</text>'
 
 
 def _panel(unit: str, rows: Sequence[Row], left: int, top: int) -> Iterator[str]:
