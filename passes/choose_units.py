@@ -93,7 +93,9 @@ class ChooseUnits:
         there = {"banks": self.machine.near_bank, "crossbar": self.machine.crossbar, "cam": self.machine.cam}
         for who, unit in self.wanted.wishes:
             if unit != BY_COST and there[unit] is None:
-                raise InputError(f"--units: the machine '{self.machine.name}' has no unit '{unit}'")
+                own = ", ".join(name for name, described in there.items() if described is not None)
+                problem = f"--units: the machine '{self.machine.name}' has no unit '{unit}'"
+                raise InputError(problem, notes=[f"it has: {own}"])
             wish = UnitSpecification("", ((who, unit),))
             if who not in KINDS and not any(wish.wish(node) == unit for node in graph.nodes):
                 raise InputError(f"--units: no block is called '{who}'", notes=_examples(names))
@@ -135,6 +137,7 @@ class ChooseUnits:
             raise UnsupportedError(
                 f"'{block.node.name}' can run on no unit of the machine '{self.machine.name}'",
                 notes=[f"not {unit}: {problem}" for unit, problem in block.problems.items()],
+                help="change what the notes name, or take a machine whose banks compute, as e2e-pim or gddr6-aim",
             )
         if wish in block.problems and self.wanted.names(block.node):
             raise UnsupportedError(f"'{block.node.name}' cannot run on '{wish}': {block.problems[wish]}")

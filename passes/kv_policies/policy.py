@@ -84,7 +84,7 @@ class Parameter:
     def allowed(self) -> str:
         """The values that it can have, in words."""
         if self.choices:
-            return " or ".join(str(choice) for choice in self.choices)
+            return " or ".join(str(choice) for choice in sorted(self.choices))
         if not self.is_whole:
             return f"number from {self.least:g} to {self.most:g}"
         kind = "integer" if self.multiple == 1 else f"multiple of {self.multiple}"

@@ -34,7 +34,7 @@ def search_problem(cam: Cam, node: Node, cache: Cache) -> str | None:
 def _problems(cam: Cam, node: Node, cache: Cache) -> Iterator[str]:
     compression, selection = cache.compression, searching(cache)
     if compression is None or selection is None:
-        yield "its keys are not searched by signs, as the policy cam does"
+        yield "its keys are not searched by signs, as --kv cam does"
         return
     if compression.encoding is not None or compression.retention is not None:
         yield "its cache forgets or encodes tokens, besides"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,7 +88,7 @@ def _run_model(options: Namespace) -> int:
     return 0
 
 
-def _decoder(options: Namespace, terminal: Terminal, prompt: Iterable[int]) -> Decoder:
+def _decoder(options: Namespace, terminal: Terminal, prompt: Sequence[int]) -> Decoder:
     """The compiled model with an empty cache; the prompt's tokens are checked."""
     from isa import load_machine
     from pimc.commands.token_stream import check_numbers
@@ -102,7 +102,7 @@ def _decoder(options: Namespace, terminal: Terminal, prompt: Iterable[int]) -> D
     with terminal.status(f"compiling {options.model}") as show:
         program = compile_with(options, machine, [Record(show)])
     check_numbers(prompt, program)
-    say_idle(terminal, program)
+    say_idle(terminal, program, len(prompt) + options.tokens)
     say_unmet(terminal, program)
     return Decoder(program, Session(program, machine))
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from isa import Machine
     from pimc.comparison import Side
+    from pimc.report.terminal import Terminal
     from pimc.text_model import TextModel
 
 
@@ -45,7 +46,7 @@ def run_comparison(options: Namespace, prompt: Prompt) -> int:
     machine = load_machine(options.machine)
     terminal = Terminal(options.color, options.quiet)
     with terminal.status(f"compiling {options.model}"):
-        sides = [_side(options, machine, prompt, kv) for kv in (None, options.kv)]
+        sides = [_side(options, terminal, machine, prompt, kv) for kv in (None, options.kv)]
     streams = [UntilFull(side.stream) for side in sides]
     for side, stream in zip(sides, streams, strict=True):
         side.stream = iter(stream)
@@ -61,16 +62,21 @@ def run_comparison(options: Namespace, prompt: Prompt) -> int:
     return 0
 
 
-def _side(options: Namespace, machine: Machine, prompt: Prompt, kv: str | None) -> Side:
+def _side(options: Namespace, terminal: Terminal, machine: Machine, prompt: Prompt, kv: str | None) -> Side:
     from passes import load_kv
     from pimc.commands.model_options import compile_with
     from pimc.commands.token_stream import check_numbers
     from pimc.comparison import Side
     from pimc.generation import Decoder, generate, likeliest, sampler
+    from pimc.report.policies import say_idle
+    from pimc.report.units import say_unmet
     from pimc.simulator import Session
 
     program = compile_with(Namespace(**{**vars(options), "kv": kv}), machine)
     check_numbers(prompt.tokens, program)
+    if kv is not None:
+        say_idle(terminal, program, len(prompt.tokens) + options.tokens)
+        say_unmet(terminal, program)
     decoder = Decoder(program, Session(program, machine))
     choose = sampler(options.temperature, options.seed) if options.temperature else likeliest
     stream = generate(decoder, prompt.tokens, options.tokens, choose, prompt.end_tokens)

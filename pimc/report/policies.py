@@ -99,7 +99,7 @@ def say_idle(terminal: Terminal, program: Program, tokens: int | None = None, po
     first = min((first_effect(each.compression or Compression()) for each in caches), default=0)
     if first > most:
         name = f"{policy}: " if policy else ""
-        terminal.note(f"{name}the policies never act: they need {first} tokens, and there are at most {most}")
+        terminal.note(f"{name}the policies do not act within {most} tokens: they need {first}")
 
 
 def _summary(kind: type[Policy]) -> str:

@@ -80,22 +80,24 @@ def test_compile_shows_policies_by_layer_and_the_program_keeps_them(
     ]
 
 
-def test_compile_says_that_policies_never_act(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_compile_and_generate_say_that_policies_do_not_act(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["compile", str(TINY), "-o", str(tmp_path / "t.pim"), "--max-context", "64", "--kv"]
     assert cli.main([*command, "window:budget=64"]) == 0
-    assert "the policies never act: they need 65 tokens, and there are at most 64" in capsys.readouterr().err
+    assert "the policies do not act within 64 tokens: they need 65" in capsys.readouterr().err
     assert cli.main([*command, "window:budget=64 ; h2o:budget=32 @ 1"]) == 0
-    assert "never act" not in capsys.readouterr().err
-    assert cli.main(["generate", str(TINY), "--prompt", "A", "--tokens", "2", "--kv", "window:budget=512"]) == 0
-    assert "never act: they need 513 tokens, and there are at most 512" in capsys.readouterr().err
+    assert "do not act" not in capsys.readouterr().err
+    for further in ([], ["--compare"]):
+        generate = ["generate", str(TINY), "--prompt", "A", "--tokens", "2", "--kv", "window:budget=8", *further]
+        assert cli.main(generate) == 0
+        assert capsys.readouterr().err.count("the policies do not act within 3 tokens: they need 9") == 1
 
 
-def test_evaluation_says_which_policies_never_act(capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluation_says_which_policies_do_not_act(capsys: pytest.CaptureFixture[str]) -> None:
     text = str(TINY.parent / "shakespeare-held-out.txt")
     command = ["eval", str(TINY), "--text", text, "--window", "32", "--limit", "1", "--contexts", "32", "--kv"]
     assert cli.main([*command, "window:budget=32", "window:budget=16"]) == 0
-    notes = [line for line in capsys.readouterr().err.splitlines() if "never act" in line]
-    assert notes == ["window:budget=32: the policies never act: they need 33 tokens, and there are at most 32"]
+    notes = [line for line in capsys.readouterr().err.splitlines() if "do not act" in line]
+    assert notes == ["window:budget=32: the policies do not act within 32 tokens: they need 33"]
 
 
 @pytest.mark.parametrize("command", ["compile", "verify", "generate", "inspect"])

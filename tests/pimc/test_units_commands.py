@@ -82,5 +82,5 @@ def test_every_command_says_what_does_not_run_where_it_is_wanted(
         "eval": ["--text", str(text), "--window", "8", "--limit", "1", "--contexts", "8"],
     }[command]
     assert cli.main([command, str(MODEL), "-m", "e2e-pim", "--units", "attention=cam", *further]) == 0
-    note = "--units: 3 blocks are not on cam: its keys are not searched by signs, as the policy cam does"
+    note = "--units: 3 blocks are not on cam: its keys are not searched by signs, as --kv cam does"
     assert capsys.readouterr().err.count(note) == 1

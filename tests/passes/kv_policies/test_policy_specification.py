@@ -93,7 +93,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         ("KIVI", 1, "there is no policy 'KIVI'\nhelp: did you mean 'kivi'?"),
         ("kivi:bit=4", 6, "the policy 'kivi' has no parameter 'bit'\nhelp: did you mean 'bits'?"),
         ("topk:width=4", 6, "the policy 'topk' has no parameter 'width'\nhelp: parameters of topk: k"),
-        ("kivi:bits=3", 11, "'bits' cannot be 3\nnote: bits: bits of a code; 4 or 2 or 8"),
+        ("kivi:bits=3", 11, "'bits' cannot be 3\nnote: bits: bits of a code; 2 or 4 or 8"),
         ("h2o:budget=0", 12, "'budget' cannot be 0\nnote: budget: tokens kept after an eviction; integer from 1 to"
          " 1,048,576"),
         ("h2o:per=token", 9, "'per' cannot be token\nnote: per: whether each key head evicts for itself, or all of a"
