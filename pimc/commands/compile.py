@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pimc.commands.command import Command
-from pimc.commands.model_options import add_model_options, add_policies, compile_with
+from pimc.commands.model_options import add_model_options, add_policies, compile_with, note_idle_wishes
 
 if TYPE_CHECKING:
     from isa import Program
@@ -38,9 +38,7 @@ def _run(options: Namespace) -> int:
     from pimc.observing import Record
     from pimc.report.compilation import compilation_facts, print_compilation, print_pass_times
     from pimc.report.fusion import print_explanation
-    from pimc.report.policies import say_idle
     from pimc.report.terminal import Terminal, print_json
-    from pimc.report.units import say_unmet
 
     output = _output(options)
     if output is not None:
@@ -55,8 +53,7 @@ def _run(options: Namespace) -> int:
     if options.time_passes:
         print_pass_times(terminal, record.reports)
     _write(options, program, record.graphs, output)
-    say_idle(terminal, program)
-    say_unmet(terminal, program)
+    note_idle_wishes(terminal, program)
     if options.json:
         print_json({"output": output and str(output), **compilation_facts(program, record.graphs)})
     elif output is not None:

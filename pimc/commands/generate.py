@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pimc.commands.command import Command
-from pimc.commands.model_options import add_model_options, add_policies, compile_with
+from pimc.commands.model_options import add_model_options, add_policies, compile_with, note_idle_wishes
 
 if TYPE_CHECKING:
     from pimc.generation import Decoder
@@ -94,16 +94,13 @@ def _decoder(options: Namespace, terminal: Terminal, prompt: Sequence[int]) -> D
     from pimc.commands.token_stream import check_numbers
     from pimc.generation import Decoder
     from pimc.observing import Record
-    from pimc.report.policies import say_idle
-    from pimc.report.units import say_unmet
     from pimc.simulator import Session
 
     machine = load_machine(options.machine)
     with terminal.status(f"compiling {options.model}") as show:
         program = compile_with(options, machine, [Record(show)])
     check_numbers(prompt, program)
-    say_idle(terminal, program, len(prompt) + options.tokens)
-    say_unmet(terminal, program)
+    note_idle_wishes(terminal, program, len(prompt) + options.tokens)
     return Decoder(program, Session(program, machine))
 
 

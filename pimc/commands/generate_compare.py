@@ -64,19 +64,16 @@ def run_comparison(options: Namespace, prompt: Prompt) -> int:
 
 def _side(options: Namespace, terminal: Terminal, machine: Machine, prompt: Prompt, kv: str | None) -> Side:
     from passes import load_kv
-    from pimc.commands.model_options import compile_with
+    from pimc.commands.model_options import compile_with, note_idle_wishes
     from pimc.commands.token_stream import check_numbers
     from pimc.comparison import Side
     from pimc.generation import Decoder, generate, likeliest, sampler
-    from pimc.report.policies import say_idle
-    from pimc.report.units import say_unmet
     from pimc.simulator import Session
 
     program = compile_with(Namespace(**{**vars(options), "kv": kv}), machine)
     check_numbers(prompt.tokens, program)
     if kv is not None:
-        say_idle(terminal, program, len(prompt.tokens) + options.tokens)
-        say_unmet(terminal, program)
+        note_idle_wishes(terminal, program, len(prompt.tokens) + options.tokens)
     decoder = Decoder(program, Session(program, machine))
     choose = sampler(options.temperature, options.seed) if options.temperature else likeliest
     stream = generate(decoder, prompt.tokens, options.tokens, choose, prompt.end_tokens)

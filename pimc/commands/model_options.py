@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from isa import Machine, Program
     from passes import KvSpecification, UnitSpecification
     from pimc.compiler import Observer
+    from pimc.report.terminal import Terminal
 
 DEFAULT_MACHINE = "gddr6-aim"
 
@@ -163,3 +164,18 @@ def positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise ArgumentTypeError(f"'{text}' is not a positive number")
     return int(text)
+
+
+def note_idle_wishes(terminal: Terminal, program: Program, tokens: int | None = None) -> None:
+    """Note which policies do not act, and which blocks do not run where the user wants them.
+
+    Args:
+        terminal: Where to say it.
+        program: What came of the wishes.
+        tokens: Tokens of the longest sequence; default: the longest context.
+    """
+    from pimc.report.policies import say_idle
+    from pimc.report.units import say_unmet
+
+    say_idle(terminal, program, tokens)
+    say_unmet(terminal, program)

@@ -6,12 +6,12 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from textwrap import TextWrapper
 from typing import IO, Any
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
@@ -86,15 +86,26 @@ class Terminal:
     ) -> None:
         """A table of the result; columns named in `right` are aligned to the right.
 
-        In a table of figures, where a single column is aligned to the left, its cells are broken behind punctuation
-        when the table is too wide for the terminal.
+        When it is too wide for the terminal, the last column that is aligned to the left gets several lines: broken
+        behind punctuation where it is the only one (names beside figures), else as prose. The others stay whole if
+        that leaves it room, the first one (what a row is about) in any case.
         """
         table = Table(title=title or None, title_justify="left", title_style="bold", box=None, header_style="dim")
         table.padding = (0, _GAP, 0, 0)
-        for column in columns:
-            table.add_column(column, justify="right" if column in right else "left", overflow="fold")
-        for row in _fitting(columns, [tuple(row) for row in rows], right, self.out.width):
-            table.add_row(*(_plain(cell) for cell in row))
+        cells = [tuple(row) for row in rows]
+        widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+        left = [index for index, column in enumerate(columns) if column not in right]
+        flexible = left[-1] if left else None
+        rest = self.out.width - _GAP * len(columns) - sum(w for index, w in enumerate(widths) if index != flexible)
+        for index, column in enumerate(columns):
+            stays = index != flexible and (rest >= _NARROWEST or (index == 0 and widths[0] <= self.out.width // 2))
+            justify: JustifyMethod = "right" if column in right else "left"
+            table.add_column(column, justify=justify, overflow="fold", no_wrap=stays)
+        for row in cells:
+            broken = [
+                _broken(cell, max(rest, _NARROWEST)) if index == flexible else cell for index, cell in enumerate(row)
+            ]
+            table.add_row(*map(_plain, broken if len(left) == 1 else row))
         self._print(table)
 
     def facts(self, title: str, pairs: Iterable[tuple[str, str]]) -> None:
@@ -116,23 +127,10 @@ class Terminal:
             self.out.out(line.rstrip(), highlight=False)
 
 
-def _fitting(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str], width: int
-) -> Iterator[Sequence[str]]:
-    """Rows whose names have several lines where the table of figures would be wider than `width`."""
-    names = [index for index, column in enumerate(columns) if column not in right]
-    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
-    excess = sum(widths) + _GAP * len(widths) - width
-    for row in rows:
-        if excess <= 0 or len(names) != 1:
-            yield row
-        else:
-            room = max(widths[names[0]] - excess, _NARROWEST)
-            yield [_broken(cell, room) if index == names[0] else cell for index, cell in enumerate(row)]
-
-
 def _broken(text: str, room: int) -> str:
     """Lines of at most `room` characters, ended behind punctuation where there is some."""
+    if len(text) <= room:
+        return text
     lines = [""]
     for part in re.findall(r"[^\s,;/+]*[\s,;/+]*", text):
         if lines[-1] and len(lines[-1] + part.rstrip()) > room:
