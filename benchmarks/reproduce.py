@@ -19,7 +19,6 @@ from importlib.util import find_spec
 from benchmarks.command_line import end_with
 from benchmarks.reproduce_plot import write_rows
 from benchmarks.reproduce_rows import Row
-from isa import PimcError
 from pimc.report.pictures import check_picture
 
 SYSTEMS = ("camformer", "titanus", "retransformer", "cent")
@@ -101,7 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     parser.add_argument("--plot", metavar="F", help="draw published figures and ours: .svg, .html or .png")
     chosen = parser.parse_args(arguments)
-    _check_plot(parser, chosen.plot)
+    if chosen.plot is not None:
+        check_picture(chosen.plot)
     systems = known if chosen.system == "all" else (chosen.system,)
     rows = _run(systems, not chosen.json)
     if chosen.json:
@@ -124,15 +124,6 @@ def _run(systems: Sequence[str], shows: bool) -> list[Row]:
         if shows:
             print(f"{table(found)}\n", flush=True)
     return rows
-
-
-def _check_plot(parser: argparse.ArgumentParser, path: str | None) -> None:
-    """Refuse, before the work, what could not be drawn behind it."""
-    if path is not None:
-        try:
-            check_picture(path)
-        except PimcError as error:
-            parser.error(str(error))
 
 
 if __name__ == "__main__":

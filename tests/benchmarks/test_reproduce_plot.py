@@ -10,6 +10,7 @@ import pytest
 from benchmarks import reproduce
 from benchmarks.reproduce_plot import axis_over, picture, write_rows
 from benchmarks.reproduce_rows import Row
+from isa import InputError
 
 ROWS = [
     Row("slow & small", 10.0, 10.0, "tokens/s", "E", 1),
@@ -72,10 +73,8 @@ def test_the_command_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert (tmp_path / "p.svg").read_text(encoding="utf-8") == picture(ROWS[:2], "Published figures and ours: cent")
 
 
-def test_an_unknown_form_is_refused_before_the_work(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unknown_form_is_refused_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reproduce, "rows_of", lambda _: pytest.fail("work was done"))
-    with pytest.raises(SystemExit):
+    with pytest.raises(InputError) as refused:
         reproduce.main(["cent", "--plot", "p.gif"])
-    assert "end its name in .svg, .html, .png" in capsys.readouterr().err
+    assert "end its name in .svg, .html, .png" in str(refused.value)
