@@ -289,7 +289,7 @@ def _contexts(graphs: Sequence[tuple[str, Graph]], wanted: int | None) -> list[i
         raise UnsupportedError(
             f"a context of {wanted} tokens is longer than the model's position table with {limit} rows",
             Place(limits[limit]),
-            help=f"give --max-context {limit} or less",
+            help=f"give --max-context {limit} or less; an evaluation asks for them by --contexts and --window",
         )
     return [wanted]
 
