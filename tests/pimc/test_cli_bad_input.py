@@ -278,7 +278,7 @@ def test_long_lines_of_diagnostics_are_clipped(refused, tmp_path: Path) -> None:
 def test_a_context_beyond_the_position_table_names_the_file(refused) -> None:
     assert refused(4, "compile", BERT, "--max-context", "10000") == (
         f"{BERT}: error: a context of 10000 tokens is longer than the model's position table"
-        " with 64 rows\nhelp: give --max-context 64 or less\n"
+        " with 64 rows\nhelp: give --max-context 64 or less; an evaluation asks for them by --contexts and --window\n"
     )
 
 
