@@ -11,7 +11,7 @@ from passes.explain import Finding, explain, recognised_counts
 from passes.interpreter.interpret import apply_operation, evaluate, interpret
 from passes.interpreter.selection_error import SelectionError
 from passes.interpreter.symbols import Caches, bind_symbols, cached_tokens, selection_errors
-from passes.ir import Cache, Graph, Node, TensorType, Value, constant_scalar
+from passes.ir import Cache, Graph, Node, TensorType, Value, cache_stem, constant_scalar
 from passes.kv_compression import KVCompression, compressible
 from passes.kv_policies import (
     POLICIES,
@@ -40,7 +40,7 @@ from passes.manager import Observer, Pass, PassManager, PassReport
 from passes.matrix_layout import MatrixLayout, Tile, matrix_layout
 from passes.ops import EXCLUDED_BELOW, FLOAT_DTYPES, OPS, OpSpec
 from passes.pipelines import PASSES, PIPELINES, binarizing, compressing, decomposing, parse_pipeline, pipeline
-from passes.place_weights import PlacedMatrix, Placement, PlaceWeights, is_bank_table, place_together
+from passes.place_weights import PlacedMatrix, Placement, PlaceWeights, place_together
 from passes.recognition.mask_sources import mask_input
 from passes.text import large_constants, parse_graph, print_graph
 from passes.units.array_limits import columns_problem
@@ -48,6 +48,7 @@ from passes.units.array_tiles import ArrayTile, array_tiles
 from passes.units.search_limits import search_demands, search_problem, size_problems
 from passes.units.unit_choice import UnitChoice, UnitSpecification, block_facts, parse_units
 from passes.verifier.verify import LEVELS, verify
+from passes.weight_uses import is_bank_table
 
 __all__ = [
     "EXCLUDED_BELOW",
@@ -106,6 +107,7 @@ __all__ = [
     "block_facts",
     "cache_facts",
     "cache_from_facts",
+    "cache_stem",
     "cached_tokens",
     "columns_problem",
     "compressible",

@@ -9,10 +9,11 @@ from typing import ClassVar
 
 from isa import InputError, Machine, ResourceLimitError, UnsupportedError
 from passes.ir import Cache, Graph, Node
-from passes.units.array_limits import columns_problem
 from passes.units.cheapest_units import cheapest_units
+from passes.units.legal_units import unit_problem
 from passes.units.search_costs import search_in_banks, search_in_memory
-from passes.units.search_limits import search_demands, search_problem, searching
+from passes.units.search_limits import search_demands, searching
+from passes.units.taken_room import TakenRoom
 from passes.units.unit_choice import BY_COST, KINDS, UNITS_OF_BLOCKS, UnitChoice, UnitSpecification
 from passes.units.unit_costs import (
     BlockCost,
@@ -51,11 +52,14 @@ class ChooseUnits:
         machine: The machine.
         wanted: What the user wants.
         tokens: Tokens of the cache for which attention is estimated, and of the context for which arrays are reserved.
+        beside: The other graphs of the program. Room that those hold that have their units is taken, but for what is
+            shared with them; a shared cache has one unit, which all of them can use.
     """
 
     machine: Machine
     wanted: UnitSpecification = field(default_factory=UnitSpecification)
     tokens: int = _USUAL_TOKENS
+    beside: Sequence[Graph] = ()
     name: ClassVar[str] = "choose_units"
     optional: ClassVar[bool] = False
     reassociates: ClassVar[bool] = True
@@ -70,11 +74,12 @@ class ChooseUnits:
         """
         self._check(graph)
         self._check_experts(graph)
-        blocks = [self._block(graph, node) for node in graph.nodes if any(node.op in ops for ops in KINDS.values())]
+        blocks = [self._block(node, _cache_of(graph, node)) for node in graph.nodes if _has_choice(node)]
         units = {block.node.name: self._wished(block) for block in blocks}
         free = [block for block in blocks if self.wanted.wish(block.node) == BY_COST and len(block.costs) > 1]
         units |= self._cheapest(graph, blocks, units, free)
-        dropped = {**self._fit(blocks, units), **self._fit_keys(blocks, units)}
+        room = self._taken()
+        dropped = {**self._fit(blocks, units, room), **self._fit_keys(blocks, units, room)}
         reasons = {block.node.name: self._reason(block, units, dropped) for block in blocks}
         graph.facts[self.name] = UnitChoice(units, reasons, dict(self._unmet(blocks, units, dropped)))
         return False
@@ -84,7 +89,7 @@ class ChooseUnits:
     ) -> dict[str, str]:
         """Units of the blocks that have a choice, when the others have theirs."""
         held = [block.costs[units[block.node.name]] for block in blocks if block not in free]
-        time_ns = _rest_ns(self.machine, graph, blocks) + sum(cost.time_ns for cost in held)
+        time_ns = _rest_ns(self.machine, graph) + sum(cost.time_ns for cost in held)
         rest = BlockCost(time_ns, sum(cost.energy_pj for cost in held))
         return cheapest_units({block.node.name: block.costs for block in free}, rest, static_mw(self.machine))
 
@@ -109,17 +114,46 @@ class ChooseUnits:
                 notes=[f"'{name}'" for name in experts[:4]],
             )
 
-    def _block(self, graph: Graph, node: Node) -> _Block:
+    def _block(self, node: Node, cache: Cache | None) -> _Block:
         costs: dict[str, BlockCost] = {}
         problems: dict[str, str] = {}
-        cache = graph.caches.get(str(node.attributes.get("cache")))
         for unit in UNITS_OF_BLOCKS if cache is not None else ("banks", "crossbar"):
-            problem = unit_problem(self.machine, node, cache, unit)
+            problem = self._problem(node, cache, unit)
             if problem is None:
                 costs[unit] = self._cost(node, cache, unit)
             else:
                 problems[unit] = problem
         return _Block(node, cache, costs, problems)
+
+    def _problem(self, node: Node, cache: Cache | None, unit: str) -> str | None:
+        """Why a block cannot run on a unit; neither can one whose cache another graph has elsewhere."""
+        sharing = list(self._sharing(cache))
+        is_filled = any(other.optional(1) is not None for _, other, _ in sharing)
+        problem = unit_problem(self.machine, node, cache, unit, is_filled)
+        for graph, other, its_cache in () if problem is not None else sharing:
+            choice: UnitChoice | None = graph.facts.get(self.name)
+            if choice is not None and choice.of(other) != unit:
+                return f"another entry has its keys and values in the {choice.of(other)}"
+            problem = problem or unit_problem(self.machine, other, its_cache, unit, node.optional(1) is not None)
+        return problem
+
+    def _sharing(self, cache: Cache | None) -> Iterator[tuple[Graph, Node, Cache]]:
+        """Attention of the other graphs over the same cache."""
+        for graph in self.beside if cache is not None and cache.shared_name else ():
+            for node in graph.nodes:
+                other = _cache_of(graph, node)
+                if other is not None and cache is not None and other.shared_name == cache.shared_name:
+                    yield graph, node, other
+
+    def _taken(self) -> TakenRoom:
+        """Room that the other graphs hold that have their units."""
+        room = TakenRoom(self.machine.crossbar)
+        for graph in self.beside:
+            choice: UnitChoice = graph.facts.get(self.name, UnitChoice())
+            for node in (node for node in graph.nodes if choice.of(node) != "banks"):
+                cache = _cache_of(graph, node)
+                room.take(node, cache, self._cost(node, cache, choice.of(node)))
+        return room
 
     def _cost(self, node: Node, cache: Cache | None, unit: str) -> BlockCost:
         if cache is None:
@@ -143,18 +177,18 @@ class ChooseUnits:
             raise UnsupportedError(f"'{block.node.name}' cannot run on '{wish}': {block.problems[wish]}")
         return wish if wish in block.costs else next(iter(block.costs))
 
-    def _fit(self, blocks: Sequence[_Block], units: dict[str, str]) -> dict[str, str]:
+    def _fit(self, blocks: Sequence[_Block], units: dict[str, str], room: TakenRoom) -> dict[str, str]:
         """Give blocks back to the banks until the groups of arrays suffice: those that gain least by a group first."""
         crossbar = self.machine.crossbar
         if crossbar is None:
             return {}
-        left = crossbar.groups
         inside = [block for block in blocks if units[block.node.name] == "crossbar"]
         dropped: dict[str, str] = {}
         for block in sorted(inside, key=_gain_of_a_group, reverse=True):
-            groups = block.costs["crossbar"].groups
+            cost = block.costs["crossbar"]
+            groups, left = room.demand(block.node, block.cache, cost)[0], crossbar.groups - room.groups
             if groups <= left or "banks" not in block.costs:
-                left -= groups
+                room.take(block.node, block.cache, cost)
             elif self.wanted.names(block.node):
                 raise ResourceLimitError(
                     f"'{block.node.name}' finds no groups of arrays left",
@@ -166,24 +200,25 @@ class ChooseUnits:
                 units[block.node.name] = "banks"
         return dropped
 
-    def _fit_keys(self, blocks: Sequence[_Block], units: dict[str, str]) -> dict[str, str]:
+    def _fit_keys(self, blocks: Sequence[_Block], units: dict[str, str], room: TakenRoom) -> dict[str, str]:
         """Give attention back to the banks for which keys, values or candidates find no room, unless it is wanted so.
 
         What is wanted stays, and is refused with demand and bound when rooms are given out.
         """
-        cam, taken = self.machine.cam, 0
+        cam = self.machine.cam
         dropped: dict[str, str] = {}
         for block in blocks:
             if cam is None or units[block.node.name] != "cam":
                 continue
-            keys = taken + block.costs["cam"].keys
+            cost = block.costs["cam"]
+            keys = room.keys + room.demand(block.node, block.cache, cost)[1]
             is_free = self.wanted.wish(block.node) == BY_COST and "banks" in block.costs
             missing = search_demands(cam, block.cache, keys, self.tokens) if is_free else []
             if missing:
                 dropped[block.node.name] = f"no room in the associative memory ({', '.join(missing)})"
                 units[block.node.name] = "banks"
             else:
-                taken = keys
+                room.take(block.node, block.cache, cost)
         return dropped
 
     def _unmet(
@@ -207,43 +242,19 @@ def _by_cost(block: _Block) -> str:
     return "by cost" if len(block.costs) > 1 else "no other unit can"
 
 
-def unit_problem(machine: Machine, node: Node, cache: Cache | None, unit: str) -> str | None:
-    """Why a block cannot run on a unit; `None` when it can."""
-    if unit == "banks":
-        computes = machine.near_bank is not None and machine.near_bank.computes
-        return None if computes else "the machine has no units at its banks"
-    if unit == "cam":
-        return _search_problem(machine, node, cache)
-    if machine.crossbar is None:
-        return "the machine has no crossbars"
-    if cache is None:
-        return None
-    return _columns_problem(machine, node, cache)
+def _has_choice(node: Node) -> bool:
+    return any(node.op in operations for operations in KINDS.values())
 
 
-def _search_problem(machine: Machine, node: Node, cache: Cache | None) -> str | None:
-    """Why the associative memory cannot search for keys."""
-    if machine.cam is None:
-        return "the machine has no associative memory"
-    return search_problem(machine.cam, node, cache) if cache is not None else "it is no search for keys"
+def _cache_of(graph: Graph, node: Node) -> Cache | None:
+    return graph.caches.get(str(node.attributes.get("cache")))
 
 
-def _columns_problem(machine: Machine, node: Node, cache: Cache) -> str | None:
-    """Why columns of arrays cannot hold keys and values."""
-    crossbar = machine.crossbar
-    assert crossbar is not None
-    problem, widest = columns_problem(crossbar, node, cache), max(cache.head_dim, cache.value_dim)
-    if problem is None and widest > crossbar.rows:
-        return f"a key or value has {widest} elements, and a group of arrays {crossbar.rows} rows"
-    return problem
-
-
-def _rest_ns(machine: Machine, graph: Graph, blocks: Sequence[_Block]) -> float:
+def _rest_ns(machine: Machine, graph: Graph) -> float:
     """Time of everything else for a token: each operation once through the vector unit."""
-    own = {block.node for block in blocks}
     cycles = 0
     for node in graph.nodes:
-        if node not in own and not node.output.is_constant:
+        if not _has_choice(node) and not node.output.is_constant:
             width = prod(dim for dim in node.output.shape[2:] if isinstance(dim, int))
             cycles += machine.vector_unit.duration("vadd", "copy", 1, width).latency
     return cycles * machine.clock_ns

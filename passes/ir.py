@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -154,6 +155,16 @@ class Cache:
     def is_compressed(self) -> bool:
         """Whether it leaves out or rounds anything."""
         return self.compression not in (None, Compression())
+
+    @property
+    def shared_name(self) -> str:
+        """What its past inputs and present outputs have in common, by which graphs of a program share it; or empty."""
+        return cache_stem(self.past_key or self.present_key or "")
+
+
+def cache_stem(name: str) -> str:
+    """The name of a past input or present output without what tells past from present: `0.decoder.key`."""
+    return re.sub(r"^(past_key_values|past|present)[._/]?", "", name)
 
 
 class Graph:

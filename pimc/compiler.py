@@ -115,8 +115,9 @@ def compile_model(
     if is_folder(source):
         folder = load_folder(str(source))
         graphs = fuse_folder(folder, dims, pipeline_text, optimize, observers, bind, policies, machine)
-        for graph in graphs:
-            PassManager(_unit_passes(machine, wanted, max_context), observers).run(graph)
+        for graph in reversed(graphs):  # first the decoding step, which runs most often
+            beside = [other for other in graphs if other is not graph]
+            PassManager(_unit_passes(machine, wanted, max_context, beside), observers).run(graph)
         place_together(machine, graphs)
         metadata = {**_metadata(folder.path.resolve().name, folder.sha256), **chosen}
         options = ProgramOptions(0, chunk, numerics, {**metadata, "start_token": folder.start_token}, weights, optimize)
@@ -146,12 +147,14 @@ def _check_banks(machine: Machine) -> None:
     )
 
 
-def _unit_passes(machine: Machine, wanted: UnitSpecification | None, max_context: int | None) -> list[Pass]:
+def _unit_passes(
+    machine: Machine, wanted: UnitSpecification | None, max_context: int | None, beside: Sequence[Graph] = ()
+) -> list[Pass]:
     """The choice of units, where a machine has several or the user asks for one."""
     computes = machine.near_bank is not None and machine.near_bank.computes
     if computes and machine.crossbar is None and machine.cam is None and wanted is None:
         return []
-    return [ChooseUnits(machine, wanted or UnitSpecification(), max_context or USUAL_CONTEXT)]
+    return [ChooseUnits(machine, wanted or UnitSpecification(), max_context or USUAL_CONTEXT, beside)]
 
 
 def _longest(graphs: Sequence[tuple[str, Graph]], max_context: int | None, build: Callable[[int], Program]) -> Program:

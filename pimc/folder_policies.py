@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isa import Program
-from passes import Cache, Caches, Compression, Graph, cached_tokens, interpret
-from pimc.backend import cache_stem
+from passes import Caches, Compression, Graph, cached_tokens, interpret
 from pimc.folder_runs import Case, given_runs, seeded_runs
 from pimc.folder_verification import FolderComparison
 from pimc.model_folder import ModelFolder
@@ -79,7 +78,7 @@ class _EntryInNumpy:
         if self.entry == self.shared.first:
             self.shared.held.clear()
         given = {name: array for name, array in inputs.items() if name in self.inputs}
-        stems = {name: _stem(cache) for name, cache in self.graph.caches.items()}
+        stems = {name: cache.shared_name for name, cache in self.graph.caches.items()}
         caches: Caches = {name: self.shared.held[stem] for name, stem in stems.items() if stem in self.shared.held}
         found = interpret(self.graph, given, caches=caches, stored=storing(self.shared.numerics))
         self.shared.held.update({stem: caches[name] for name, stem in stems.items() if stem and name in caches})
@@ -88,10 +87,6 @@ class _EntryInNumpy:
 
     def _compressed(self, caches: Caches) -> Caches:
         return {name: held for name, held in caches.items() if self.graph.caches[name].compression is not None}
-
-
-def _stem(cache: Cache) -> str:
-    return cache_stem(cache.past_key or cache.present_key or "")
 
 
 def verify_folder_policies(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isa import Port, Program
-from pimc.backend import cache_stem
+from passes import cache_stem
 from pimc.folder_runs import Case, Run, given_runs, seeded_runs
 from pimc.model_folder import ModelFolder, input_shapes
 from pimc.model_inputs import is_mask

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from isa import InputError, Place
-from pimc.backend import cache_stem
+from passes import cache_stem
 from pimc.frontend import LoadedModel, load_model
 
 if TYPE_CHECKING:

@@ -107,16 +107,17 @@ def attention_in_banks(machine: Machine, node: Node, cache: Cache, tokens: int) 
 
 
 def attention_in_arrays(machine: Machine, node: Node, cache: Cache, tokens: int) -> BlockCost:
-    """A key and a value are written, then every query head's scores and mixing pass the arrays of its key head."""
+    """A key and a value are written, unless they are there; then queries and weights pass their key head's arrays."""
     crossbar, heads = _crossbar(machine), int(node.attributes["heads"])
-    chain = ceil(tokens / crossbar.columns)
-    is_shared = node.operand(1) is node.operand(2)
-    turns = heads // cache.kv_heads * (2 if is_shared else 1)
-    cycles = crossbar.write_cycles + (turns + (0 if is_shared else heads // cache.kv_heads)) * crossbar.vector_cycles
-    written = cache.kv_heads * (cache.head_dim + (0 if is_shared else cache.value_dim))
-    picojoules = written * sum(crossbar.energies_pj("xprog", "").values())
-    picojoules += heads * (_vectors_pj(machine, cache.head_dim, tokens) + _vectors_pj(machine, tokens, cache.value_dim))
-    groups = cache.kv_heads * chain * (1 if is_shared else 2)
+    is_given = node.optional(1) is None
+    is_shared = not is_given and node.operand(1) is node.operand(2)
+    cycles = 2 * heads // cache.kv_heads * crossbar.vector_cycles
+    picojoules = heads * (_vectors_pj(machine, cache.head_dim, tokens) + _vectors_pj(machine, tokens, cache.value_dim))
+    if not is_given:
+        written = cache.kv_heads * (cache.head_dim + (0 if is_shared else cache.value_dim))
+        cycles += crossbar.write_cycles
+        picojoules += written * sum(crossbar.energies_pj("xprog", "").values())
+    groups = cache.kv_heads * ceil(tokens / crossbar.columns) * (1 if is_shared else 2)
     return BlockCost(cycles * machine.clock_ns, picojoules, groups)
 
 

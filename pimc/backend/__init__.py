@@ -6,7 +6,6 @@ from pimc.backend.digital_cim import CimLayer, DeclaredCache, LayerNumbers, Work
 from pimc.backend.entry_builder import Stage
 from pimc.backend.options import ProgramOptions
 from pimc.backend.program_builder import build_program, build_stages
-from pimc.backend.rooms.cache_rooms import cache_stem
 
 __all__ = [
     "CimLayer",
@@ -21,6 +20,5 @@ __all__ = [
     "build_crossbar_program",
     "build_program",
     "build_stages",
-    "cache_stem",
     "cim_layers",
 ]

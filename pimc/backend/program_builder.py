@@ -26,7 +26,6 @@ from pimc.backend.entry_builder import EntryBuilder, Shared, Spill, Stage, near_
 from pimc.backend.legality import check_machine, check_operations, needs_whole_tensors
 from pimc.backend.options import ProgramOptions
 from pimc.backend.roll_loops import Code
-from pimc.backend.rooms.cache_rooms import shared_name
 from pimc.backend.rooms.constants import Constants
 from pimc.backend.rooms.host_rooms import HostRooms
 from pimc.backend.rooms.images import bank_segment, buffer_segment
@@ -154,7 +153,7 @@ class _Linker:
         most = self.shared.caches.most_tokens
         for builder in [] if self.is_alone else self.builders:
             for cache in builder.graph.caches.values():
-                name = shared_name(cache)
+                name = cache.shared_name
                 most[name] = max(most.get(name, 0), builder.lengths.caches[cache.name].most_tokens)
 
     def _place_selection_tables(self, builder: EntryBuilder) -> None:
@@ -176,7 +175,7 @@ class _Linker:
         for builder in self.builders:
             for cache in builder.graph.caches.values():
                 mechanism = mechanism_of(cache)
-                name = cache.name if self.is_alone else shared_name(cache)
+                name = cache.name if self.is_alone else cache.shared_name
                 own = builder.lengths.caches[cache.name].most_tokens
                 tokens = max(own, self.shared.caches.most_tokens.get(name, 0))
                 words = mechanism.state_words(cache, tokens) or selection_of(cache).state_words(cache, tokens)

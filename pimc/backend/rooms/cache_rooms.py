@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -32,16 +31,6 @@ class SharedCaches:
     filled: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
 
 
-def shared_name(cache: Cache) -> str:
-    """What the names of a cache's past inputs and present outputs have in common; empty without such names."""
-    return cache_stem(cache.past_key or cache.present_key or "")
-
-
-def cache_stem(name: str) -> str:
-    """The name of a past input or present output without what tells past from present: `0.decoder.key`."""
-    return re.sub(r"^(past_key_values|past|present)[._/]?", "", name)
-
-
 def place_caches(
     graph: Graph,
     machine: Machine,
@@ -62,7 +51,7 @@ def place_caches(
     caches: dict[str, CacheRooms] = {}
     column = first_column
     for cache in graph.caches.values():
-        name, own = shared_name(cache), sizes[cache.name]
+        name, own = cache.shared_name, sizes[cache.name]
         earlier = shared.rooms.get(name) if name else None
         unit = attention_unit(graph, cache) if earlier is None else earlier.unit
         if unit != "banks":
@@ -95,7 +84,7 @@ def _exact_rooms(
     near_bank: NearBank, cache: Cache, size: CacheSizes, column: int, rooms: HostRooms, shared: SharedCaches
 ) -> tuple[CacheRooms, int]:
     """Where the exact keys and values of a cache lie, from `column` on unless an earlier graph has them; its end."""
-    name, mechanism = shared_name(cache), mechanism_of(cache)
+    name, mechanism = cache.shared_name, mechanism_of(cache)
     context = max(size.most_tokens, shared.most_tokens.get(name, 0) if name else 0)
     held = mechanism.capacity(context)
     groups, width = choose_groups(cache.kv_heads, near_bank.channels, held)
@@ -136,7 +125,7 @@ def _check_head(near_bank: NearBank, cache: Cache) -> None:
 
 def _cache_ports(graph: Graph, cache: Cache, place: CacheRooms, rooms: HostRooms, shared: SharedCaches) -> None:
     key, value = _cache_symbols(cache, place, rooms)
-    name = shared_name(cache)
+    name = cache.shared_name
     from_key, from_value = shared.filled.get(name, ("", ""))
     past = "given" if place.first is None else "past"
     ports = (
