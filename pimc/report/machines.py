@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from isa import Machine
@@ -10,8 +10,10 @@ from pimc.report.quantities import byte_size, with_unit
 from pimc.report.terminal import Terminal
 
 
-def print_machines(terminal: Terminal, machines: Iterable[Machine]) -> None:
-    """One line a machine: extensions, clock; of a machine that programs are compiled for also memory and peak rate."""
+def print_machines(terminal: Terminal, machines: Sequence[Machine]) -> None:
+    """What machines are, then their extensions and clocks, and the memory and peak rate of those with banks."""
+    terminal.table("", ("machine", "what it is"), [(machine.name, machine.description) for machine in machines])
+    terminal.line()
     rows = [
         (
             machine.name,
@@ -19,12 +21,11 @@ def print_machines(terminal: Terminal, machines: Iterable[Machine]) -> None:
             with_unit(1e9 / machine.clock_ns, "Hz"),
             byte_size(bank_bytes(machine)) if machine.near_bank else "-",
             with_unit(peak_operations_per_s(machine), "FLOP/s") if machine.near_bank else "-",
-            machine.description,
         )
         for machine in machines
     ]
     right = ("clock", "banks hold", "peak")
-    terminal.table("", ("machine", "extensions", "clock", "banks hold", "peak", "description"), rows, right)
+    terminal.table("", ("machine", "extensions", "clock", "banks hold", "peak"), rows, right)
 
 
 def print_machine(terminal: Terminal, machine: Machine) -> None:
