@@ -90,6 +90,11 @@ class Parameter:
         kind = "integer" if self.multiple == 1 else f"multiple of {self.multiple}"
         return f"{kind} from {int(self.least):,} to {int(self.most):,}"
 
+    @property
+    def note(self) -> str:
+        """Name, meaning and values, as messages say them."""
+        return f"{self.name}: {self.meaning}; {self.allowed}"
+
     def read(self, text: str) -> Number:
         """`text` as a value; raises `InputError` when it is not one."""
         try:
@@ -102,7 +107,7 @@ class Parameter:
         """`value` itself; raises `InputError` when it is not allowed."""
         fits = value in self.choices if self.choices else self._is_in_range(value)
         if not fits:
-            raise InputError(f"'{self.name}' cannot be {value}", notes=[f"{self.name}: {self.meaning}; {self.allowed}"])
+            raise InputError(f"'{self.name}' cannot be {value}", notes=[self.note])
         return value
 
     def _is_in_range(self, value: Number) -> bool:

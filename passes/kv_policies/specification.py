@@ -156,10 +156,11 @@ class _Reader:
             raise InputError(text, name.place, help=suggestion(name.text, known, f"parameters of {kind.name}"))
         if name.text in given:
             raise InputError(f"the parameter '{name.text}' is given twice", name.place)
+        parameter = known[name.text]
         if not self._accept("="):
-            self._refuse(f"'=' and a value of '{name.text}'")
-        value = self._take(f"a value of '{name.text}'", self._token.is_value)
-        given[name.text] = _placed(value.place, partial(known[name.text].read, value.text))
+            self._refuse(f"'=' and a value of '{name.text}'", [parameter.note])
+        value = self._take(f"a value of '{name.text}'", self._token.is_value, [parameter.note])
+        given[name.text] = _placed(value.place, partial(parameter.read, value.text))
 
     def _layers(self) -> tuple[tuple[int, int], ...]:
         ranges = [self._range()]
@@ -187,12 +188,12 @@ class _Reader:
         self._next += is_there
         return is_there
 
-    def _take(self, wanted: str, fits: bool) -> Token:
+    def _take(self, wanted: str, fits: bool, notes: Sequence[str] = ()) -> Token:
         token = self._token
         if not fits:
-            self._refuse(wanted)
+            self._refuse(wanted, notes)
         self._next += 1
         return token
 
-    def _refuse(self, wanted: str) -> NoReturn:
-        raise InputError(f"expected {wanted}, not {self._token.shown}", self._token.place)
+    def _refuse(self, wanted: str, notes: Sequence[str] = ()) -> NoReturn:
+        raise InputError(f"expected {wanted}, not {self._token.shown}", self._token.place, notes=notes)

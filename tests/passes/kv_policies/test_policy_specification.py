@@ -24,6 +24,7 @@ from passes.kv_policies import (
 )
 
 KIVI = Quantized(4, 4, "channel", 32, 32, 128)
+BITS = "note: bits: bits of a code; 2 or 4 or 8"
 GOES = (
     "help: one policy each that evicts (window), quantises (int, kivi) and selects (topk) go together; topk and cam"
     " also go with any that evicts, quest with none"
@@ -120,8 +121,9 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         ("none + kivi", 8, f"'none' keeps everything and stands alone\n{GOES}"),
         ("kivi none", 6, "expected '+', '@' or ';', not 'none'"),
         ("kivi:", 6, "expected a parameter of kivi, not the end"),
-        ("kivi:bits", 10, "expected '=' and a value of 'bits', not the end"),
-        ("kivi:bits=", 11, "expected a value of 'bits', not the end"),
+        ("kivi:bits", 10, f"expected '=' and a value of 'bits', not the end\n{BITS}"),
+        ("kivi:bits=", 11, f"expected a value of 'bits', not the end\n{BITS}"),
+        ("kivi:bits=-4", 11, f"expected a value of 'bits', not '-'\n{BITS}"),
         ("kivi @", 7, "expected the number of a layer, not the end"),
         ("kivi @ first", 8, "expected the number of a layer, not 'first'"),
         ("kivi @ 5-2", 8, "the layers 5-2 run backwards\nhelp: write 2-5"),
