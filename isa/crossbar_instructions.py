@@ -1,7 +1,7 @@
 """Rows of the instruction table for the resistive half of extension X: groups of arrays that hold matrices.
 
-A group holds a matrix M with numbers M[i][j] of row i and column j. Under fp32 numerics M and products are exact
-binary32 numbers. Under machine numerics, with w = weight_bits, x = input_bits:
+A group holds a matrix M with numbers M[i][j] of row i and column j, zeros until they are written. Under fp32 numerics
+M and products are exact binary32 numbers. Under machine numerics, with w = weight_bits, x = input_bits:
 
 * `xprog` finds the scale s_j = (largest magnitude of the column) / (2^(w-1) - 1), 1 for a column of zeros; row i
   holds the code q = nearest integer of M[i][j] / s_j, halves to even. Cells hold q + 2^(w-1) in slices of `cell_bits`,

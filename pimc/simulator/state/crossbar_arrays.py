@@ -59,7 +59,10 @@ class CrossbarArrays:
         if found is None:
             part = self._part
             shape = (part.rows, part.columns)
-            cells = np.zeros((part.slices if self.rounds else 0, *shape), np.float32)
+            cells = np.zeros((0, *shape), np.float32)
+            if self.rounds:
+                zero = self._levels(np.zeros(1, np.int64)).astype(np.float32)
+                cells = np.broadcast_to(zero[:, :, None], (part.slices, *shape)).copy()
             ones, writes = np.ones(part.columns, np.float32), np.zeros(part.columns, np.int64)
             found = self._groups[group] = _Group(np.zeros(shape, np.float32), cells, ones, writes)
         return found
@@ -79,10 +82,15 @@ class CrossbarArrays:
         part = self._part
         codes, found.scales[column] = quantised(numbers, part.weight_bits)
         found.numbers[:length, column] = codes
-        stored = codes.astype(np.int64) + (1 << (part.weight_bits - 1))
-        levels = (stored >> np.arange(0, part.weight_bits, part.cell_bits)[:, None]) & ((1 << part.cell_bits) - 1)
+        levels = self._levels(codes.astype(np.int64))
         factors = 1 + part.conductance_noise * self._noise.standard_normal(levels.shape)
         found.cells[:, :length, column] = levels * factors
+
+    def _levels(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """[slices, codes] of what cells hold for codes, lowest slice first."""
+        part = self._part
+        stored = codes + (1 << (part.weight_bits - 1))
+        return (stored >> np.arange(0, part.weight_bits, part.cell_bits)[:, None]) & ((1 << part.cell_bits) - 1)
 
     def column(self, group: int, column: int, rows: int) -> _Array:
         """The first numbers of a column as they were written, up to the rounding to codes; without noise."""

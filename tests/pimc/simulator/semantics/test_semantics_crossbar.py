@@ -105,6 +105,63 @@ def test_converters_clip_sums_of_slices_and_digits(bits: int, dac: int) -> None:
     assert found[0] == pytest.approx(product / 127 / 127, rel=1e-5)
 
 
+def read_out(part: Crossbar, vector: np.ndarray, matrix: np.ndarray, side: str, has_signs: bool) -> np.ndarray:
+    """The text of the instruction table, number by number: drivers, cells, converters, shifts, offsets, scales."""
+    columns = [codes(matrix[:, column]) for column in range(matrix.shape[1])]
+    weights, scales = np.stack([each[0] for each in columns], axis=1), np.array([each[1] for each in columns])
+    if side == "transposed":
+        weights, vector = weights.T, vector * scales.astype(np.float32)
+    largest = np.abs(vector).max() if has_signs else vector.max()
+    worth = np.float32(largest / np.float32(127 if has_signs else 255))
+    entering = [int(np.rint(each / worth)) for each in (vector if has_signs else np.maximum(vector, 0))]
+    offset = 128 if has_signs else 0
+    found = []
+    for result in range(weights.shape[1]):
+        total = 0
+        for start in range(0, len(entering), part.array_rows):
+            lines = range(start, min(start + part.array_rows, len(entering)))
+            for low in range(0, 8, part.dac_bits):
+                for bit in range(0, 8, part.cell_bits):
+                    lane = 0
+                    for line in lines:
+                        digit = (entering[line] + offset) >> low & (1 << part.dac_bits) - 1
+                        lane += digit * (int(weights[line, result]) + 128 >> bit & (1 << part.cell_bits) - 1)
+                    total += min(lane, (1 << part.adc_bits) - 1) << low + bit
+        total -= sum(offset * (int(weight) + 128) for weight in weights[:, result])
+        total -= sum(128 * each for each in entering)
+        found.append(total * worth * (1 if side == "transposed" else scales[result]))
+    return np.array(found)
+
+
+@pytest.mark.parametrize("side", ["normal", "transposed"])
+@pytest.mark.parametrize("vector", ["signed", "unsigned"])
+@pytest.mark.parametrize(("cell", "dac", "adc"), [(2, 1, 8), (1, 1, 5), (4, 2, 7), (2, 1, 4)])
+def test_random_products_are_those_of_every_line(side: str, vector: str, cell: int, dac: int, adc: int) -> None:
+    on = machine(cell_bits=cell, dac_bits=dac, adc_bits=adc)
+    assert on.crossbar is not None
+    matrix, entering = random(150, 140), random(150 if side == "normal" else 140)
+    found, _ = run(matrix, entering, "machine", on, side=side, vector=vector)
+    expected = read_out(on.crossbar, entering, matrix, side, vector == "signed")
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("numerics", ["fp32", "machine"])
+def test_what_was_not_written_is_zero(numerics: str) -> None:
+    """Rows below a short column, and columns that none wrote, of a group that was and of one that was not."""
+    ends = {"inputs": 40, "len": 6}
+    rows = [("xprog", 0, column, M + column, 8, {"src_step": 4}) for column in range(4)]
+    on = machine(adc_bits=12)
+    products = [("xmvm", OUT + 100 * n, A, BEGIN, {"group": n, **ends}) for n in range(2)]
+    made = engine(on, numerics, *rows, *products)
+    matrix, vector = random(8, 4), random(40)
+    made.state.shared[A : A + 40], made.state.shared[M : M + 32] = vector, matrix.reshape(-1)
+    made.run(0, timing_only=False)
+    found = made.state.shared[OUT : OUT + 6]
+    assert np.abs(found[:4] - vector[:8] @ matrix).max() <= (0.05 if numerics == "machine" else 1e-5)
+    assert np.abs(found[4:]).max() == 0
+    assert np.abs(made.state.shared[OUT + 100 : OUT + 106]).max() == 0
+
+
 @pytest.mark.parametrize("side", ["normal", "transposed"])
 def test_a_vector_without_signs_has_another_bit_and_no_offset(side: str) -> None:
     """Codes of 0 to 255; with wide converters their products are exact."""
