@@ -30,7 +30,8 @@ class BlockCost:
     keys: int = 0
 
     def __str__(self) -> str:
-        held = f", {self.groups} groups of arrays" if self.groups else f", {self.keys:,} keys" if self.keys else ""
+        groups = "1 group" if self.groups == 1 else f"{self.groups} groups"
+        held = f", {groups} of arrays" if self.groups else f", {self.keys:,} keys" if self.keys else ""
         return f"{self.time_ns:,.0f} ns, {self.energy_pj / 1000:,.1f} nJ{held}"
 
 

@@ -13,8 +13,11 @@ from pimc.commands.model_options import add_model_options, add_policies, compile
 
 if TYPE_CHECKING:
     from isa import Program
-    from passes import Graph
+    from passes import Graph, PassReport
     from pimc.compiler import Observer
+
+_ALL = "all"
+"""In the place of a pass: every one that runs."""
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -26,7 +29,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
         "--emit", choices=("graph", "asm", "bin"), default="bin", help="what to write: graph text, assembly, program"
     )
     group = parser.add_argument_group("looking inside")
-    group.add_argument("--explain", metavar="PASS", help="say what PASS did, what it left as it was, and why")
+    group.add_argument("--explain", metavar="PASS", help="say what PASS (or 'all') did, what it left, and why")
     group.add_argument("--print-after", metavar="PASS", help="print the graph after PASS (or 'all') on stderr")
     group.add_argument("--dump-dir", metavar="DIR", help="write the graph after every pass that changes it to DIR")
     group.add_argument("--time-passes", action="store_true", help="print the time of every pass on stderr")
@@ -49,7 +52,7 @@ def _run(options: Namespace) -> int:
     with terminal.status(f"compiling {options.model}") as show:
         record = Record(show)
         program = compile_with(options, machine, [record, *_observers(options)], options.inputs)
-    _check_explained(options.explain, [report.name for report in record.reports])
+    _check_explained(options.explain, record.reports)
     if options.time_passes:
         print_pass_times(terminal, record.reports)
     _write(options, program, record.graphs, output)
@@ -58,8 +61,8 @@ def _run(options: Namespace) -> int:
         print_json({"output": output and str(output), **compilation_facts(program, record.graphs)})
     elif output is not None:
         print_compilation(terminal, program, machine, record.graphs)
-        if options.explain is not None:
-            print_explanation(terminal, options.explain, record.reports, record.graphs)
+        for name in _explained(options.explain, record.reports):
+            print_explanation(terminal, name, record.reports, record.graphs)
         terminal.line(f"wrote {output}")
     return 0
 
@@ -71,21 +74,27 @@ def _check_explain(options: Namespace, output: Path | None) -> None:
 
     if options.explain is None:
         return
-    check_pass_name(options.explain, MACHINE_PASSES)
+    check_pass_name(options.explain, (_ALL, *MACHINE_PASSES))
     if output is None:
         raise InputError(
             "standard output takes the text or the explanation, not both", help="give -o FILE for the text"
         )
 
 
-def _check_explained(name: str | None, ran: Sequence[str]) -> None:
+def _explained(name: str | None, reports: Sequence[PassReport]) -> list[str]:
+    """Names of the passes to explain, in the order in which they ran first."""
+    return [ran for ran in dict.fromkeys(report.name for report in reports) if name in (ran, _ALL)]
+
+
+def _check_explained(name: str | None, reports: Sequence[PassReport]) -> None:
     """Refuse an explanation of a pass that did not run."""
     from isa import InputError
 
-    if name is not None and name not in ran:
+    if name is not None and not _explained(name, reports):
+        ran = ", ".join(_explained(_ALL, reports))
         raise InputError(
             f"pass '{name}' did not run",
-            notes=[f"the passes of this compilation: {', '.join(dict.fromkeys(ran))}"],
+            notes=[f"the passes of this compilation: {ran}"],
             help=f"add {name} to --pipeline, or choose a machine that it is for",
         )
 

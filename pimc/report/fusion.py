@@ -56,7 +56,8 @@ def print_patterns(terminal: Terminal, findings: Iterable[Finding]) -> None:
         label = _LABELS.get(each.pattern, each.pattern)
         rows.append((label, count(each.fused), each.pass_name))
         rows += [(f"  {kind}", count(number), "") for kind, number in each.details if len(kind) <= _LONGEST_KIND]
-        sentences += [f"{label}, {number}: {kind}" for kind, number in each.details if len(kind) > _LONGEST_KIND]
+        long = [(kind, number) for kind, number in each.details if len(kind) > _LONGEST_KIND]
+        sentences += [f"{label}: {kind}{'' if number == 1 else f' ({count(number)} times)'}" for kind, number in long]
     terminal.table("", ("pattern", "fused", "by pass"), rows, right=("fused",))
     for sentence in sentences:
         terminal.paragraph(sentence, "  ")
@@ -89,10 +90,11 @@ def print_explanation(
     terminal: Terminal, pass_name: str, reports: Iterable[PassReport], graphs: Iterable[Graph]
 ) -> None:
     """What one pass did to the graphs of a compilation: nodes before and after each run, what it fused and left."""
+    terminal.line()
     if pass_name == ChooseUnits.name:
+        terminal.line(f"{pass_name}:")
         print_units(terminal, graphs)
         return
-    terminal.line()
     for report in reports:
         if report.name == pass_name:
             effect = f"{report.nodes_before} -> {report.nodes_after} nodes" if report.changed else "no change"

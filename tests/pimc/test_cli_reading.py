@@ -143,6 +143,15 @@ def test_compile_explains_a_pass(capsys: pytest.CaptureFixture[str], tmp_path: P
     assert "fuse_norm:" not in out
 
 
+def test_compile_explains_all_passes_in_their_order(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    options = ["-m", "e2e-pim", "--dim", "batch=1", "-o", str(tmp_path / "p.pim"), "--explain", "all"]
+    assert cli.main(["compile", str(LLAMA), *options]) == 0
+    out = capsys.readouterr().out
+    starts = [out.index(f"\n{name}:") for name in ("fuse_norm", "fuse_attention", "choose_units", "place_weights")]
+    assert starts == sorted(starts)
+    assert out.count("\nchoose_units:\n\nbanks: ") == 1
+
+
 def test_an_explanation_needs_a_pass_and_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["compile", str(LLAMA), "--explain", "fuse_atention"]) == 1
     assert "help: did you mean 'fuse_attention'?" in capsys.readouterr().err

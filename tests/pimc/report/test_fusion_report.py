@@ -58,7 +58,7 @@ def test_names_are_never_broken_and_sentences_leave_the_table(capsys: pytest.Cap
     print_fusion(Terminal(), narrow)
     lines = capsys.readouterr().out.splitlines()
     assert f"  {name}" in lines
-    assert "  attention, 1: bias because the mask adds other numbers than 0 and minus infinity" in lines
+    assert "  attention: bias because the mask adds other numbers than 0 and minus infinity" in lines
     assert lines[0] == "pattern                   fused  by pass"
     assert max(len(line) for line in lines if "x" * 90 not in line) <= 100
 
