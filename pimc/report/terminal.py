@@ -88,7 +88,8 @@ class Terminal:
 
         When it is too wide for the terminal, the last column that is aligned to the left gets several lines: broken
         behind punctuation where it is the only one (names beside figures), else as prose. The others stay whole if
-        that leaves it room, the first one (what a row is about) in any case.
+        that leaves it room, the first one (what a row is about) in any case; names of more than half a line are
+        broken behind points and underscores then.
         """
         table = Table(title=title or None, title_justify="left", title_style="bold", box=None, header_style="dim")
         table.padding = (0, _GAP, 0, 0)
@@ -97,8 +98,13 @@ class Terminal:
         left = [index for index, column in enumerate(columns) if column not in right]
         flexible = left[-1] if left else None
         rest = self.out.width - _GAP * len(columns) - sum(w for index, w in enumerate(widths) if index != flexible)
+        half = self.out.width // 2
+        if rest < _NARROWEST and flexible != 0:
+            cells = [(_broken(row[0], half, "._"), *row[1:]) for row in cells]
+        names = (line for row in cells for line in row[0].splitlines())
+        first_stays = rest >= _NARROWEST or max(map(len, names), default=0) <= half
         for index, column in enumerate(columns):
-            stays = index != flexible and (rest >= _NARROWEST or (index == 0 and widths[0] <= self.out.width // 2))
+            stays = index != flexible and (rest >= _NARROWEST or (index == 0 and first_stays))
             justify: JustifyMethod = "right" if column in right else "left"
             table.add_column(column, justify=justify, overflow="fold", no_wrap=stays)
         for row in cells:
@@ -127,12 +133,12 @@ class Terminal:
             self.out.out(line.rstrip(), highlight=False)
 
 
-def _broken(text: str, room: int) -> str:
-    """Lines of at most `room` characters, ended behind punctuation where there is some."""
+def _broken(text: str, room: int, behind: str = ",;/+") -> str:
+    """Lines of at most `room` characters, ended behind blanks and the characters of `behind` where there are some."""
     if len(text) <= room:
         return text
     lines = [""]
-    for part in re.findall(r"[^\s,;/+]*[\s,;/+]*", text):
+    for part in re.findall(rf"[^\s{behind}]*[\s{behind}]*", text):
         if lines[-1] and len(lines[-1] + part.rstrip()) > room:
             lines.append("")
         lines[-1] += part

@@ -36,3 +36,14 @@ def test_wide_terminals_and_tables_with_prose_keep_their_lines(
     assert len(printed(capsys, COLUMNS[1:])) == 3
     monkeypatch.setenv("COLUMNS", "60")
     assert printed(capsys, COLUMNS[2:])[1].startswith("window:sink=4,budget=256 +  ")
+
+
+def test_names_beside_prose_break_behind_underscores(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    rows = [("shared_buffer.write_energy_pj_per_word", "1.662125", "a source of some words " * 3)]
+    Terminal().table("", ("property", "value", "source"), rows)
+    _, first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith("shared_buffer.write_energy_pj_  1.662125  ")
+    assert second.startswith("per_word ")
