@@ -195,6 +195,11 @@ class Machine(Component):
             raise ValueError("digital_cim.clock_ns and clock_ns differ; the units run at the clock of the machine")
         return self
 
+    @property
+    def computes_in_banks(self) -> bool:
+        """Whether it has units at its banks that multiply."""
+        return self.near_bank is not None and self.near_bank.computes
+
     @cached_property
     def sha256(self) -> str:
         """Hash of the resolved description without its prose (`description`, `sources`) and absent devices."""
@@ -202,7 +207,7 @@ class Machine(Component):
         facts = self.model_dump(mode="json", exclude={"description", "sources"} | absent)
         if self.sequencer.control_cycles is None:
             del facts["sequencer"]["control_cycles"]
-        if self.near_bank is not None and self.near_bank.computes:
+        if self.computes_in_banks:
             del facts["near_bank"]["computes"]
         text = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()

@@ -108,7 +108,7 @@ class ChooseUnits:
     def _check_experts(self, graph: Graph) -> None:
         """Matrices that are chosen at run time are multiplied in the banks and nowhere else."""
         experts = [node.name for node in graph.nodes if node.op == "expert_linear"]
-        if experts and (self.machine.near_bank is None or not self.machine.near_bank.computes):
+        if experts and not self.machine.computes_in_banks:
             raise UnsupportedError(
                 f"the machine '{self.machine.name}' has no units at its banks, which products with chosen experts need",
                 notes=[f"'{name}'" for name in experts[:4]],

@@ -141,11 +141,11 @@ def _tiles(machine: Machine, placed: PlacedMatrix, first_group: int) -> tuple[Ar
 def _check_groups(machine: Machine, groups: int) -> None:
     bound = 0 if machine.crossbar is None else machine.crossbar.groups
     if groups > bound:
-        computes = machine.near_bank is not None and machine.near_bank.computes
+        levers = "leave blocks in the banks with --units, or " if machine.computes_in_banks else ""
         raise ResourceLimitError(
             "the matrices do not fit the crossbars",
             notes=[f"demand: {groups:,} groups of arrays", f"bound: {bound:,} groups"],
-            help=f"{'leave blocks in the banks with --units, or ' if computes else ''}take a machine with more groups",
+            help=f"{levers}take a machine with more groups",
         )
 
 

@@ -151,8 +151,7 @@ def _unit_passes(
     machine: Machine, wanted: UnitSpecification | None, max_context: int | None, beside: Sequence[Graph] = ()
 ) -> list[Pass]:
     """The choice of units, where a machine has several or the user asks for one."""
-    computes = machine.near_bank is not None and machine.near_bank.computes
-    if computes and machine.crossbar is None and machine.cam is None and wanted is None:
+    if machine.computes_in_banks and machine.crossbar is None and machine.cam is None and wanted is None:
         return []
     return [ChooseUnits(machine, wanted or UnitSpecification(), max_context or USUAL_CONTEXT, beside)]
 

@@ -19,8 +19,7 @@ def unit_problem(machine: Machine, node: Node, cache: Cache | None, unit: str, i
         is_filled: Whether another graph of the program writes the keys and values that are given to the node.
     """
     if unit == "banks":
-        computes = machine.near_bank is not None and machine.near_bank.computes
-        return None if computes else "the machine has no units at its banks"
+        return None if machine.computes_in_banks else "the machine has no units at its banks"
     if unit == "cam":
         return _search_problem(machine, node, cache)
     if machine.crossbar is None:

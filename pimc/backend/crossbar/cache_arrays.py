@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from isa import Crossbar, ResourceLimitError, Symbol, UnsupportedError
+from isa import Crossbar, Machine, ResourceLimitError, Symbol, UnsupportedError
 from passes import Cache, Node, columns_problem
 
 ARRAY_SPACE = "xb"
@@ -22,7 +22,7 @@ class ArrayRooms:
     """The groups of a cache.
 
     Attributes:
-        crossbar: The machine's crossbars.
+        machine: The machine, which has crossbars.
         first_key: Group of the first keys of head 0.
         first_value: Group of its first values; the same where one value is both.
         heads: Key/value heads.
@@ -84,13 +84,13 @@ def chain_length(crossbar: Crossbar, tokens: int) -> int:
     return -(-tokens // crossbar.columns)
 
 
-def array_rooms(node: Node, cache: Cache, crossbar: Crossbar, first_group: int, tokens: int) -> ArrayRooms:
+def array_rooms(node: Node, cache: Cache, machine: Machine, first_group: int, tokens: int) -> ArrayRooms:
     """Groups for the cache of one attention from `first_group` on.
 
     Args:
         node: The `cached_attention`.
         cache: Its cache.
-        crossbar: The machine's crossbars.
+        machine: The machine, which has crossbars.
         first_group: First group that nothing else uses.
         tokens: Tokens of the longest context.
 
@@ -98,10 +98,13 @@ def array_rooms(node: Node, cache: Cache, crossbar: Crossbar, first_group: int, 
         UnsupportedError: columns of arrays cannot hold this cache.
         ResourceLimitError: a key or a value has more elements than a group has rows, or there are too few groups.
     """
+    crossbar = machine.crossbar
+    assert crossbar is not None
     problem = columns_problem(crossbar, node, cache)
     if problem is not None:
         raise UnsupportedError(f"attention '{node.name}' cannot run in crossbars: {problem}")
-    _check_rows(node, cache, crossbar)
+    levers = "leave attention or products in the banks, " if machine.computes_in_banks else ""
+    _check_rows(node, cache, crossbar, levers)
     is_shared = node.operand(1) is node.operand(2)
     keys = cache.kv_heads * chain_length(crossbar, tokens)
     first_value = first_group if is_shared else first_group + keys
@@ -112,16 +115,16 @@ def array_rooms(node: Node, cache: Cache, crossbar: Crossbar, first_group: int, 
                 f"demand: {first_value + keys - first_group} groups for {tokens} tokens of {cache.kv_heads} heads",
                 f"bound: {crossbar.groups - first_group} of {crossbar.groups} groups are free",
             ],
-            help="lower --max-context, leave attention or products in the banks, or take a machine with more groups",
+            help=f"lower --max-context, {levers}or take a machine with more groups",
         )
     return ArrayRooms(crossbar, first_group, first_value, cache.kv_heads, cache.head_dim, cache.value_dim, tokens)
 
 
-def _check_rows(node: Node, cache: Cache, crossbar: Crossbar) -> None:
+def _check_rows(node: Node, cache: Cache, crossbar: Crossbar, levers: str) -> None:
     widest = max(cache.head_dim, cache.value_dim)
     if widest > crossbar.rows:
         raise ResourceLimitError(
             f"keys and values of attention '{node.name}' do not fit a group of arrays",
             notes=[f"demand: {widest} rows", f"bound: {crossbar.rows} rows"],
-            help="leave this attention in the banks or undecomposed, or take a machine with larger groups",
+            help=f"{levers}leave attention undecomposed, or take a machine with larger groups",
         )

@@ -19,16 +19,15 @@ def rooms_in_arrays(
     graph: Graph, machine: Machine, cache: Cache, size: CacheSizes, rooms: HostRooms, earlier: CacheRooms | None
 ) -> CacheRooms:
     """Groups of arrays behind those that are taken, unless an earlier graph has placed the cache."""
-    crossbar = machine.crossbar
-    if crossbar is None:
+    if machine.crossbar is None:
         raise MachineError(f"the machine '{machine.name}' has no crossbars for the cache '{cache.name}'")
     if earlier is not None:
         return _as_earlier(cache, size, earlier, "crossbar")
-    first_group = _end(rooms, ARRAY_SPACE) // crossbar.columns
-    arrays = array_rooms(_attention(graph, cache), cache, crossbar, first_group, size.most_tokens)
+    first_group = _end(rooms, ARRAY_SPACE) // machine.crossbar.columns
+    arrays = array_rooms(_attention(graph, cache), cache, machine, first_group, size.most_tokens)
     region = rooms.named(f"arrays.{symbol_name(cache.name)}")
-    size_in_columns = arrays.groups * crossbar.columns
-    rooms.regions.append(Region(region, ARRAY_SPACE, first_group * crossbar.columns, size_in_columns, "cache"))
+    size_in_columns = arrays.groups * machine.crossbar.columns
+    rooms.regions.append(Region(region, ARRAY_SPACE, first_group * machine.crossbar.columns, size_in_columns, "cache"))
     return replace(_outside(cache, size, "crossbar"), arrays=arrays)
 
 
