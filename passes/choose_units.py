@@ -26,6 +26,8 @@ from passes.units.unit_costs import (
 )
 
 _USUAL_TOKENS = 512
+_SHOWN = 6
+"""Names that a refusal shows."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class ChooseUnits:
         return cheapest_units({block.node.name: block.costs for block in free}, rest, static_mw(self.machine))
 
     def _check(self, graph: Graph) -> None:
-        names = {name for node in graph.nodes for name in (node.name, *node.origins)}
+        blocks = [node for node in graph.nodes if _has_choice(node)]
         there = {"banks": self.machine.near_bank, "crossbar": self.machine.crossbar, "cam": self.machine.cam}
         for who, unit in self.wanted.wishes:
             if unit != BY_COST and there[unit] is None:
@@ -102,8 +104,10 @@ class ChooseUnits:
                 problem = f"--units: the machine '{self.machine.name}' has no unit '{unit}'"
                 raise InputError(problem, notes=[f"it has: {own}"])
             wish = UnitSpecification("", ((who, unit),))
-            if who not in KINDS and not any(wish.wish(node) == unit for node in graph.nodes):
-                raise InputError(f"--units: no block is called '{who}'", notes=_examples(names))
+            if who not in KINDS and not any(wish.wish(node) == unit for node in blocks):
+                names = sorted(node.name for node in blocks)
+                shown = [f"blocks: {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}"]
+                raise InputError(f"--units: no block with a choice is called '{who}'", notes=shown)
 
     def _check_experts(self, graph: Graph) -> None:
         """Matrices that are chosen at run time are multiplied in the banks and nowhere else."""
@@ -266,7 +270,3 @@ def _gain_of_a_group(block: _Block) -> float:
     if banks is None:
         return float("inf")
     return (banks.energy_pj - arrays.energy_pj) / max(arrays.groups, 1)
-
-
-def _examples(names: set[str]) -> list[str]:
-    return [f"blocks: {', '.join(sorted(filter(None, names))[:6])}, ..."]

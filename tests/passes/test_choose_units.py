@@ -82,7 +82,8 @@ def test_later_wishes_win_and_patterns_name_nodes(graph: Graph) -> None:
         ("products=crosbar", "there is no unit 'crosbar'"),
         ("=banks", "names no block"),
         (" , ", "nothing is chosen"),
-        ("nothing-like-this=banks", "no block is called"),
+        ("nothing-like-this=banks", "no block with a choice is called 'nothing-like-this'"),
+        ("cast=banks", "no block with a choice is called 'cast'\nnote: blocks: cached_attention, cached_attention.1, "),
         ("products=cam", "products cannot run on 'cam'"),
     ],
 )

@@ -56,7 +56,7 @@ def test_a_machine_without_a_choice_says_nothing_of_units(tmp_path: Path, capsys
     [
         ("gddr6-aim", "crossbar", "the machine 'gddr6-aim' has no unit 'crossbar'"),
         ("e2e-pim", "crosbar", "did you mean 'crossbar'?"),
-        ("e2e-pim", "head=banks", "no block is called 'head'"),
+        ("e2e-pim", "head=banks", "no block with a choice is called 'head'"),
     ],
 )
 def test_wrong_units_are_refused(
